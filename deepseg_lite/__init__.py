@@ -1,0 +1,54 @@
+"""Spinal-cord MRI segmentation with nnU-Net models on ONNX Runtime, without PyTorch.
+
+>>> import deepseg_lite
+>>> segment = deepseg_lite.load("sc_gm_t2star", device="cpu")    # doctest: +SKIP
+>>> labels = segment("t2star.nii.gz")                            # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepseg_lite.api import Segmenter, load
+    from deepseg_lite.bundle import Bundle, read_bundle
+    from deepseg_lite.errors import Cancelled, DeepsegError
+    from deepseg_lite.phantom import make_phantom
+
+_HOME = {
+    "Bundle": "bundle",
+    "Cancelled": "errors",
+    "DeepsegError": "errors",
+    "Segmenter": "api",
+    "load": "api",
+    "make_phantom": "phantom",
+    "read_bundle": "bundle",
+}
+
+__all__ = [
+    "Bundle",
+    "Cancelled",
+    "DeepsegError",
+    "Segmenter",
+    "__version__",
+    "load",
+    "make_phantom",
+    "read_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing the package is instant."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("deepseg-lite")
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(f"deepseg_lite.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'deepseg_lite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,325 @@
+"""Bundles: one exported model as data.
+
+A bundle is a directory with ``manifest.json`` and one ONNX file per network, or a lone ``.onnx``
+file that carries the manifest in its metadata. The manifest's form is ``manifest.schema.json``
+beside this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError
+from deepseg_lite.onnx_metadata import ManifestEntry, split_manifest
+
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the network is given: channels, orientation (nibabel codes or None) and axis order."""
+
+    channel_names: tuple[str, ...]
+    orientation: str | None
+    axes: str
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """Patch geometry; ``patch_size`` in voxels, network axis order, 1 first for 2-D networks."""
+
+    patch_size: tuple[int, int, int]
+    overlap: float
+    placement: str
+    importance_map: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """One ONNX file: its fold, and the hash and size that prove it is the exported one."""
+
+    fold: str
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Label:
+    """A named structure and the values of the label map that belong to it."""
+
+    name: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How scores become labels."""
+
+    activation: str
+    labels: tuple[Label, ...]
+    regions_class_order: tuple[int, ...] | None
+
+    @property
+    def channel_count(self) -> int:
+        """Output channels of the network: background counts as one for softmax."""
+        return len(self.labels) + (self.activation == "softmax")
+
+    @property
+    def max_value(self) -> int:
+        """Largest value a label map can hold."""
+        return max(
+            *(value for label in self.labels for value in label.values),
+            *(self.regions_class_order or (0,)),
+        )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A validated manifest and where its files are.
+
+    ``directory`` holds the networks; ``lone_file`` is set instead when the bundle is one ``.onnx``.
+    ``manifest`` is the JSON document itself, for whatever only people read.
+    """
+
+    name: str
+    version: str
+    inputs: Inputs
+    preprocessing: tuple[Mapping[str, Any], ...]
+    sliding_window: SlidingWindow
+    networks: tuple[Network, ...]
+    ensemble: str
+    mirror_axes: tuple[int, ...]
+    outputs: Outputs
+    postprocessing: tuple[Mapping[str, Any], ...]
+    manifest: Mapping[str, Any] = field(repr=False, compare=False)
+    path: Path
+    lone_file: bool = False
+
+    def network_path(self, network: Network) -> Path:
+        """Return the file of one network."""
+        return self.path if self.lone_file else self.path / network.path
+
+    @property
+    def size(self) -> int:
+        """Bytes of all networks."""
+        return sum(network.size for network in self.networks)
+
+
+@cache
+def manifest_schema() -> Mapping[str, Any]:
+    """Return the JSON Schema of manifests."""
+    text = files("deepseg_lite").joinpath("manifest.schema.json").read_text(encoding="utf-8")
+    schema: Mapping[str, Any] = json.loads(text)
+    return schema
+
+
+def manifest_problems(manifest: Any) -> list[str]:
+    """Return every reason why a JSON document is not a valid manifest; empty when it is one."""
+    from jsonschema import Draft202012Validator
+
+    if isinstance(manifest, dict) and manifest.get("schema") != 1:
+        found = manifest.get("schema")
+        return [f"schema is {found!r}; this version reads 1. Export the model again"]
+    errors = Draft202012Validator(manifest_schema()).iter_errors(manifest)
+    problems = [
+        f"{error.json_path.removeprefix('$').removeprefix('.') or 'manifest'}: {error.message}"
+        for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
+    ]
+    return problems or _cross_check(manifest)
+
+
+def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
+    """Check what a schema cannot say: fields that must agree with each other."""
+    problems = []
+    outputs, channels = manifest["outputs"], manifest["inputs"]["channel_names"]
+    order = outputs["regions_class_order"]
+    if outputs["activation"] == "sigmoid" and (
+        order is None or len(order) != len(outputs["labels"])
+    ):
+        problems.append("outputs.regions_class_order: sigmoid needs one value per label")
+    if outputs["activation"] == "softmax":
+        if order is not None:
+            problems.append("outputs.regions_class_order: must be null for softmax")
+        if [label["values"] for label in outputs["labels"]] != [
+            [i + 1] for i in range(len(outputs["labels"]))
+        ]:
+            problems.append("outputs.labels: softmax labels must have the values 1, 2, 3, ...")
+    for kind, items, key in (
+        ("outputs.labels", outputs["labels"], "name"),
+        ("networks", manifest["networks"], "fold"),
+        ("networks", manifest["networks"], "path"),
+    ):
+        if len({item[key] for item in items}) != len(items):
+            problems.append(f"{kind}: every {key} must be there once")
+    for index, step in enumerate(manifest["preprocessing"]):
+        if step["step"] == "normalize" and len(step["channels"]) != len(channels):
+            problems.append(
+                f"preprocessing[{index}].channels: {len(step['channels'])} entries for "
+                f"{len(channels)} input channels"
+            )
+    patch_size = manifest["sliding_window"]["patch_size"]
+    problems += [
+        f"mirror_axes: axis {axis} of the patch has one voxel"
+        for axis in manifest["mirror_axes"]
+        if patch_size[axis] == 1
+    ]
+    return problems
+
+
+def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bundle:
+    """Turn a manifest document into a `Bundle`.
+
+    Parameters
+    ----------
+    manifest : dict
+        The JSON document.
+    path : Path
+        Bundle directory, or the lone ``.onnx`` file.
+    lone_file : bool
+        Whether ``path`` is a lone file.
+
+    Raises
+    ------
+    BundleError
+        Listing every problem at once.
+    """
+    problems = manifest_problems(manifest)
+    if lone_file and not problems and len(manifest["networks"]) != 1:
+        problems = ["networks: a lone .onnx file holds exactly one network"]
+    if problems:
+        raise BundleError(
+            f"{path} has an invalid manifest: {'; '.join(problems)}. Export the model again."
+        )
+    window, outputs = manifest["sliding_window"], manifest["outputs"]
+    order = outputs["regions_class_order"]
+    return Bundle(
+        name=manifest["name"],
+        version=manifest["version"],
+        inputs=Inputs(
+            tuple(manifest["inputs"]["channel_names"]),
+            manifest["inputs"]["orientation"],
+            manifest["inputs"]["axes"],
+        ),
+        preprocessing=tuple(manifest["preprocessing"]),
+        sliding_window=SlidingWindow(
+            tuple(window["patch_size"]),
+            float(window["overlap"]),
+            window["placement"],
+            window["importance_map"],
+        ),
+        networks=tuple(Network(**network) for network in manifest["networks"]),
+        ensemble=manifest["ensemble"],
+        mirror_axes=tuple(manifest["mirror_axes"]),
+        outputs=Outputs(
+            outputs["activation"],
+            tuple(Label(item["name"], tuple(item["values"])) for item in outputs["labels"]),
+            None if order is None else tuple(order),
+        ),
+        postprocessing=tuple(manifest["postprocessing"]),
+        manifest=manifest,
+        path=path,
+        lone_file=lone_file,
+    )
+
+
+def read_bundle(path: Path | str) -> Bundle:
+    """Read and validate a bundle; the networks themselves are not opened.
+
+    Parameters
+    ----------
+    path : path
+        A bundle directory or a lone ``.onnx`` file.
+
+    Raises
+    ------
+    BundleNotFoundError
+        If there is nothing at ``path``, or nothing that is a bundle.
+    BundleError
+        If the manifest is invalid; every problem is listed.
+    ChecksumError
+        If a network is missing or has another size than recorded.
+    """
+    path = Path(path)
+    lone_file = path.is_file()
+    if lone_file:
+        text = _lone_manifest(path).text
+    elif (path / MANIFEST_NAME).is_file():
+        try:
+            text = (path / MANIFEST_NAME).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{path / MANIFEST_NAME} cannot be read: {error}") from error
+    else:
+        raise BundleNotFoundError(
+            f"{path} is not a bundle: a folder with {MANIFEST_NAME}, or an .onnx file made by "
+            "deepseg-export, is needed."
+        )
+    try:
+        manifest = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BundleError(f"{path} has a manifest that is not JSON: {error}.") from error
+    bundle = parse_manifest(manifest, path, lone_file=lone_file)
+    for network in bundle.networks:
+        file = bundle.network_path(network)
+        if not file.is_file():
+            raise ChecksumError(f"{file} is missing; the manifest lists it. Get the bundle again.")
+    return bundle
+
+
+def _lone_manifest(path: Path) -> ManifestEntry:
+    try:
+        entry = split_manifest(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is not a readable .onnx file: {error}.") from error
+    if entry is None:
+        raise BundleError(
+            f"{path} carries no manifest, so its input and output are unknown; give a bundle made "
+            "by deepseg-export."
+        )
+    return entry
+
+
+def read_network(bundle: Bundle, network: Network) -> bytes:
+    """Return the bytes of one network after checking them against the manifest.
+
+    Raises
+    ------
+    ChecksumError
+        If size or SHA-256 differ: what was expected and what was found.
+    """
+    file = bundle.network_path(network)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ChecksumError(f"{file} cannot be read: {error.strerror}.") from error
+    if bundle.lone_file:
+        data = data[: _lone_manifest(file).start]
+    found = hashlib.sha256(data).hexdigest()
+    if len(data) != network.size or found != network.sha256:
+        raise ChecksumError(
+            f"{file} is corrupt or was changed: {len(data)} bytes with SHA-256 {found[:12]}..., "
+            f"the manifest says {network.size} with {network.sha256[:12]}.... "
+            "Get the bundle again."
+        )
+    return data
+
+
+def select_networks(bundle: Bundle, folds: Sequence[str] | None) -> tuple[Network, ...]:
+    """Return the networks of the named folds, in the bundle's order; all for None."""
+    if folds is None:
+        return bundle.networks
+    known = [network.fold for network in bundle.networks]
+    unknown = [fold for fold in folds if fold not in known]
+    if unknown or not folds:
+        raise BundleError(
+            f"{bundle.name} has no fold {', '.join(unknown) or '(none given)'}; "
+            f"it has {', '.join(known)}."
+        )
+    return tuple(network for network in bundle.networks if network.fold in folds)

@@ -1,0 +1,69 @@
+"""Scores to labels or probabilities.
+
+Source: nnunetv2 2.8.1, ``utilities/label_handling/label_handling.py``, ``LabelManager``; checked by
+``tests/parity/test_parts.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from deepseg_lite.volume import FloatArray, LabelArray
+
+
+def label_dtype(max_value: int) -> type[np.unsignedinteger]:
+    """Return the integer type of a label map: uint8, or uint16 beyond 255."""
+    return np.uint8 if max_value <= 255 else np.uint16
+
+
+def paint_labels(
+    scores: FloatArray, regions_class_order: Sequence[int] | None, dtype: type[np.unsignedinteger]
+) -> LabelArray:
+    """Return the label map of logits.
+
+    Parameters
+    ----------
+    scores : array of shape (K, X, Y, Z)
+        Blended logits.
+    regions_class_order : sequence of K ints or None
+        None: the channel with the largest score, the first on ties. Otherwise the value painted
+        where each region's probability exceeds 0.5, later regions over earlier ones.
+    dtype : type
+        Of the result.
+
+    Returns
+    -------
+    labels : array of shape (X, Y, Z)
+    """
+    if regions_class_order is None:
+        indices: LabelArray = scores.argmax(axis=0).astype(dtype)
+        return indices
+    labels = np.zeros(scores.shape[1:], dtype)
+    for region, value in zip(scores, regions_class_order, strict=True):
+        labels[region > 0] = value  # a logit above 0 is a probability above 0.5
+    return labels
+
+
+def label_probabilities(scores: FloatArray, activation: str) -> FloatArray:
+    """Return the probability of each label or region, background left out.
+
+    Parameters
+    ----------
+    scores : array of shape (K, X, Y, Z)
+        Blended logits.
+    activation : str
+        ``"softmax"`` (channel 0 is background) or ``"sigmoid"``.
+
+    Returns
+    -------
+    probabilities : array of shape (L, X, Y, Z)
+        float32, 0 to 1, in the order of the bundle's labels.
+    """
+    logits = scores.astype(np.float32, copy=False)
+    if activation == "sigmoid":
+        return 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+    exponentials = np.exp(logits - logits.max(axis=0))
+    result: FloatArray = exponentials[1:] / exponentials.sum(axis=0)
+    return result

@@ -1,0 +1,52 @@
+"""Exceptions: one base class, leaves that also are the builtin a caller would expect.
+
+Every message says what was given, what is needed and what to do next, in one line.
+
+::
+
+    DeepsegError
+     ├ BundleError(ValueError)          manifest or bundle invalid: lists every problem
+     │  ├ BundleNotFoundError(FileNotFoundError)
+     │  └ ChecksumError                 a file of the bundle is not the one the manifest describes
+     ├ ImageError(ValueError)           image missing, not 3-D, not finite, wrong channels
+     ├ OutputError(OSError)             result cannot be written
+     ├ OptionError(ValueError)          option does not fit this model or these inputs
+     ├ ProviderError(RuntimeError)      asked-for device is not there, or ONNX Runtime failed
+     └ Cancelled                        the caller's cancel hook said stop
+"""
+
+
+class DeepsegError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class BundleError(DeepsegError, ValueError):
+    """A bundle or its manifest is not usable; the message lists every problem."""
+
+
+class BundleNotFoundError(BundleError, FileNotFoundError):
+    """No bundle or task of that name or path."""
+
+
+class ChecksumError(BundleError):
+    """A file of a bundle differs from what its manifest records."""
+
+
+class ImageError(DeepsegError, ValueError):
+    """An input image is missing, unreadable or of the wrong kind."""
+
+
+class OutputError(DeepsegError, OSError):
+    """A result cannot be written."""
+
+
+class OptionError(DeepsegError, ValueError):
+    """An option does not fit the model or the inputs."""
+
+
+class ProviderError(DeepsegError, RuntimeError):
+    """The device asked for is not available, or ONNX Runtime refuses the network."""
+
+
+class Cancelled(DeepsegError):  # noqa: N818 - a request that was granted, not a failure
+    """The run was stopped by the caller's cancel hook; nothing was written."""

@@ -1,0 +1,245 @@
+"""Images in and out: the only module that reads or writes image files."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, SpatialImage
+
+from deepseg_lite.errors import ImageError, OutputError
+from deepseg_lite.volume import Spacing, Volume
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+def is_nifti_name(path: Path | str) -> bool:
+    """Return whether a path ends in .nii or .nii.gz."""
+    return str(path).endswith(SUFFIXES)
+
+
+def stem(path: Path | str) -> str:
+    """Return a file's name without .nii or .nii.gz."""
+    name = Path(path).name
+    for suffix in SUFFIXES:
+        if name.endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def load_image(path: Path | str) -> SpatialImage:
+    """Open a NIfTI file; voxels are read later.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, unreadable or not NIfTI.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ImageError(f"{path} does not exist; give an existing NIfTI image.")
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; give NIfTI images, one -i for each.")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path} is an empty file; get the image again.")
+    try:
+        image = nib.load(path)
+    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise ImageError(
+            f"{path} cannot be read as NIfTI ({_reason(error)}); a .nii or .nii.gz file is needed."
+        ) from error
+    if not isinstance(image, nib.Nifti1Pair):
+        raise ImageError(
+            f"{path} is a {type(image).__name__}; a .nii or .nii.gz file is needed. Convert it."
+        )
+    return image
+
+
+def read_volume(images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
+    """Read the channels of one case.
+
+    Parameters
+    ----------
+    images : sequence of nibabel images
+        One per channel, all on the same grid.
+    names : sequence of str
+        What to call each image in an error.
+
+    Returns
+    -------
+    volume : Volume
+        Data of shape (C, X, Y, Z), float32.
+
+    Raises
+    ------
+    ImageError
+        If an image is not 3-D, empty, all zero, not finite, not of real numbers, truncated, has no
+        usable affine, or lies on another grid than the first.
+    """
+    channels = [_voxels(image, name) for image, name in zip(images, names, strict=True)]
+    affine = np.asarray(images[0].affine, dtype=np.float64)
+    for image, channel, name in zip(images, channels, names, strict=True):
+        check_affine(image.affine, name)
+        if channel.shape != channels[0].shape:
+            raise ImageError(
+                f"{name} has shape {channel.shape} and {names[0]} has {channels[0].shape}; all "
+                "channels must be on one grid. Resample one to the other."
+            )
+        if not np.allclose(image.affine, affine, atol=1e-2):
+            raise ImageError(
+                f"{name} and {names[0]} lie differently in space (their affines differ); all "
+                "channels must be on one grid. Register or resample one to the other."
+            )
+    volume = Volume.from_array(np.stack(channels), affine)
+    return Volume(volume.data, affine, _spacing(images[0], volume.spacing))
+
+
+def check_shape(shape: Sequence[int], name: str) -> None:
+    """Raise `ImageError` unless a shape is that of one 3-D volume; (X, Y, Z, 1) counts as one."""
+    if len(shape) != 3 and not (len(shape) == 4 and shape[3] == 1):
+        advice = "Extract or average volumes first." if len(shape) > 3 else "Give the whole volume."
+        raise ImageError(
+            f"{name} has {len(shape)} dimensions {tuple(shape)}; one 3-D volume is needed. {advice}"
+        )
+    if 0 in shape:
+        raise ImageError(f"{name} has no voxels (shape {tuple(shape)}); give another image.")
+
+
+def check_array(data: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
+    """Return one channel (X, Y, Z) as float32 after checking that it can be segmented."""
+    check_shape(data.shape, name)
+    data = data.reshape(data.shape[:3])
+    if data.dtype.kind not in "biuf":
+        raise ImageError(f"{name} holds {data.dtype} voxels; real numbers are needed. Convert it.")
+    values: npt.NDArray[np.float32] = data.astype(np.float32)
+    if not np.isfinite(values).all():
+        count = int(values.size - np.isfinite(values).sum())
+        raise ImageError(
+            f"{name} has {count} voxels that are NaN or infinite; replace them, for example by 0."
+        )
+    if not values.any():
+        raise ImageError(f"{name} holds nothing but zeros; give another image.")
+    return values
+
+
+def check_affine(affine: npt.ArrayLike, name: str) -> None:
+    """Raise `ImageError` unless an affine is 4x4, finite and invertible."""
+    matrix = np.asarray(affine, dtype=np.float64)
+    if matrix.shape != (4, 4):
+        raise ImageError(f"{name} has an affine of shape {matrix.shape}; 4 x 4 is needed.")
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if (
+        not np.isfinite(matrix).all()
+        or not lengths.all()
+        or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6
+    ):
+        raise ImageError(
+            f"{name} has an affine that cannot be inverted, so its orientation is unknown; "
+            "repair the header (qform and sform)."
+        )
+
+
+def _voxels(image: SpatialImage, name: str) -> npt.NDArray[np.float32]:
+    if len(image.shape) != 3:  # judged by its shape alone, before megabytes are read
+        check_shape(image.shape, name)
+    try:
+        data = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ImageError(
+            f"{name} is truncated or damaged ({_reason(error)}); get the file again."
+        ) from error
+    return check_array(data, name)
+
+
+def _spacing(image: SpatialImage, from_affine: Spacing) -> Spacing:
+    """Return the header's voxel sizes unless they contradict the affine.
+
+    The two differ in the last digits, which can decide how a shape is rounded; the original
+    software takes the header's.
+    """
+    x, y, z = (float(size) for size in image.header.get_zooms()[:3])
+    return (x, y, z) if np.allclose((x, y, z), from_affine, rtol=1e-3) else from_affine
+
+
+def make_image(data: npt.NDArray[Any], like: SpatialImage) -> SpatialImage:
+    """Return an image of ``data`` (X, Y, Z) with the grid, codes and units of another.
+
+    The header's data type follows ``data``; there is no scaling.
+    """
+    header = like.header.copy()
+    header.set_data_dtype(data.dtype)
+    if isinstance(like, nib.Nifti1Pair):
+        header.set_slope_inter(1, 0)
+        header["cal_min"], header["cal_max"] = 0, 0
+        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        if kind is nib.Nifti1Image:
+            header = nib.Nifti1Header.from_header(header)
+        return kind(data, like.affine, header)
+    return nib.Nifti1Image(data, like.affine)
+
+
+def new_image(data: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> SpatialImage:
+    """Return a NIfTI image of ``data`` (X, Y, Z) in mm, with scanner coordinates."""
+    image = nib.Nifti1Image(data, affine)
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def image_bytes(image: SpatialImage, path: Path) -> bytes:
+    """Return an image as the bytes of a file of that name; equal images give equal bytes."""
+    stream = io.BytesIO()
+    image.to_stream(stream)
+    data = stream.getvalue()
+    return gzip.compress(data, compresslevel=4, mtime=0) if path.suffix == ".gz" else data
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files so that either all of them appear whole or none does.
+
+    Raises
+    ------
+    OutputError
+        If a folder is missing or not writable, or the disk is full; nothing is left behind.
+    """
+    temporary: dict[Path, Path] = {}
+    path = next(iter(contents))
+    try:
+        for path, data in contents.items():
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            temporary[path] = Path(name)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).chmod(0o666 & ~_umask())
+        for path, part in temporary.items():
+            part.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({_reason(error)}); check the folder, its permissions and "
+            "the free space."
+        ) from error
+    finally:
+        for part in temporary.values():
+            part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).strip().splitlines()[0].rstrip(".")

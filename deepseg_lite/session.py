@@ -1,0 +1,232 @@
+"""ONNX Runtime: the only module that imports it."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import os
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepseg_lite.bundle import Bundle, Network, read_network
+from deepseg_lite.errors import BundleError, OptionError, ProviderError
+from deepseg_lite.volume import FloatArray
+
+DEVICES = ("auto", "cpu", "cuda")
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_logger = logging.getLogger(__name__)
+
+
+class OnnxPredictor:
+    """One network on one device: patches (N, C, *P) to logits (N, K, *P), float32.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Says what the network's input and output must look like.
+    network : Network
+        Which of the bundle's networks; its file is checked against the manifest first.
+    provider : str
+        Execution provider, as `choose_provider` returned it.
+    threads : int
+        Threads of one operator.
+
+    Raises
+    ------
+    ChecksumError
+        If the file is not the one the manifest describes.
+    ProviderError
+        If ONNX Runtime refuses the network, or did not give it the provider.
+    BundleError
+        If the network's channels contradict the manifest.
+    """
+
+    def __init__(self, bundle: Bundle, network: Network, provider: str, threads: int) -> None:
+        ort = import_onnxruntime()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # it keeps the peak of every shape it has seen
+        options.log_severity_level = 4
+        # The heuristic finds a good cuDNN algorithm without trying them all on every new shape,
+        # and TF32 would round inputs of convolutions to 10 bits.
+        cuda = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+        providers = [(CUDA, cuda), CPU] if provider == CUDA else [provider]
+        try:
+            self._session = ort.InferenceSession(
+                read_network(bundle, network), options, providers=providers
+            )
+        except (BundleError, MemoryError):
+            raise
+        except Exception as error:
+            raise ProviderError(
+                f"ONNX Runtime {ort.__version__} cannot open {bundle.network_path(network)}: "
+                f"{_first_line(error)}. Export the model again, or install a newer ONNX Runtime."
+            ) from error
+        if self._session.get_providers()[0] != provider:
+            raise ProviderError(_cuda_problem(ort))
+        (self._input,) = self._session.get_inputs()[:1]
+        self._is_2d = len(self._input.shape) == 4
+        self._check(bundle, network)
+
+    def _check(self, bundle: Bundle, network: Network) -> None:
+        (output,) = self._session.get_outputs()[:1]
+        found = (self._input.shape[1], output.shape[1])
+        expected = (len(bundle.inputs.channel_names), bundle.outputs.channel_count)
+        if any(isinstance(f, int) and f != e for f, e in zip(found, expected, strict=True)):
+            raise BundleError(
+                f"{bundle.network_path(network)} has {found[0]} input and {found[1]} output "
+                f"channels, the manifest says {expected[0]} and {expected[1]}; export it again."
+            )
+        if self._is_2d and bundle.sliding_window.patch_size[0] != 1:
+            raise BundleError(
+                f"{bundle.network_path(network)} is a 2-D network, but the manifest's patch is "
+                f"{bundle.sliding_window.patch_size}; export it again."
+            )
+
+    def __call__(self, patches: FloatArray) -> FloatArray:
+        """Return the logits of a batch of patches."""
+        batch = patches[:, :, 0] if self._is_2d else patches
+        try:
+            logits = self._session.run(None, {self._input.name: np.ascontiguousarray(batch)})[0]
+        except Exception as error:
+            raise ProviderError(
+                f"ONNX Runtime failed on patches of shape {batch.shape}: {_first_line(error)}. "
+                "Free some memory, or run on another device."
+            ) from error
+        result: FloatArray = logits[:, :, None] if self._is_2d else logits
+        return result
+
+
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime, or say which extra brings it.
+
+    Raises
+    ------
+    ProviderError
+        If it is absent, or its CPU and GPU packages are both installed.
+    """
+    if len(installed_packages()) > 1:
+        raise ProviderError(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
+            'run "pip uninstall -y onnxruntime onnxruntime-gpu", then install "deepseg-lite[cpu]" '
+            'or "deepseg-lite[gpu]".'
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ProviderError(
+            f"ONNX Runtime cannot be imported ({_first_line(error)}); "
+            'run pip install "deepseg-lite[cpu]", or "deepseg-lite[gpu]" for CUDA.'
+        ) from error
+    return onnxruntime
+
+
+def installed_packages() -> list[str]:
+    """Return which of ONNX Runtime's two packages are installed."""
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def choose_provider(device: str) -> str:
+    """Return the execution provider for a device name.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        ``auto`` takes CUDA where it works and says so in the log where it is installed but broken.
+
+    Raises
+    ------
+    ProviderError
+        If CUDA was asked for and cannot be used: what is missing and which package brings it.
+    OptionError
+        If the name is none of `DEVICES`.
+    """
+    if device not in DEVICES:
+        raise OptionError(f"device is {device!r}; it must be one of {', '.join(DEVICES)}.")
+    ort = import_onnxruntime()
+    if device == "cpu":
+        return CPU
+    if CUDA in ort.get_available_providers():
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()
+        problem = _cuda_library_problem(ort)
+        if problem is None:
+            return CUDA
+        if device == "auto":
+            _logger.warning("CUDA is not usable (%s); running on the CPU.", problem)
+    if device == "auto":
+        return CPU
+    raise ProviderError(_cuda_problem(ort))
+
+
+def _cuda_problem(ort: Any) -> str:
+    """Say in one line why CUDA cannot be used and what to do."""
+    if CUDA not in ort.get_available_providers():
+        return (
+            f"CUDA was asked for, but the installed ONNX Runtime {ort.__version__} is the CPU "
+            'build; run "pip uninstall -y onnxruntime" and pip install "deepseg-lite[gpu]", '
+            "or use --device cpu."
+        )
+    reason = _cuda_library_problem(ort) or "no usable NVIDIA GPU or driver was found"
+    return (
+        f"CUDA was asked for, but ONNX Runtime {ort.__version__} cannot start it: {reason}. "
+        'Install the missing libraries (pip install "onnxruntime-gpu[cuda,cudnn]") and an NVIDIA '
+        "driver, or use --device cpu."
+    )
+
+
+def _cuda_library_problem(ort: Any) -> str | None:
+    """Return why ONNX Runtime's CUDA library or the driver does not load; None if they do."""
+    suffix = "dll" if os.name == "nt" else "so"
+    prefix = "" if os.name == "nt" else "lib"
+    driver = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    folder = Path(ort.__file__).parent / "capi"
+    try:
+        ctypes.CDLL(driver)
+        # The provider library needs symbols of the shared one, which ONNX Runtime loads first.
+        ctypes.CDLL(
+            str(folder / f"{prefix}onnxruntime_providers_shared.{suffix}"), ctypes.RTLD_GLOBAL
+        )
+        ctypes.CDLL(str(folder / f"{prefix}onnxruntime_providers_cuda.{suffix}"))
+    except OSError as error:
+        return _first_line(error)
+    return None
+
+
+def available_threads() -> int:
+    """Return how many CPUs this process may use: affinity mask and cgroup quota."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return max(1, min(count, *_cgroup_cpus()))
+
+
+def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> Sequence[int]:
+    """Return the CPU quotas that cgroups v2 and v1 set, rounded up."""
+    quotas = []
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((root / name).read_text() for name in names).split()
+            if quota != "max" and int(quota) > 0:
+                quotas.append(math.ceil(int(quota) / int(period)))
+        except (OSError, ValueError):
+            continue
+    return quotas or [1_000_000]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")

@@ -1,0 +1,178 @@
+"""Sliding-window inference: patches in, blended scores out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+from scipy import ndimage
+
+from deepseg_lite.volume import FloatArray
+
+Predictor = Callable[[FloatArray], FloatArray]
+"""Patches (N, C, *P) to logits (N, K, *P), float32; P has three axes."""
+
+PatchSize = tuple[int, int, int]
+
+
+def patch_starts(size: int, patch: int, overlap: float) -> list[int]:
+    """Return where patches start along one axis: spread evenly from edge to edge, rounded.
+
+    Parameters
+    ----------
+    size, patch : int
+        Voxels; ``size >= patch``.
+    overlap : float
+        Least fraction that neighbours share, 0 to below 1.
+
+    Notes
+    -----
+    Source: nnunetv2 2.8.1, ``inference/sliding_window_prediction.py``,
+    ``compute_steps_for_sliding_window`` with ``tile_step_size = 1 - overlap``; starts that rounding
+    makes equal are visited once.
+    """
+    steps = math.ceil((size - patch) / (patch * (1 - overlap))) + 1
+    if steps == 1:
+        return [0]
+    interval = (size - patch) / (steps - 1)
+    return sorted({round(interval * step) for step in range(steps)})
+
+
+def importance_map(patch_size: PatchSize, kind: str) -> FloatArray:
+    """Return the weight of each voxel of a patch, shape (P), float32.
+
+    ``gaussian_filter``: a delta at ``size // 2`` filtered with sigma ``size / 8``, its maximum 10,
+    rounded to half precision as upstream keeps it, zeros raised to the smallest positive value.
+    ``constant``: ones.
+
+    Notes
+    -----
+    Source: nnunetv2 2.8.1, ``inference/sliding_window_prediction.py``, ``compute_gaussian`` with
+    ``value_scaling_factor=10``; the delta's filter is the product of its axes' filters.
+    """
+    if kind == "constant":
+        return np.ones(patch_size, np.float32)
+    axes = []
+    for size in patch_size:
+        delta = np.zeros(size)
+        delta[size // 2] = 1
+        axes.append(ndimage.gaussian_filter1d(delta, size / 8, mode="constant"))
+    x, y, z = axes
+    weights = x[:, None, None] * y[:, None] * z
+    half = (weights / (weights.max() / 10)).astype(np.float16)
+    half[half == 0] = half[half > 0].min()
+    weights_map: FloatArray = half.astype(np.float32)
+    return weights_map
+
+
+def mirrored(predict: Predictor, axes: Sequence[int]) -> Predictor:
+    """Wrap a predictor: average its logits over all flips of the given spatial axes.
+
+    Notes
+    -----
+    Source: nnunetv2 2.8.1, ``nnUNetPredictor._internal_maybe_mirror_and_predict``.
+    """
+    flips = [
+        tuple(axis + 2 for axis in chosen)
+        for count in range(1, len(axes) + 1)
+        for chosen in itertools.combinations(axes, count)
+    ]
+
+    def predict_mirrored(patches: FloatArray) -> FloatArray:
+        logits = predict(patches)
+        for flip in flips:
+            logits = logits + np.flip(predict(np.ascontiguousarray(np.flip(patches, flip))), flip)
+        logits /= np.float32(len(flips) + 1)
+        return logits
+
+    return predict_mirrored if flips else predict
+
+
+def count_patches(shape: Sequence[int], patch_size: PatchSize, overlap: float) -> int:
+    """Return how many patches a volume of that spatial shape takes."""
+    return math.prod(
+        len(patch_starts(max(size, patch), patch, overlap))
+        for size, patch in zip(shape, patch_size, strict=True)
+    )
+
+
+def predict_sliding_window(
+    data: FloatArray,
+    predict: Predictor,
+    patch_size: PatchSize,
+    *,
+    overlap: float = 0.5,
+    importance: FloatArray,
+    accumulator: DTypeLike = np.float32,
+    batch_size: int = 1,
+    on_patches: Callable[[int], None] = lambda count: None,
+) -> FloatArray:
+    """Predict a volume patch by patch and blend the logits.
+
+    Parameters
+    ----------
+    data : array of shape (C, X, Y, Z)
+        Normalised intensities. Where smaller than a patch it is padded with zeros, centred.
+    predict : callable
+        Patches (N, C, *P) to logits (N, K, *P).
+    patch_size : tuple of 3 ints
+        P, in voxels.
+    overlap : float
+        Least fraction shared by neighbouring patches.
+    importance : array of shape (P)
+        Blending weights, all positive.
+    accumulator : dtype
+        Type of the running sums; float16 rounds as nnU-Net does.
+    batch_size : int
+        Patches per call of ``predict``.
+    on_patches : callable
+        Told the number of patches done after each call; what it raises ends the run.
+
+    Returns
+    -------
+    scores : array of shape (K, X, Y, Z)
+        Of the accumulator's type.
+
+    Notes
+    -----
+    Source: nnunetv2 2.8.1, ``nnUNetPredictor.predict_sliding_window_return_logits`` and
+    ``acvl_utils`` ``pad_nd_image``; checked by ``tests/parity/test_sliding_window.py``.
+    """
+    shape = data.shape[1:]
+    padding = [max(patch - size, 0) for size, patch in zip(shape, patch_size, strict=True)]
+    below = [pad // 2 for pad in padding]
+    if any(padding):
+        widths = [(low, pad - low) for low, pad in zip(below, padding, strict=True)]
+        data = np.pad(data, [(0, 0), *widths])
+    weights = np.zeros(data.shape[1:], accumulator)
+    step_weights = importance.astype(accumulator)
+    total: FloatArray | None = None
+    for batch in _batches(_patch_boxes(data.shape[1:], patch_size, overlap), batch_size):
+        logits = predict(np.stack([data[(slice(None), *box)] for box in batch]))
+        if total is None:
+            total = np.zeros((logits.shape[1], *data.shape[1:]), accumulator)
+        for box, patch in zip(batch, logits, strict=True):
+            total[(slice(None), *box)] += patch * importance
+            weights[box] += step_weights
+        on_patches(len(batch))
+    assert total is not None
+    total /= weights
+    return total[(slice(None), *(slice(a, a + n) for a, n in zip(below, shape, strict=True)))]
+
+
+def _patch_boxes(
+    shape: Sequence[int], patch_size: PatchSize, overlap: float
+) -> Iterator[tuple[slice, ...]]:
+    starts = [patch_starts(n, patch, overlap) for n, patch in zip(shape, patch_size, strict=True)]
+    for corner in itertools.product(*starts):
+        yield tuple(slice(a, a + n) for a, n in zip(corner, patch_size, strict=True))
+
+
+def _batches(
+    boxes: Iterator[tuple[slice, ...]], batch_size: int
+) -> Iterator[list[tuple[slice, ...]]]:
+    while batch := list(itertools.islice(boxes, batch_size)):
+        yield batch

@@ -1,0 +1,58 @@
+"""The one value the pipeline passes around: voxels and where they are in space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import aff2axcodes
+
+FloatArray = npt.NDArray[np.floating]
+LabelArray = npt.NDArray[np.unsignedinteger]
+Array = FloatArray | LabelArray
+AnyArray = npt.NDArray[Any]
+Affine = npt.NDArray[np.float64]
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Images of one case on one grid.
+
+    Attributes
+    ----------
+    data : array of shape (C, X, Y, Z)
+        Intensities, float32, any unit.
+    affine : array of shape (4, 4)
+        Voxel indices to mm, for the axis order of ``data``.
+    spacing : tuple of 3 floats
+        Voxel size in mm, in the axis order of ``data``.
+    """
+
+    data: FloatArray
+    affine: Affine
+    spacing: Spacing
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Spatial shape (X, Y, Z)."""
+        x, y, z = self.data.shape[1:]
+        return x, y, z
+
+    @property
+    def orientation(self) -> str:
+        """Axis codes in nibabel's convention: the direction each axis points to."""
+        return "".join(aff2axcodes(self.affine))
+
+    @classmethod
+    def from_array(cls, data: npt.ArrayLike, affine: npt.ArrayLike) -> Volume:
+        """Make a volume of an array of shape (X, Y, Z) or (C, X, Y, Z) and an affine in mm."""
+        array = np.asarray(data, dtype=np.float32)
+        if array.ndim == 3:
+            array = array[None]
+        matrix = np.asarray(affine, dtype=np.float64)
+        x, y, z = (float(size) for size in voxel_sizes(matrix))
+        return cls(array, matrix, (x, y, z))

@@ -1,0 +1,118 @@
+"""Model cards: what a manifest says, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_NOT_SAID = "not stated"
+
+
+def write_card(manifest: Mapping[str, Any]) -> str:
+    """Return the model card of a bundle, as Markdown.
+
+    Parameters
+    ----------
+    manifest : dict
+        A valid manifest, with its networks and export record.
+    """
+    sections = {
+        "Task and labels": _labels(manifest["outputs"]),
+        "Input expectations": _inputs(manifest),
+        "Source": _source(manifest["source"]),
+        "Conversion": _conversion(manifest),
+        "Agreement with the original": _agreement(manifest["export"]["checks"]),
+        "Limits": _limits(),
+    }
+    body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items())
+    return f"# {manifest['name']} {manifest['version']}\n\n{body}"
+
+
+def _labels(outputs: Mapping[str, Any]) -> str:
+    order = outputs["regions_class_order"]
+    if order is None:
+        rows = [[label["name"], _joined(label["values"])] for label in outputs["labels"]]
+        return _table(["label", "value"], rows)
+    rows = [
+        [label["name"], _joined(label["values"]), str(painted)]
+        for label, painted in zip(outputs["labels"], order, strict=True)
+    ]
+    text = "Regions may overlap; they are painted in this order, later ones over earlier ones."
+    return f"{_table(['region', 'values', 'painted as'], rows)}\n\n{text}"
+
+
+def _inputs(manifest: Mapping[str, Any]) -> str:
+    inputs, patch = manifest["inputs"], manifest["sliding_window"]["patch_size"]
+    orientation = inputs["orientation"] or "the image's own"
+    lines = [
+        f"Images per case: {len(inputs['channel_names'])} ({_joined(inputs['channel_names'])})",
+        f"Orientation: {orientation} (nibabel's codes; images are brought to it and back)",
+        f"Axis order of the network: {inputs['axes']}",
+        f"Patch size: {' x '.join(map(str, patch))} voxels",
+    ]
+    for step in manifest["preprocessing"]:
+        if step["step"] == "resample":
+            spacing = " x ".join("own" if s is None else f"{s:.4g}" for s in step["spacing"])
+            lines.append(f"Resampled to: {spacing} mm")
+        elif step["step"] == "normalize":
+            schemes = _joined(channel["scheme"] for channel in step["channels"])
+            lines.append(f"Normalization: {schemes}")
+    return _bullets(lines)
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    lines = [
+        f"Family: {source['family']}",
+        f"Release: {source.get('release', _NOT_SAID)}",
+        f"Address: {source.get('url', _NOT_SAID)}",
+        f"Licence: {source['license'] or _NOT_SAID}",
+        f"Citation: {source['citation'] or _NOT_SAID}",
+    ]
+    details = source.get("details", {})
+    lines += [f"{key.capitalize()}: {value or _NOT_SAID}" for key, value in details.items()]
+    rows = [[f"`{name}`", f"`{digest}`"] for name, digest in source["files"].items()]
+    return f"{_bullets(lines)}\n\n{_table(['made from', 'SHA-256'], rows)}"
+
+
+def _conversion(manifest: Mapping[str, Any]) -> str:
+    record = manifest["export"]
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    rows = [
+        [network["fold"], f"`{network['path']}`", f"{network['size'] / 1e6:.1f} MB"]
+        for network in manifest["networks"]
+    ]
+    text = f"Made by `deepseg-export` with {versions}; ONNX opset {record['opset']}."
+    return f"{text}\n\n{_table(['fold', 'file', 'size'], rows)}"
+
+
+def _agreement(checks: list[Mapping[str, Any]]) -> str:
+    rows = [
+        [check["fold"], f"{check['max_abs_error']:.2g}", f"{check['max_rel_error']:.2g}"]
+        for check in checks
+    ]
+    text = "Logits of ONNX Runtime against the original framework, on noise of the patch size."
+    return f"{text}\n\n{_table(['fold', 'largest difference', 'relative'], rows)}"
+
+
+def _limits() -> str:
+    return (
+        "For research, not a medical device. Valid for images like those it was trained on; "
+        "whoever uses it checks the result. The conversion changes the file format, not the model."
+    )
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _joined(items: Any) -> str:
+    return ", ".join(map(str, items))

@@ -1,0 +1,224 @@
+"""nnU-Net v2: trained-model folders and zips of them."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepseg_export.archive import opened_model
+from deepseg_export.checkpoint import file_sha256
+from deepseg_export.errors import UnsupportedError
+from deepseg_export.families import Checkpoint
+from deepseg_export.families.nnunet.folder import (
+    find_model_folder,
+    is_wanted,
+    read_json,
+    select_checkpoints,
+)
+from deepseg_export.families.nnunet.labels import read_outputs
+from deepseg_export.families.nnunet.network import Architecture, build_network, read_architecture
+from deepseg_export.families.nnunet.plans import (
+    is_orientation,
+    read_axes,
+    read_channel_names,
+    read_orientation,
+    resolve_configuration,
+    unsupported_parts,
+)
+from deepseg_export.families.nnunet.preprocessing import read_normalization, read_resampling
+from deepseg_export.families.nnunet.problems import Problems, collected
+from deepseg_export.families.nnunet.trained import Trained, disagreements, read_trained
+from deepseg_lite.errors import OptionError
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose; None leaves it to the model."""
+
+    folds: Sequence[str] | None = None
+    checkpoint: str | None = None
+    name: str | None = None
+    release: str = "1"
+    license: str | None = None
+    citation: str | None = None
+    url: str | None = None
+    orientation: str | None = None
+    trust_checkpoint: bool = False
+
+
+def load(model: Path, options: Options) -> Checkpoint:
+    """Read a trained nnU-Net v2 model.
+
+    Parameters
+    ----------
+    model : Path
+        A trained-model folder, a folder above exactly one, or a zip of either.
+    options : Options
+        The user's choices.
+
+    Returns
+    -------
+    checkpoint : Checkpoint
+        Manifest and one network per fold.
+
+    Raises
+    ------
+    CheckpointError
+        If the model is missing, ambiguous, damaged or unsafe to load.
+    UnsupportedError
+        Listing everything the runtime cannot do.
+    OptionError
+        If an option does not fit.
+    """
+    _check_options(options)
+    with opened_model(model, is_wanted) as root:
+        folder = find_model_folder(root, model)
+        name = model.stem if folder == root != model else folder.resolve().name
+        return _load_folder(folder, name, options)
+
+
+def _check_options(options: Options) -> None:
+    if options.name is not None and not _NAME.fullmatch(options.name):
+        raise OptionError(
+            f"--name {options.name!r} is not a name; letters, digits, dot, dash and underscore."
+        )
+    orientation = options.orientation
+    if orientation not in (None, "file") and not is_orientation(str(orientation).upper()):
+        raise OptionError(
+            f"--orientation {orientation!r} is not three axis codes such as RAS, nor file."
+        )
+
+
+def _load_folder(folder: Path, folder_name: str, options: Options) -> Checkpoint:
+    plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
+    files = select_checkpoints(folder, options.folds, options.checkpoint)
+    trained = {}
+    for fold, file in files.items():
+        logger.info("Reading fold %s", fold)
+        trained[fold] = read_trained(file, folder_name, trust=options.trust_checkpoint)
+
+    problems = disagreements(trained)
+    first = next(iter(trained.values()))
+    manifest, architecture = _describe(plans, dataset, first, options, problems)
+    if problems or architecture is None:
+        raise UnsupportedError(f"{folder_name} cannot be exported: {'; '.join(problems)}.")
+
+    manifest["name"] = options.name or _bundle_name(str(plans.get("dataset_name") or folder_name))
+    manifest["source"] = {
+        "family": "nnunet",
+        "release": options.release,
+        **({"url": options.url} if options.url else {}),
+        "license": options.license,
+        "citation": options.citation,
+        "details": {
+            "dataset": plans.get("dataset_name"),
+            "plans": plans.get("plans_name"),
+            "trainer": first.trainer,
+            "configuration": first.configuration,
+            "checkpoint": ", ".join(dict.fromkeys(file.name for file in files.values())),
+        },
+        "files": {
+            file.relative_to(folder).as_posix(): file_sha256(file)
+            for file in (folder / "plans.json", folder / "dataset.json", *files.values())
+        },
+    }
+    channels = len(manifest["inputs"]["channel_names"])
+    outputs = manifest["outputs"]
+    heads = len(outputs["labels"]) + (outputs["activation"] == "softmax")
+    patch = tuple(map(int, resolve_configuration(plans, first.configuration)["patch_size"]))
+    networks = {}
+    for fold, one in trained.items():
+        where = f"Fold {fold} of {folder_name}, trained by {one.trainer}"
+        networks[fold] = build_network(architecture, channels, heads, one.weights, where)
+    return Checkpoint(manifest, networks, (channels, *patch), (heads, *patch))
+
+
+def _describe(
+    plans: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    trained: Trained,
+    options: Options,
+    problems: Problems,
+) -> tuple[dict[str, Any], Architecture | None]:
+    """Return what can be read of the manifest, and the network; add the rest to ``problems``."""
+    configuration: dict[str, Any] = {}
+    with collected(problems, "configuration"):
+        configuration = resolve_configuration(plans, trained.configuration)
+    if not configuration:
+        return {}, None
+    problems += unsupported_parts(plans, configuration, trained.configuration)
+
+    channel_names: list[str] = []
+    with collected(problems, "dataset.json"):
+        channel_names = read_channel_names(dataset)
+    axes = outputs = normalize = resample = architecture = orientation = None
+    if options.orientation is None:
+        with collected(problems, "dataset.json"):
+            orientation = read_orientation(dataset, plans)
+    elif options.orientation != "file":
+        orientation = options.orientation.upper()
+    with collected(problems, "plans.json"):
+        axes = read_axes(plans)
+    with collected(problems, "labels"):
+        outputs = read_outputs(dataset)
+    with collected(problems, "normalization"):
+        normalize = read_normalization(plans, configuration, len(channel_names))
+    with collected(problems, "resampling"):
+        resample = read_resampling(configuration)
+    with collected(problems, "network"):
+        architecture = read_architecture(configuration)
+    patch_size: list[int] = []
+    with collected(problems, "patch size"):
+        patch_size = _three_axes(configuration["patch_size"])
+    mirror_axes: list[int] = []
+    with collected(problems, "mirroring"):
+        mirror_axes = _mirror_axes(trained.mirror_axes, configuration["patch_size"])
+    manifest: dict[str, Any] = {
+        "schema": 1,
+        "name": "",
+        "version": options.release,
+        "inputs": {"channel_names": channel_names, "orientation": orientation, "axes": axes},
+        "preprocessing": [
+            {"step": "crop_to_nonzero"},
+            normalize,
+            *([] if resample is None else [resample]),
+        ],
+        "sliding_window": {
+            "patch_size": patch_size,
+            "overlap": 0.5,
+            "placement": "spread",
+            "importance_map": "gaussian_filter",
+        },
+        "ensemble": "mean_logits",
+        "mirror_axes": mirror_axes,
+        "outputs": outputs,
+        "postprocessing": [],
+    }
+    return manifest, architecture
+
+
+def _three_axes(patch_size: Sequence[int]) -> list[int]:
+    if len(patch_size) not in (2, 3):
+        raise UnsupportedError(f"{list(patch_size)} has neither 2 nor 3 axes")
+    return [1] * (3 - len(patch_size)) + [int(size) for size in patch_size]
+
+
+def _mirror_axes(axes: Sequence[int], patch_size: Sequence[int]) -> list[int]:
+    """Return mirroring axes of the patch; the slice axis of a 2-D network comes first."""
+    if not set(axes) <= set(range(len(patch_size))):
+        raise UnsupportedError(f"axes {list(axes)} of a network with {len(patch_size)}")
+    # A flip of one voxel changes nothing, so leaving it out gives the same average.
+    return [axis + 3 - len(patch_size) for axis in axes if patch_size[axis] > 1]
+
+
+def _bundle_name(text: str) -> str:
+    """Make a bundle name of any text."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "model"

@@ -1,0 +1,78 @@
+"""The original software, run live: what every parity test compares with."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+DATA, CHECKPOINTS = SHARED / "data", SHARED / "checkpoints"
+
+for _name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+    os.environ.setdefault(_name, os.devnull)  # nnU-Net warns when they are not set
+
+
+def nnunet_predictor(model: Path, folds: tuple[str, ...], *, mirror: bool):
+    """Return an ``nnUNetPredictor`` on the CPU, as the Spinal Cord Toolbox sets it up."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        import torch
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+        predictor = nnUNetPredictor(
+            tile_step_size=0.5,
+            use_gaussian=True,
+            use_mirroring=mirror,
+            perform_everything_on_device=False,
+            device=torch.device("cpu"),
+            verbose=False,
+            verbose_preprocessing=False,
+            allow_tqdm=False,
+        )
+        predictor.initialize_from_trained_model_folder(
+            str(model), use_folds=folds, checkpoint_name="checkpoint_final.pth"
+        )
+    return predictor
+
+
+def nnunet_segment(predictor, images, *, probabilities: bool = False):
+    """Segment nibabel images (channels) as the Spinal Cord Toolbox hands them to nnU-Net.
+
+    Reorientation to the ``image_orientation`` of dataset.json (its letters are the opposite of
+    nibabel's), reversed axes, spacing reversed, and all of it undone. Returns labels (X, Y, Z), or
+    labels and probabilities (K, X, Y, Z).
+    """
+    letters = predictor.dataset_json.get("image_orientation", "LPI")
+    codes = letters.translate(str.maketrans("RLAPSI", "LRPAIS"))
+    stored = nib.io_orientation(images[0].affine)
+    wanted = nib.orientations.axcodes2ornt(codes)
+    to_model = nib.orientations.ornt_transform(stored, wanted)
+    moved = [image.as_reoriented(to_model) for image in images]
+    data = np.stack([np.asanyarray(image.dataobj).astype(np.float32) for image in moved])
+    spacing = [float(size) for size in moved[0].header.get_zooms()[:3]][::-1]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        result = predictor.predict_single_npy_array(
+            data.transpose(0, 3, 2, 1), {"spacing": spacing}, None, None, probabilities
+        )
+    back = nib.orientations.ornt_transform(wanted, stored)
+
+    def restore(array):
+        return nib.orientations.apply_orientation(np.asarray(array).transpose(2, 1, 0), back)
+
+    if not probabilities:
+        return restore(result)
+    labels, maps = result
+    return restore(labels), np.stack([restore(channel) for channel in maps])
+
+
+def dice(a, b) -> float:
+    """Return the Dice coefficient of two masks; 1 when both are empty."""
+    total = int(a.sum()) + int(b.sum())
+    return 1.0 if total == 0 else 2 * int((a & b).sum()) / total

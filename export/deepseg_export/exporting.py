@@ -16,8 +16,9 @@ from deepseg_export.families import Checkpoint, nnunet
 from deepseg_export.graph import OPSET, to_onnx
 from deepseg_export.output import staged_output
 from deepseg_export.verify import verify
-from deepseg_lite.bundle import MANIFEST_NAME, manifest_problems, read_bundle, read_network
+from deepseg_lite.bundle import MANIFEST_NAME, read_bundle, read_network
 from deepseg_lite.errors import OptionError
+from deepseg_lite.manifest import manifest_problems
 from deepseg_lite.onnx_metadata import append_manifest
 
 logger = logging.getLogger(__name__)

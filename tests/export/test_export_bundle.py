@@ -19,8 +19,8 @@ from deepseg_export.verify import compare, verify
 from tiny_models import write_model
 
 from deepseg_lite.bundle import read_bundle, read_network
-from deepseg_lite.manifest import manifest_problems
 from deepseg_lite.errors import OptionError, OutputError
+from deepseg_lite.manifest import manifest_problems
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")

@@ -172,7 +172,7 @@ class Segmenter:
         self.check_channel_count(len(images))
         if step is not None and not 0 < step <= 1:
             raise OptionError(f"step is {step}; a number above 0 and up to 1 is needed.")
-        settings = Settings(overlap=None if step is None else 1 - step, mirror=tta, soft=soft)
+        settings = Settings(step=step, mirror=tta, soft=soft)
         if all(isinstance(image, np.ndarray) for image in images):
             volume = self._volume_from_arrays(images, affine)
             return self.segment(volume, settings, progress=progress, cancel=cancel).data

@@ -201,13 +201,18 @@ def read_bundle(path: Path | str) -> Bundle:
         )
     try:
         manifest = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not JSON, or numbers or nesting without end
         raise BundleError(f"{path} has a manifest that is not JSON: {error}.") from error
     bundle = parse_manifest(manifest, path, lone_file=lone_file)
     for network in bundle.networks:
         file = bundle.network_path(network)
         if not file.is_file():
             raise ChecksumError(f"{file} is missing; the manifest lists it. Get the bundle again.")
+        if not lone_file and file.stat().st_size != network.size:
+            raise ChecksumError(
+                f"{file} has {file.stat().st_size} bytes, the manifest says {network.size}. "
+                "Get the bundle again."
+            )
     return bundle
 
 

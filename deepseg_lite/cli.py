@@ -160,7 +160,7 @@ def run(
         segmenter, grouped, Path(output) if output else None, soft=soft, overwrite=overwrite
     )
     settings = Settings(
-        overlap=None if step is None else 1 - step,
+        step=step,
         mirror=tta,
         soft=soft,
         half_precision_sums=accumulator == "float16",

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from math import isfinite
 from typing import Any
 
 
@@ -20,14 +21,30 @@ def manifest_schema() -> Mapping[str, Any]:
     return schema
 
 
+@cache
+def _validator() -> Any:
+    """Return a validator that takes 1.0 for no integer and NaN or infinity for no number."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    def is_integer(_: Any, value: Any) -> bool:
+        return type(value) is int
+
+    def is_number(_: Any, value: Any) -> bool:
+        return type(value) is int or (type(value) is float and isfinite(value))
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": is_integer, "number": is_number}
+    )
+    return extend(Draft202012Validator, type_checker=types)(manifest_schema())
+
+
 def manifest_problems(manifest: Any) -> list[str]:
     """Return every reason why a JSON document is not a valid manifest; empty when it is one."""
-    from jsonschema import Draft202012Validator
-
     if isinstance(manifest, dict) and manifest.get("schema") != 1:
         found = manifest.get("schema")
         return [f"schema is {found!r}; this version reads 1. Export the model again"]
-    errors = Draft202012Validator(manifest_schema()).iter_errors(manifest)
+    errors = _validator().iter_errors(manifest)
     problems = [
         f"{error.json_path.removeprefix('$').removeprefix('.') or 'manifest'}: {error.message}"
         for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])

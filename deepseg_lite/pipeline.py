@@ -36,8 +36,9 @@ class Settings:
 
     Attributes
     ----------
-    overlap : float or None
-        Fraction shared by neighbouring patches; None takes the bundle's.
+    step : float or None
+        Largest distance of neighbouring patches as a fraction of the patch; None takes the
+        bundle's, 1 - overlap.
     mirror : bool
         Average over all flips of the axes the bundle allows (test-time augmentation).
     soft : bool
@@ -48,7 +49,7 @@ class Settings:
         Patches per call of the network.
     """
 
-    overlap: float | None = None
+    step: float | None = None
     mirror: bool = False
     soft: bool = False
     half_precision_sums: bool = False
@@ -157,9 +158,9 @@ def average_scores(
 ) -> FloatArray:
     """Return the mean over folds of the blended logits, shape (K, X, Y, Z)."""
     window = bundle.sliding_window
-    overlap = window.overlap if settings.overlap is None else settings.overlap
+    step = 1 - window.overlap if settings.step is None else settings.step
     importance = importance_map(window.patch_size, window.importance_map)
-    total = fold_count * count_patches(data.shape[1:], window.patch_size, overlap)
+    total = fold_count * count_patches(data.shape[1:], window.patch_size, step)
     done = 0
 
     def on_patches(count: int) -> None:
@@ -177,7 +178,7 @@ def average_scores(
             data,
             mirrored(predict, bundle.mirror_axes) if settings.mirror else predict,
             window.patch_size,
-            overlap=overlap,
+            step=step,
             importance=importance,
             accumulator=np.float16 if settings.half_precision_sums else np.float32,
             batch_size=settings.batch_size,
@@ -203,12 +204,13 @@ def restore(
     decode: Callable[[FloatArray], Array],
 ) -> Array:
     """Undo the preprocessing: on scores through the resampling, on decoded values after it."""
-    last = max((i for i, step in enumerate(trail) if isinstance(step, Resampled)), default=-1)
+    resampled = [i for i, record in enumerate(trail) if isinstance(record, Resampled)]
+    last = resampled[-1] if resampled else len(trail)
     for record in reversed(trail[last + 1 :]):
         scores = record.undo(scores)
-    resampled = trail[last] if last >= 0 else None
-    slabs = resampled.undo_slabs(scores) if isinstance(resampled, Resampled) else [scores]
+    record = trail[last] if resampled else None
+    slabs = record.undo_slabs(scores) if isinstance(record, Resampled) else [scores]
     result: Array = np.concatenate([decode(slab) for slab in slabs], axis=-3)
-    for record in reversed(trail[: max(last, 0)]):
+    for record in reversed(trail[:last]):
         result = record.undo(result)
     return result

@@ -18,27 +18,27 @@ Predictor = Callable[[FloatArray], FloatArray]
 PatchSize = tuple[int, int, int]
 
 
-def patch_starts(size: int, patch: int, overlap: float) -> list[int]:
+def patch_starts(size: int, patch: int, step: float) -> list[int]:
     """Return where patches start along one axis: spread evenly from edge to edge, rounded.
 
     Parameters
     ----------
     size, patch : int
         Voxels; ``size >= patch``.
-    overlap : float
-        Least fraction that neighbours share, 0 to below 1.
+    step : float
+        Largest distance of neighbours as a fraction of the patch, above 0 to 1.
 
     Notes
     -----
     Source: nnunetv2 2.8.1, ``inference/sliding_window_prediction.py``,
-    ``compute_steps_for_sliding_window`` with ``tile_step_size = 1 - overlap``; starts that rounding
-    makes equal are visited once.
+    ``compute_steps_for_sliding_window`` with ``tile_step_size = step``; starts that rounding makes
+    equal are visited once.
     """
-    steps = math.ceil((size - patch) / (patch * (1 - overlap))) + 1
-    if steps == 1:
+    count = math.ceil((size - patch) / (patch * step)) + 1
+    if count == 1:
         return [0]
-    interval = (size - patch) / (steps - 1)
-    return sorted({round(interval * step) for step in range(steps)})
+    interval = (size - patch) / (count - 1)
+    return sorted({round(interval * index) for index in range(count)})
 
 
 def importance_map(patch_size: PatchSize, kind: str) -> FloatArray:
@@ -91,10 +91,10 @@ def mirrored(predict: Predictor, axes: Sequence[int]) -> Predictor:
     return predict_mirrored if flips else predict
 
 
-def count_patches(shape: Sequence[int], patch_size: PatchSize, overlap: float) -> int:
+def count_patches(shape: Sequence[int], patch_size: PatchSize, step: float) -> int:
     """Return how many patches a volume of that spatial shape takes."""
     return math.prod(
-        len(patch_starts(max(size, patch), patch, overlap))
+        len(patch_starts(max(size, patch), patch, step))
         for size, patch in zip(shape, patch_size, strict=True)
     )
 
@@ -104,7 +104,7 @@ def predict_sliding_window(
     predict: Predictor,
     patch_size: PatchSize,
     *,
-    overlap: float = 0.5,
+    step: float = 0.5,
     importance: FloatArray,
     accumulator: DTypeLike = np.float32,
     batch_size: int = 1,
@@ -120,8 +120,8 @@ def predict_sliding_window(
         Patches (N, C, *P) to logits (N, K, *P).
     patch_size : tuple of 3 ints
         P, in voxels.
-    overlap : float
-        Least fraction shared by neighbouring patches.
+    step : float
+        Largest distance of neighbouring patches as a fraction of the patch.
     importance : array of shape (P)
         Blending weights, all positive.
     accumulator : dtype
@@ -150,7 +150,7 @@ def predict_sliding_window(
     weights = np.zeros(data.shape[1:], accumulator)
     step_weights = importance.astype(accumulator)
     total: FloatArray | None = None
-    for batch in _batches(_patch_boxes(data.shape[1:], patch_size, overlap), batch_size):
+    for batch in _batches(_patch_boxes(data.shape[1:], patch_size, step), batch_size):
         logits = predict(np.stack([data[(slice(None), *box)] for box in batch]))
         if total is None:
             total = np.zeros((logits.shape[1], *data.shape[1:]), accumulator)
@@ -164,9 +164,9 @@ def predict_sliding_window(
 
 
 def _patch_boxes(
-    shape: Sequence[int], patch_size: PatchSize, overlap: float
+    shape: Sequence[int], patch_size: PatchSize, step: float
 ) -> Iterator[tuple[slice, ...]]:
-    starts = [patch_starts(n, patch, overlap) for n, patch in zip(shape, patch_size, strict=True)]
+    starts = [patch_starts(n, patch, step) for n, patch in zip(shape, patch_size, strict=True)]
     for corner in itertools.product(*starts):
         yield tuple(slice(a, a + n) for a, n in zip(corner, patch_size, strict=True))
 

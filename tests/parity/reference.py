@@ -72,6 +72,34 @@ def nnunet_segment(predictor, images, *, probabilities: bool = False):
     return restore(labels), np.stack([restore(channel) for channel in maps])
 
 
+class _TorchWithHalf:
+    """Torch, except that ``half`` is another type."""
+
+    def __init__(self, half):
+        self.half = half
+
+    def __getattr__(self, name):
+        import torch
+
+        return getattr(torch, name)
+
+
+@contextlib.contextmanager
+def nnunet_sums(dtype: str):
+    """Let nnU-Net add up logits in another type than half precision, as its error text advises.
+
+    Nothing else changes: the importance map keeps half precision.
+    """
+    import torch
+    from nnunetv2.inference import predict_from_raw_data as module
+
+    module.torch = _TorchWithHalf(getattr(torch, dtype))
+    try:
+        yield
+    finally:
+        module.torch = torch
+
+
 def dice(a, b) -> float:
     """Return the Dice coefficient of two masks; 1 when both are empty."""
     total = int(a.sum()) + int(b.sum())

@@ -170,8 +170,6 @@ class Segmenter:
             If ``cancel`` returned True.
         """
         self.check_channel_count(len(images))
-        if step is not None and not 0 < step <= 1:
-            raise OptionError(f"step is {step}; a number above 0 and up to 1 is needed.")
         settings = Settings(step=step, mirror=tta, soft=soft)
         if all(isinstance(image, np.ndarray) for image in images):
             volume = self._volume_from_arrays(images, affine)
@@ -192,7 +190,10 @@ class Segmenter:
         cancel: Cancel | None = None,
     ) -> Segmentation:
         """Segment a `Volume`; see `deepseg_lite.pipeline.segment`."""
-        if settings is not None and settings.mirror and not self.bundle.mirror_axes:
+        settings = settings or Settings()
+        if settings.step is not None and not 0 < settings.step <= 1:
+            raise OptionError(f"step is {settings.step}; a number above 0 and up to 1 is needed.")
+        if settings.mirror and not self.bundle.mirror_axes:
             raise OptionError(
                 f"{self.bundle.name} was trained without mirroring, so test-time augmentation has "
                 "nothing to flip; leave it out."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -78,7 +79,7 @@ def plan_cases(
     OptionError
         If outputs would collide, replace an input or an existing file, or do not fit one file.
     OutputError
-        If the output folder cannot be made.
+        If the output folder cannot be made or written to.
     """
     for case_images in images:
         segmenter.check_channel_count(len(case_images))
@@ -102,7 +103,7 @@ def plan_cases(
         cases.append(Case(tuple(Path(image) for image in case_images), outputs))
     _check_outputs(cases, overwrite=overwrite)
     for folder in {file.parent for case in cases for file in case.files}:
-        _make_folder(folder)
+        _check_folder(folder)
     return cases
 
 
@@ -118,10 +119,23 @@ def _check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
     for file in written:
         if file in inputs:
             raise OptionError(f"{file} is an input and would be replaced; give another output.")
-    existing = [file for case in cases for file in case.files if file.exists()]
+    existing = [file for case in cases for file in case.files if os.path.exists(file)]
     if existing and not overwrite:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise OptionError(f"{existing[0]}{more} exists; add --overwrite or give another output.")
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, or made; it is made when there is a result."""
+    nearest = folder.absolute()
+    while not os.path.exists(nearest):  # unlike Path.exists, never raises
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "not writable" if nearest.is_dir() else "not a folder"
+        raise OutputError(
+            f"{folder} cannot take results: {nearest} is {reason}; give an output folder you may "
+            "write to."
+        )
 
 
 def _make_folder(folder: Path) -> None:
@@ -198,6 +212,7 @@ def run_case(
         "SHA256": {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()},
     }
     contents[case.sidecar] = (json.dumps(record, indent=2) + "\n").encode()
+    _make_folder(case.sidecar.parent)
     nifti.write_files(contents)
     return {
         "images": [str(path) for path in case.images],
@@ -260,8 +275,11 @@ def write_phantom(
     for path in paths:
         if not nifti.is_nifti_name(path):
             raise OptionError(f"{path} must end in .nii or .nii.gz.")
-        if path.exists() and not overwrite:
+        if os.path.exists(path) and not overwrite:
             raise OptionError(f"{path} exists; add --overwrite or give another name.")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise OptionError(f"{image} cannot be both the image and its labels; give another name.")
+    for path in paths:
         _make_folder(path.parent)
     made = make_phantom(seed)
     images = zip(paths, (made.image, made.labels), strict=False)

@@ -313,7 +313,11 @@ def _report_error(error: DeepsegError, verbose: int) -> None:
     if verbose > 1:
         _logger.error("error: %s", error, exc_info=error)
     else:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_one_line(error)}", err=True)
+
+
+def _one_line(error: DeepsegError) -> str:
+    return " ".join(str(error).splitlines())  # names of files may hold line breaks
 
 
 def main() -> None:
@@ -323,7 +327,7 @@ def main() -> None:
     except DeepsegError as error:
         if "-vv" in sys.argv:
             raise
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_one_line(error)}", err=True)
         sys.exit(1)
     except MemoryError:
         click.echo("error: out of memory; give fewer threads or a smaller image.", err=True)

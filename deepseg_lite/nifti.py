@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -46,11 +47,17 @@ def load_image(path: Path | str) -> SpatialImage:
         If the file is missing, unreadable or not NIfTI.
     """
     path = Path(path)
-    if not path.exists():
-        raise ImageError(f"{path} does not exist; give an existing NIfTI image.")
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist; give an existing NIfTI image.") from None
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be opened ({_reason(error)}); give an existing NIfTI image."
+        ) from error
     if path.is_dir():
         raise ImageError(f"{path} is a folder; give NIfTI images, one -i for each.")
-    if path.stat().st_size == 0:
+    if size == 0:
         raise ImageError(f"{path} is an empty file; get the image again.")
     try:
         image = nib.load(path)
@@ -121,7 +128,8 @@ def check_array(data: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
     data = data.reshape(data.shape[:3])
     if data.dtype.kind not in "biuf":
         raise ImageError(f"{name} holds {data.dtype} voxels; real numbers are needed. Convert it.")
-    values: npt.NDArray[np.float32] = data.astype(np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused as that
+        values: npt.NDArray[np.float32] = data.astype(np.float32)
     if not np.isfinite(values).all():
         count = int(values.size - np.isfinite(values).sum())
         raise ImageError(
@@ -217,6 +225,8 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     path = next(iter(contents))
     try:
         for path, data in contents.items():
+            if path.is_dir():  # found out before the first file is renamed
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             temporary[path] = Path(name)
             with os.fdopen(handle, "wb") as file:

@@ -204,12 +204,11 @@ def restore(
     decode: Callable[[FloatArray], Array],
 ) -> Array:
     """Undo the preprocessing: on scores through the resampling, on decoded values after it."""
-    resampled = [i for i, record in enumerate(trail) if isinstance(record, Resampled)]
-    last = resampled[-1] if resampled else len(trail)
+    resampled = [record for record in trail if isinstance(record, Resampled)]
+    last = trail.index(resampled[-1]) if resampled else len(trail)
     for record in reversed(trail[last + 1 :]):
         scores = record.undo(scores)
-    record = trail[last] if resampled else None
-    slabs = record.undo_slabs(scores) if isinstance(record, Resampled) else [scores]
+    slabs = resampled[-1].undo_slabs(scores) if resampled else [scores]
     result: Array = np.concatenate([decode(slab) for slab in slabs], axis=-3)
     for record in reversed(trail[:last]):
         result = record.undo(result)

@@ -75,6 +75,11 @@ class OnnxPredictor:
         self._check(bundle, network)
 
     def _check(self, bundle: Bundle, network: Network) -> None:
+        if len(self._input.shape) not in (4, 5):
+            raise BundleError(
+                f"{bundle.network_path(network)} takes arrays of {len(self._input.shape)} axes; "
+                "4 for a 2-D or 5 for a 3-D network are needed. Export it again."
+            )
         (output,) = self._session.get_outputs()[:1]
         found = (self._input.shape[1], output.shape[1])
         expected = (len(bundle.inputs.channel_names), bundle.outputs.channel_count)

@@ -21,7 +21,9 @@ def write_card(manifest: Mapping[str, Any]) -> str:
         "Input expectations": _inputs(manifest),
         "Source": _source(manifest["source"]),
         "Conversion": _conversion(manifest),
-        "Agreement with the original": _agreement(manifest["export"]["checks"]),
+        "Agreement with the original": _agreement(
+            manifest["export"]["checks"], manifest.get("parity")
+        ),
         "Limits": _limits(),
     }
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items())
@@ -85,13 +87,20 @@ def _conversion(manifest: Mapping[str, Any]) -> str:
     return f"{text}\n\n{_table(['fold', 'file', 'size'], rows)}"
 
 
-def _agreement(checks: list[Mapping[str, Any]]) -> str:
+def _agreement(checks: list[Mapping[str, Any]], parity: Mapping[str, Any] | None) -> str:
     rows = [
         [check["fold"], f"{check['max_abs_error']:.2g}", f"{check['max_rel_error']:.2g}"]
         for check in checks
     ]
     text = "Logits of ONNX Runtime against the original framework, on noise of the patch size."
-    return f"{text}\n\n{_table(['fold', 'largest difference', 'relative'], rows)}"
+    table = _table(["fold", "largest difference", "relative"], rows)
+    if parity is None:
+        return f"{text}\n\n{table}\n\nLabel maps of real images were not compared."
+    return (
+        f"{text}\n\n{table}\n\nLabel maps of {parity['images']} real images against "
+        f"{parity['reference']}: {parity['differing_voxels']} of {parity['voxels']} voxels differ, "
+        f"Dice of every label at least {parity['min_dice']:g}."
+    )
 
 
 def _limits() -> str:

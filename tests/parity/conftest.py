@@ -9,12 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("nnunetv2", reason="the original software is not installed")
-pytest.importorskip("deepseg_export")
-
-from deepseg_export.exporting import export_nnunet
-from deepseg_export.families.nnunet import Options
-
 from deepseg_lite.bundle import Bundle, read_bundle
 
 BundleOf = Callable[[Path, tuple[str, ...]], Bundle]
@@ -23,6 +17,8 @@ BundleOf = Callable[[Path, tuple[str, ...]], Bundle]
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> BundleOf:
     """Export some folds of a trained model; once per session."""
+    from deepseg_export.exporting import export_nnunet
+    from deepseg_export.families.nnunet import Options
 
     @cache
     def export(model: Path, folds: tuple[str, ...]) -> Bundle:

@@ -16,6 +16,8 @@ from deepseg_lite.nifti import read_volume
 from deepseg_lite.pipeline import Settings
 from deepseg_lite.session import CPU, available_threads
 
+pytest.importorskip("nnunetv2", reason="the original software is not installed")
+
 pytestmark = [
     pytest.mark.parity,
     pytest.mark.filterwarnings("ignore"),

@@ -13,6 +13,8 @@ from deepseg_lite.geometry import crop_to_nonzero, nonzero_mask
 from deepseg_lite.steps import PREPROCESSING, apply_step
 from deepseg_lite.volume import Volume
 
+pytest.importorskip("nnunetv2", reason="the original software is not installed")
+
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
 CASES = dict(

@@ -11,6 +11,8 @@ from deepseg_lite.geometry import resample
 from deepseg_lite.interpolation import Interpolation, plan_resampling, separate_axis
 from deepseg_lite.volume import Volume
 
+pytest.importorskip("nnunetv2", reason="the original software is not installed")
+
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
 SHAPE = st.tuples(*[st.integers(1, 19)] * 3)

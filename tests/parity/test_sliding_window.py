@@ -17,6 +17,8 @@ from deepseg_lite.sliding_window import (
     predict_sliding_window,
 )
 
+pytest.importorskip("nnunetv2", reason="the original software is not installed")
+
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +124,29 @@ class Segmenter:
             yield predictor
             del predictor  # so that only one fold's weights are in memory when the next is opened
 
+    @overload
+    def __call__(
+        self,
+        *images: Image,
+        soft: bool = ...,
+        tta: bool = ...,
+        step: float | None = ...,
+        progress: Progress | None = ...,
+        cancel: Cancel | None = ...,
+    ) -> SpatialImage: ...
+
+    @overload
+    def __call__(
+        self,
+        *images: npt.NDArray[Any],
+        affine: npt.ArrayLike,
+        soft: bool = ...,
+        tta: bool = ...,
+        step: float | None = ...,
+        progress: Progress | None = ...,
+        cancel: Cancel | None = ...,
+    ) -> npt.NDArray[Any]: ...
+
     def __call__(
         self,
         *images: Image | npt.NDArray[Any],
@@ -133,7 +156,7 @@ class Segmenter:
         step: float | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
-    ) -> Any:
+    ) -> SpatialImage | npt.NDArray[Any]:
         """Segment one case.
 
         Parameters

@@ -81,6 +81,8 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
                 f"preprocessing[{index}].channels: {len(step['channels'])} entries for "
                 f"{len(channels)} input channels"
             )
+    if sum(step["step"] == "resample" for step in manifest["preprocessing"]) > 1:
+        problems.append("preprocessing: resample must be there at most once")
     patch_size = manifest["sliding_window"]["patch_size"]
     problems += [
         f"mirror_axes: axis {axis} of the patch has one voxel"

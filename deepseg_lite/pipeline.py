@@ -186,6 +186,7 @@ def average_scores(
         )
         sums = scores if sums is None else np.add(sums, scores, out=sums)
         folds += 1
+        del predict  # so that it can go before the next one is opened
     assert sums is not None
     return sums if folds == 1 else np.divide(sums, sums.dtype.type(folds), out=sums)
 

@@ -28,7 +28,7 @@ class _Command(click.Command):
         except DeepsegError as error:
             if ctx.params.get("verbose"):
                 traceback.print_exc()
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"error: {error}", err=True)
             ctx.exit(1)
         finally:
             logger.removeHandler(handler)

@@ -64,7 +64,7 @@ def test_errors_are_one_line_and_exit_code_1(tmp_path):
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr == (
-        f"Error: {tmp_path / 'nowhere'} does not exist; a model folder or a zip of one is needed.\n"
+        f"error: {tmp_path / 'nowhere'} does not exist; a model folder or a zip of one is needed.\n"
     )
     assert list(tmp_path.iterdir()) == []
 

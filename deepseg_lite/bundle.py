@@ -193,7 +193,7 @@ def read_bundle(path: Path | str) -> Bundle:
         try:
             text = (path / MANIFEST_NAME).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{path / MANIFEST_NAME} cannot be read: {error}") from error
+            raise BundleError(f"{path / MANIFEST_NAME} cannot be read: {error}.") from error
     else:
         raise BundleNotFoundError(
             f"{path} is not a bundle: a folder with {MANIFEST_NAME}, or an .onnx file made by "

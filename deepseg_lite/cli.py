@@ -306,6 +306,8 @@ def _progress_bar(label: str, *, hidden: bool) -> Iterator[Any]:
 
 def _set_logging(verbose: int, quiet: bool) -> None:
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    # Remarks on headers; what makes an image unusable is an error anyway.
+    logging.getLogger("nibabel.global").setLevel(logging.INFO if verbose else logging.CRITICAL)
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
 
 
@@ -323,7 +325,7 @@ def _one_line(error: DeepsegError) -> str:
 def main() -> None:
     """Run the command line; errors end in one line and exit code 1."""
     try:
-        cli.main(standalone_mode=True)
+        cli.main(prog_name="deepseg-lite")
     except DeepsegError as error:
         if "-vv" in sys.argv:
             raise

@@ -174,8 +174,8 @@ def _verified(image: SpatialImage) -> SpatialImage:
 
     nibabel stops reading after the last voxel and never gets to the checksum.
     """
-    file = getattr(image.dataobj, "file_like", None)
-    if not isinstance(image, nib.Nifti1Image) or not str(file).endswith(".gz"):
+    file = str(getattr(image.dataobj, "file_like", ""))
+    if not isinstance(image, nib.Nifti1Image) or not file.endswith(".gz"):
         return image
     return type(image).from_bytes(gzip.decompress(Path(file).read_bytes()))
 

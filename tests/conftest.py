@@ -1,0 +1,73 @@
+"""Fixtures of the default suite: CPU, no network, neither torch nor onnx."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from tiny_bundles import make_affine, make_data, write_bundle, write_image
+
+from deepseg_lite.volume import Volume
+
+
+class Outcome(NamedTuple):
+    """What a command line left: exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def oblique_volume() -> Volume:
+    """Return a small oblique, anisotropic volume with a rim of zeros."""
+    return Volume.from_array(make_data(), make_affine("LPS"))
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path: Path) -> Path:
+    """Return a fresh bundle directory: label 1 where the intensity exceeds 0.5."""
+    return write_bundle(tmp_path / "tiny_bundle")
+
+
+@pytest.fixture
+def image_file(tmp_path: Path) -> Path:
+    """Write a small oblique image in a folder of its own."""
+    (tmp_path / "images").mkdir()
+    return write_image(tmp_path / "images" / "t2.nii.gz", make_data(), make_affine("LPS"))
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """Run ``deepseg-lite`` in this process, from its entry point on."""
+    from deepseg_lite.cli import main
+
+    root, nibabel = logging.getLogger(), logging.getLogger("nibabel.global")
+    handlers, levels = root.handlers[:], (root.level, nibabel.level)
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["deepseg-lite", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Outcome(int(ended.value.code or 0), *capfd.readouterr())
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    nibabel.setLevel(levels[1])

@@ -1,0 +1,116 @@
+"""Every model in ``models/``: complete, unchanged and usable."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundles import MODELS
+
+from deepseg_lite.bundle import Bundle, read_bundle, read_network
+from deepseg_lite.session import CPU, OnnxPredictor
+from deepseg_lite.tasks import list_tasks, read_task
+
+SECTIONS = (
+    "Task and labels",
+    "Input expectations",
+    "Source",
+    "Conversion",
+    "Agreement with the original",
+    "Limits",
+)
+DIRECTORIES = sorted(file.parent for file in MODELS.glob("*/task.toml"))
+BUNDLED = [directory for directory in DIRECTORIES if (directory / "bundle").is_dir()]
+MAX_BYTES = 12e6  # of everything that ships in the wheel
+
+every_task = pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
+every_bundle = pytest.mark.parametrize("directory", BUNDLED, ids=lambda path: path.name)
+
+
+def _bundle(directory: Path) -> Bundle:
+    return read_bundle(directory / "bundle")
+
+
+def test_one_model_ships():
+    assert "sc_gm_t2star" in [directory.name for directory in BUNDLED]
+
+
+def test_every_directory_is_a_task():
+    assert sorted(path for path in MODELS.iterdir() if path.is_dir()) == DIRECTORIES
+
+
+def test_names_and_aliases_are_there_once():
+    names = [name for task in list_tasks(MODELS) for name in (task.name, *task.aliases)]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_shipped_files_are_small():
+    assert sum(file.stat().st_size for file in MODELS.rglob("*") if file.is_file()) < MAX_BYTES
+
+
+@every_task
+def test_a_task_is_named_as_its_directory(directory):
+    assert read_task(directory).name == directory.name
+
+
+@every_task
+def test_a_task_says_what_it_is_and_under_which_terms(directory):
+    task = read_task(directory)
+    for text in (task.title, task.description, task.group, task.license, task.citation):
+        assert text.strip()
+    assert re.fullmatch(r"[a-z0-9_-]+", task.suffix)
+
+
+@every_bundle
+def test_networks_are_the_ones_of_the_manifest(directory):
+    bundle = _bundle(directory)
+    for network in bundle.networks:
+        assert len(read_network(bundle, network)) == network.size
+
+
+@every_bundle
+def test_a_bundle_holds_nothing_else(directory):
+    bundle = _bundle(directory)
+    expected = {"manifest.json", "README.md", *(network.path for network in bundle.networks)}
+    assert {file.name for file in (directory / "bundle").iterdir()} == expected
+
+
+@every_bundle
+def test_the_card_has_its_sections_in_order_and_none_is_empty(directory):
+    card = (directory / "bundle" / "README.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## (.+)$", card, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert [name for name in sections if name in SECTIONS] == list(SECTIONS)
+    assert all(sections[name].strip() for name in SECTIONS)
+
+
+@every_bundle
+def test_the_card_names_every_label_and_network(directory):
+    bundle = _bundle(directory)
+    card = (directory / "bundle" / "README.md").read_text(encoding="utf-8")
+    for label in bundle.outputs.labels:
+        assert re.search(rf"\b{re.escape(label.name)}\b", card)
+    for network in bundle.networks:
+        assert network.path in card
+
+
+@every_bundle
+def test_the_export_was_checked(directory):
+    bundle = _bundle(directory)
+    checks = {check["fold"]: check for check in bundle.manifest["export"]["checks"]}
+    assert set(checks) == {network.fold for network in bundle.networks}
+    assert max(check["max_rel_error"] for check in checks.values()) < 1e-4
+
+
+@every_bundle
+def test_networks_open_and_answer_with_finite_logits(directory, rng):
+    bundle = _bundle(directory)
+    patch = (1, len(bundle.inputs.channel_names), *bundle.sliding_window.patch_size)
+    for network in bundle.networks:
+        predict = OnnxPredictor(bundle, network, CPU, 2)
+        logits = predict(rng.normal(size=patch).astype(np.float32))
+        assert logits.shape == (1, bundle.outputs.channel_count, *patch[2:])
+        assert np.isfinite(logits).all()
+        assert logits.std() > 0

@@ -1,0 +1,242 @@
+"""ONNX Runtime: networks opened and checked, devices, packages and threads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from importlib import metadata
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+from tiny_bundles import write_bundle
+
+from deepseg_lite import session
+from deepseg_lite.bundle import Bundle, read_bundle
+from deepseg_lite.errors import BundleError, ChecksumError, OptionError, ProviderError
+from deepseg_lite.session import CPU, CUDA, OnnxPredictor, choose_provider
+
+
+def _open(bundle: Bundle) -> OnnxPredictor:
+    return OnnxPredictor(bundle, bundle.networks[0], CPU, 1)
+
+
+def _sealed(folder, content: bytes):
+    """Replace a bundle's network by other bytes, with the right hash in the manifest."""
+    manifest = (folder / "manifest.json").read_text()
+    bundle = read_bundle(folder)
+    network = bundle.networks[0]
+    manifest = manifest.replace(network.sha256, hashlib.sha256(content).hexdigest())
+    manifest = manifest.replace(f'"size": {network.size}', f'"size": {len(content)}')
+    (folder / "manifest.json").write_text(manifest)
+    bundle.network_path(network).write_bytes(content)
+    return read_bundle(folder)
+
+
+def test_a_3d_network_gets_patches_as_they_are(tiny_bundle, rng):
+    patches = rng.uniform(size=(3, 1, 4, 5, 6)).astype(np.float32)
+    found = _open(read_bundle(tiny_bundle))(patches)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(
+        found, np.concatenate([0.5 - patches, patches - 0.5], axis=1), atol=1e-6
+    )
+
+
+def test_a_2d_network_gets_patches_without_their_thin_axis(tmp_path, rng):
+    patches = rng.uniform(size=(3, 1, 1, 5, 6)).astype(np.float32)
+    found = _open(read_bundle(write_bundle(tmp_path / "b", "regions")))(patches)
+    assert found.shape == (3, 2, 1, 5, 6)
+    np.testing.assert_allclose(found, patches - [[[[[0.25]]], [[[0.75]]]]], atol=1e-6)
+
+
+def test_patches_need_not_be_contiguous(tiny_bundle, rng):
+    patches = rng.uniform(size=(1, 1, 4, 5, 6)).astype(np.float32)
+    predict = _open(read_bundle(tiny_bundle))
+    np.testing.assert_array_equal(predict(patches[..., ::-1]), predict(patches)[..., ::-1])
+
+
+def test_the_network_must_be_the_manifests(tiny_bundle):
+    bundle = read_bundle(tiny_bundle)
+    file = tiny_bundle / "threshold_3d.onnx"
+    file.write_bytes(bytes(len(file.read_bytes())))
+    with pytest.raises(ChecksumError):
+        _open(bundle)
+
+
+def test_wrong_input_channels_are_refused(tiny_bundle):
+    other = write_bundle(tiny_bundle.parent / "other", "channels") / "two_channels_3d.onnx"
+    with pytest.raises(BundleError, match="has 2 input and 2 output channels, the manifest says 1"):
+        _open(_sealed(tiny_bundle, other.read_bytes()))
+
+
+def test_wrong_output_channels_are_refused(tmp_path):
+    labels = [{"name": "a", "values": [1]}, {"name": "b", "values": [2]}]
+    outputs = {"activation": "softmax", "labels": labels, "regions_class_order": None}
+    folder = write_bundle(tmp_path / "b", outputs=outputs)
+    with pytest.raises(BundleError, match="2 output channels, the manifest says 1 and 3"):
+        _open(read_bundle(folder))
+
+
+def test_a_2d_network_needs_a_2d_patch(tmp_path):
+    window = {
+        "patch_size": [8, 8, 8],
+        "overlap": 0.5,
+        "placement": "spread",
+        "importance_map": "constant",
+    }
+    folder = write_bundle(tmp_path / "b", "regions", sliding_window=window)
+    with pytest.raises(BundleError, match="2-D network"):
+        _open(read_bundle(folder))
+
+
+@pytest.mark.parametrize("rank", [2, 3, 6])
+def test_networks_of_another_rank_are_refused(tiny_bundle, monkeypatch, rank):
+    port = SimpleNamespace(name="x", shape=["N", 1, "X", "Y", "Z", "T"][:rank])
+    opened = SimpleNamespace(
+        get_inputs=lambda: [port], get_outputs=lambda: [port], get_providers=lambda: [CPU]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: opened)
+    with pytest.raises(BundleError, match=f"arrays of {rank} axes; 4 for a 2-D or 5"):
+        _open(read_bundle(tiny_bundle))
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 30, bytes(500)], ids=["", "text", "zeros"])
+def test_bytes_that_are_no_network_are_refused_in_one_line(tiny_bundle, content):
+    bundle = _sealed(tiny_bundle, content or b"\n")
+    with pytest.raises(ProviderError, match=r"cannot open .*threshold_3d\.onnx") as caught:
+        _open(bundle)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failing_run_is_told_in_one_line(tiny_bundle):
+    with pytest.raises(ProviderError, match=r"failed on patches of shape \(1, 3, 2, 2, 2\)") as got:
+        _open(read_bundle(tiny_bundle))(np.zeros((1, 3, 2, 2, 2), np.float32))
+    assert "\n" not in str(got.value)
+
+
+def test_cpu_is_always_there():
+    assert choose_provider("cpu") == CPU
+
+
+def test_unknown_devices_are_refused():
+    with pytest.raises(OptionError, match="device is 'tpu'; it must be one of auto, cpu, cuda"):
+        choose_provider("tpu")
+
+
+@pytest.fixture
+def without_cuda(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+
+
+@pytest.fixture
+def broken_cuda(monkeypatch):
+    """Pretend that the GPU package is there, but its libraries do not load."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+
+    def fail(name, *mode):
+        raise OSError(f"{name}: cannot open shared object file\nsecond line")
+
+    monkeypatch.setattr(session.ctypes, "CDLL", fail)
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_cuda_without_the_gpu_package_names_it():
+    assert choose_provider("auto") == CPU
+    with pytest.raises(ProviderError, match=r'CPU build; .*"deepseg-lite\[gpu\]".*--device cpu'):
+        choose_provider("cuda")
+
+
+@pytest.mark.usefixtures("broken_cuda")
+def test_cuda_with_broken_libraries_says_which_and_what_brings_them():
+    with pytest.raises(ProviderError, match=r"libcuda.*onnxruntime-gpu\[cuda,cudnn\]") as caught:
+        choose_provider("cuda")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("broken_cuda")
+def test_auto_falls_back_to_the_cpu_and_says_so(caplog):
+    assert choose_provider("auto") == CPU
+    assert "CUDA is not usable" in caplog.text
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_cuda_is_taken_where_its_libraries_load(monkeypatch, device):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(session.ctypes, "CDLL", lambda *_: None)
+    assert choose_provider(device) == CUDA
+
+
+def test_a_session_that_did_not_get_the_device_is_refused(monkeypatch, tiny_bundle):
+    """ONNX Runtime falls back silently; we do not."""
+    bundle = read_bundle(tiny_bundle)
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda data, options, providers: real(data, providers=[CPU]),
+    )
+    with pytest.raises(ProviderError, match="CUDA was asked for"):
+        OnnxPredictor(bundle, bundle.networks[0], CUDA, 1)
+
+
+def test_both_packages_at_once_are_refused(monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda name: "1.0")
+    with pytest.raises(ProviderError, match="onnxruntime and onnxruntime-gpu are both installed"):
+        choose_provider("cpu")
+
+
+def test_no_package_at_all_names_the_extras(monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert session.installed_packages() == []
+    with pytest.raises(ProviderError, match=r'"deepseg-lite\[cpu\]", or "deepseg-lite\[gpu\]"'):
+        choose_provider("cpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity masks here")
+def test_threads_follow_the_affinity_mask(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5})
+    monkeypatch.setattr(session, "_cgroup_cpus", lambda: [64])
+    assert session.available_threads() == 3
+
+
+@pytest.mark.parametrize(("quotas", "threads"), [([2], 2), ([64, 3], 3), ([0], 1)], ids=str)
+def test_threads_follow_the_cgroup(monkeypatch, quotas, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    monkeypatch.setattr(session, "_cgroup_cpus", lambda: quotas)
+    assert session.available_threads() == threads
+
+
+def test_threads_without_affinity_masks_are_the_cpus(monkeypatch):
+    monkeypatch.setattr(session, "os", SimpleNamespace(cpu_count=lambda: 6))
+    monkeypatch.setattr(session, "_cgroup_cpus", lambda: [64])
+    assert session.available_threads() == 6
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "garbage"}, None),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+    ids=["v2", "v2-up", "v2-half", "v2-max", "v2-garbage", "v1", "v1-none", "absent"],
+)
+def test_cgroup_quotas_are_rounded_up(tmp_path, files, limit):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = session._cgroup_cpus(tmp_path)
+    assert list(found) == [limit] if limit else min(found) > 1000

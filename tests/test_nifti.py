@@ -48,6 +48,13 @@ def test_voxels_are_stored_as_given_without_scaling(tmp_path, name, dtype):
     np.testing.assert_array_equal(np.asarray(saved.dataobj), data)
 
 
+def test_scaling_of_an_image_in_memory_is_not_taken_over(tmp_path):
+    like = nib.Nifti1Image(make_data(), make_affine())
+    like.header.set_slope_inter(0.5, 3)
+    saved = _saved(tmp_path, LABELS, like)
+    np.testing.assert_array_equal(np.asarray(saved.dataobj), LABELS)
+
+
 def test_the_name_decides_the_compression(tmp_path):
     image = nifti.make_image(LABELS, like=_like(tmp_path))
     compressed = nifti.image_bytes(image, Path("x.nii.gz"))

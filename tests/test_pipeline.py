@@ -187,6 +187,14 @@ def test_folds_are_averaged_before_decoding(oblique_volume):
     np.testing.assert_array_equal(labels, data > 0.6)
 
 
+def test_probabilities_of_folds_are_those_of_the_mean_logits(oblique_volume):
+    folds = [threshold(0.5), threshold(0.7)]
+    settings = Settings(soft=True)
+    mean = segment(oblique_volume, make_bundle(), [threshold(0.6)], settings).data
+    found = segment(oblique_volume, make_bundle("folds"), folds, settings, fold_count=2).data
+    np.testing.assert_allclose(found, mean, atol=1e-5)
+
+
 def test_folds_are_opened_one_after_the_other(oblique_volume):
     events = []
 

@@ -17,7 +17,6 @@ from deepseg_lite.errors import DeepsegError
 
 if TYPE_CHECKING:
     from deepseg_lite.bundle import Bundle
-    from deepseg_lite.tasks import Task
 
 _logger = logging.getLogger("deepseg_lite")
 
@@ -165,17 +164,16 @@ def run(
         soft=soft,
         half_precision_sums=accumulator == "float16",
     )
+    command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
     reports, errors = [], []
     for case in planned:
         try:
             with _progress_bar(case.images[0].name, hidden=quiet) as progress:
-                report = run_case(
-                    segmenter, case, settings, command=sys.argv[1:], progress=progress
-                )
+                report = run_case(segmenter, case, settings, command=command, progress=progress)
         except DeepsegError as error:
             if len(planned) == 1 and not as_json:
                 raise
-            _report_error(error, verbose)
+            _report_error(error)
             errors.append({"images": [str(path) for path in case.images], "error": str(error)})
             continue
         reports.append(report)
@@ -225,10 +223,10 @@ def list_command(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(task_or_bundle: str, as_json: bool) -> None:
     """Show what a model needs, gives, weighs and may be used for."""
-    from deepseg_lite.tasks import find_bundle
+    from deepseg_lite.tasks import describe, find_bundle
 
     bundle, task = find_bundle(task_or_bundle)
-    facts = _facts(bundle, task)
+    facts = describe(bundle, task)
     if as_json:
         click.echo(json.dumps({**facts, "manifest": bundle.manifest}, indent=2))
         return
@@ -236,34 +234,6 @@ def info(task_or_bundle: str, as_json: bool) -> None:
     for name, value in facts.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         click.echo(f"{name + ':':<{width + 1}}  {'not recorded' if text is None else text}")
-
-
-def _facts(bundle: Bundle, task: Task | None) -> dict[str, Any]:
-    """Return what people ask about a model."""
-    source, parity = bundle.manifest["source"], bundle.manifest.get("parity")
-    errors = [check["max_abs_error"] for check in bundle.manifest["export"]["checks"]]
-    orientation = bundle.inputs.orientation
-    return {
-        "name": bundle.name,
-        "version": bundle.version,
-        "title": task.title if task else None,
-        "inputs": list(bundle.inputs.channel_names),
-        "orientation": f"any; brought to {orientation}" if orientation else "used as it is stored",
-        "labels": [
-            f"{label.name} = {'+'.join(map(str, label.values))}" for label in bundle.outputs.labels
-        ],
-        "patch": " x ".join(map(str, bundle.sliding_window.patch_size)),
-        "folds": [network.fold for network in bundle.networks],
-        "tta": "available" if bundle.mirror_axes else "not available (trained without mirroring)",
-        "size": f"{bundle.size / 1e6:.1f} MB",
-        "license": source["license"] or (task.license if task else None),
-        "citation": source["citation"] or (task.citation if task else None),
-        "export check": f"max |error| {max(errors):.1e}" if errors else None,
-        "parity": parity
-        and f"{parity['differing_voxels']} of {parity['voxels']} voxels differ from "
-        f"{parity['reference']} on {parity['images']} images, Dice >= {parity['min_dice']:.4f}",
-        "path": str(bundle.path),
-    }
 
 
 @cli.command()
@@ -305,14 +275,15 @@ def _progress_bar(label: str, *, hidden: bool) -> Iterator[Any]:
 
 
 def _set_logging(verbose: int, quiet: bool) -> None:
-    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    levels = [logging.WARNING, logging.INFO, logging.DEBUG]
+    level = logging.ERROR if quiet else levels[min(verbose, 2)]
     # Remarks on headers; what makes an image unusable is an error anyway.
     logging.getLogger("nibabel.global").setLevel(logging.INFO if verbose else logging.CRITICAL)
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
 
 
-def _report_error(error: DeepsegError, verbose: int) -> None:
-    if verbose > 1:
+def _report_error(error: DeepsegError) -> None:
+    if _logger.isEnabledFor(logging.DEBUG):
         _logger.error("error: %s", error, exc_info=error)
     else:
         click.echo(f"error: {_one_line(error)}", err=True)
@@ -327,7 +298,7 @@ def main() -> None:
     try:
         cli.main(prog_name="deepseg-lite")
     except DeepsegError as error:
-        if "-vv" in sys.argv:
+        if _logger.isEnabledFor(logging.DEBUG):
             raise
         click.echo(f"error: {_one_line(error)}", err=True)
         sys.exit(1)

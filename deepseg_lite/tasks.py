@@ -102,3 +102,31 @@ def find_bundle(name: str, directory: Path | None = None) -> tuple[Bundle, Task 
         f"{name} is neither a task nor the path of a bundle ({hint}); "
         "see deepseg-lite list, or make a bundle with deepseg-export."
     )
+
+
+def describe(bundle: Bundle, task: Task | None) -> dict[str, Any]:
+    """Return what people ask about a model."""
+    source, parity = bundle.manifest["source"], bundle.manifest.get("parity")
+    errors = [check["max_abs_error"] for check in bundle.manifest["export"]["checks"]]
+    orientation = bundle.inputs.orientation
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "title": task.title if task else None,
+        "inputs": list(bundle.inputs.channel_names),
+        "orientation": f"any; brought to {orientation}" if orientation else "used as it is stored",
+        "labels": [
+            f"{label.name} = {'+'.join(map(str, label.values))}" for label in bundle.outputs.labels
+        ],
+        "patch": " x ".join(map(str, bundle.sliding_window.patch_size)),
+        "folds": [network.fold for network in bundle.networks],
+        "tta": "available" if bundle.mirror_axes else "not available (trained without mirroring)",
+        "size": f"{bundle.size / 1e6:.1f} MB",
+        "license": source["license"] or (task.license if task else None),
+        "citation": source["citation"] or (task.citation if task else None),
+        "export check": f"max |error| {max(errors):.1e}" if errors else None,
+        "parity": parity
+        and f"{parity['differing_voxels']} of {parity['voxels']} voxels differ from "
+        f"{parity['reference']} on {parity['images']} images, Dice >= {parity['min_dice']:.4f}",
+        "path": str(bundle.path),
+    }

@@ -141,9 +141,10 @@ def run(
     Labels are written beside each image as IMAGE_seg.nii.gz with a JSON record of the run.
     """
     _set_logging(verbose, quiet)
-    if threads is not None:  # numpy's products follow these when numpy is first imported
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ.setdefault(name, str(threads))
+    # numpy's matrix products are small here: several threads gain a few milliseconds on an idle
+    # machine and wait for each other, up to a second, on a busy one. Read at numpy's import.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     from deepseg_lite import api
     from deepseg_lite.cases import plan_cases, run_case
     from deepseg_lite.pipeline import Settings

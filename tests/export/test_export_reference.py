@@ -35,7 +35,21 @@ def real_model(name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def nnunet() -> Any:
+def importable_torchvision() -> Any:
+    """Define operators without which a torchvision for another torch cannot be imported.
+
+    nnU-Net looks for the classes of legacy plans by importing whatever is near them, torchvision
+    included; nothing of it is called.
+    """
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+@pytest.fixture(scope="module")
+def nnunet(importable_torchvision: Any) -> Any:
     """Return nnU-Net's plans manager and network builder, imported without their noise."""
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")

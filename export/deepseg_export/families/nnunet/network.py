@@ -187,7 +187,7 @@ def _locate_in_package(path: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = getattr(importlib.import_module(module_name), name, None)
-    except ImportError:  # a module that is gone, or needs a package that is not here
+    except Exception:  # a module that is gone, or needs a package that is missing or broken
         return None
     return found if _is_module_class(found) else None
 

@@ -18,7 +18,8 @@ from deepseg_lite.errors import ImageError, OptionError
 from deepseg_lite.pipeline import Cancel, Progress, Segmentation, Settings, segment
 from deepseg_lite.session import OnnxPredictor, available_threads, choose_provider
 from deepseg_lite.sliding_window import Predictor
-from deepseg_lite.tasks import Task, find_bundle
+from deepseg_lite.task_file import Task
+from deepseg_lite.tasks import find_bundle
 from deepseg_lite.volume import Volume
 
 Image: TypeAlias = "str | Path | SpatialImage"
@@ -31,6 +32,7 @@ def load(
     threads: int | None = None,
     folds: Sequence[str] | None = None,
     keep_folds_loaded: bool = False,
+    retired: bool = False,
 ) -> Segmenter:
     """Open a model and keep it warm.
 
@@ -47,6 +49,8 @@ def load(
     keep_folds_loaded : bool
         Keep the networks of all folds in memory. Otherwise a model of several folds opens them one
         after another in every call.
+    retired : bool
+        Open a task that was retired all the same.
 
     Returns
     -------
@@ -56,6 +60,8 @@ def load(
     ------
     BundleError
         If the name, the bundle or a fold is unknown or invalid.
+    OptionError
+        If the task is retired and was not asked for as such.
     ProviderError
         If the device is not usable.
 
@@ -68,7 +74,7 @@ def load(
     """
     if threads is not None and threads < 1:
         raise OptionError(f"threads is {threads}; at least 1 is needed.")
-    bundle, task = find_bundle(str(task_or_bundle))
+    bundle, task = find_bundle(str(task_or_bundle), retired=retired)
     segmenter = Segmenter(
         bundle=bundle,
         task=task,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepseg_lite.errors import DeepsegError
+from deepseg_lite import cli_store
+from deepseg_lite.errors import BundleNotFoundError, DeepsegError
 
 if TYPE_CHECKING:
     from deepseg_lite.bundle import Bundle
@@ -112,6 +113,7 @@ def _print_version(ctx: click.Context) -> None:
     default="float32",
     help="Type of the sums of logits; float16 is nnU-Net's, for comparing with it.",
 )
+@click.option("--retired", is_flag=True, help="Run a task that was retired all the same.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
 @click.option("-v", "--verbose", count=True, help="Say more; -vv shows tracebacks.")
@@ -130,6 +132,7 @@ def run(
     soft: bool,
     folds: str | None,
     accumulator: str,
+    retired: bool,
     overwrite: bool,
     as_json: bool,
     verbose: int,
@@ -154,6 +157,7 @@ def run(
         device=device,
         threads=threads,
         folds=None if folds is None else [fold.strip() for fold in folds.split(",")],
+        retired=retired,
     )
     grouped = _group(list(map(Path, images)), ctx.meta["case_sizes"], segmenter.bundle, cases)
     planned = plan_cases(
@@ -203,38 +207,34 @@ def _group(images: list[Path], sizes: list[int], bundle: Bundle, cases: int) -> 
 @cli.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(as_json: bool) -> None:
-    """List the tasks."""
+    """List the tasks, and where each stands on this machine."""
+    from deepseg_lite import catalogue
     from deepseg_lite.tasks import list_tasks
 
     tasks = list_tasks()
     if as_json:
-        rows = [
-            {"name": t.name, "title": t.title, "group": t.group, "license": t.license}
-            for t in tasks
-        ]
-        click.echo(json.dumps(rows, indent=2))
-        return
-    width = max((len(task.name) for task in tasks), default=0)
-    for task in tasks:
-        click.echo(f"{task.name:<{width}}  {task.title}")
+        click.echo(json.dumps([catalogue.row(task) for task in tasks], indent=2))
+    else:
+        click.echo(catalogue.listing(tasks))
 
 
 @cli.command()
 @click.argument("task_or_bundle")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(task_or_bundle: str, as_json: bool) -> None:
-    """Show what a model needs, gives, weighs and may be used for."""
-    from deepseg_lite.tasks import describe, find_bundle
+    """Show what a task or a bundle needs, gives, weighs and may be used for."""
+    from deepseg_lite import catalogue
 
-    bundle, task = find_bundle(task_or_bundle)
-    facts = describe(bundle, task)
+    bundle, task = catalogue.look_up(task_or_bundle)
+    facts = catalogue.describe(bundle, task)
     if as_json:
-        click.echo(json.dumps({**facts, "manifest": bundle.manifest}, indent=2))
-        return
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        click.echo(f"{name + ':':<{width + 1}}  {'not recorded' if text is None else text}")
+        whole = {
+            "task": catalogue.document(task) if task else None,
+            "manifest": bundle.manifest if bundle else None,
+        }
+        click.echo(json.dumps({**facts, **whole}, indent=2))
+    else:
+        click.echo(catalogue.facts_in_words(facts))
 
 
 @cli.command()
@@ -258,6 +258,10 @@ def phantom(out: str, seed: int, labels: str | None, overwrite: bool) -> None:
         Path(out), seed, Path(labels) if labels else None, overwrite=overwrite
     ):
         click.echo(path)
+
+
+for _command in (cli_store.fetch, cli_store.remove):
+    cli.add_command(_command)
 
 
 @contextmanager
@@ -287,11 +291,15 @@ def _report_error(error: DeepsegError) -> None:
     if _logger.isEnabledFor(logging.DEBUG):
         _logger.error("error: %s", error, exc_info=error)
     else:
-        click.echo(f"error: {_one_line(error)}", err=True)
+        click.echo(f"error: {_in_lines(error)}", err=True)
 
 
-def _one_line(error: DeepsegError) -> str:
-    return " ".join(str(error).splitlines())  # names of files may hold line breaks
+def _in_lines(error: DeepsegError) -> str:
+    """Return the message in one line (names of files may hold line breaks) and any advice below."""
+    lines = [str(error)]
+    if isinstance(error, BundleNotFoundError):
+        lines = [str(error.args[0]), *error.advice]
+    return "\n  ".join(" ".join(line.splitlines()) for line in lines)
 
 
 def main() -> None:
@@ -301,7 +309,7 @@ def main() -> None:
     except DeepsegError as error:
         if _logger.isEnabledFor(logging.DEBUG):
             raise
-        click.echo(f"error: {_one_line(error)}", err=True)
+        click.echo(f"error: {_in_lines(error)}", err=True)
         sys.exit(1)
     except MemoryError:
         click.echo("error: out of memory; give fewer threads or a smaller image.", err=True)

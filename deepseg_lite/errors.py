@@ -1,6 +1,7 @@
 """Exceptions: one base class, leaves that also are the builtin a caller would expect.
 
-Every message says what was given, what is needed and what to do next, in one line.
+Every message says what was given, what is needed and what to do next, in one line; only a missing
+bundle has lines of advice below it.
 
 ::
 
@@ -9,11 +10,16 @@ Every message says what was given, what is needed and what to do next, in one li
      │  ├ BundleNotFoundError(FileNotFoundError)
      │  └ ChecksumError                 a file of the bundle is not the one the manifest describes
      ├ ImageError(ValueError)           image missing, not 3-D, not finite, wrong channels
+     ├ NetworkError(OSError)            a transfer failed, or the network is forbidden
      ├ OutputError(OSError)             result cannot be written
      ├ OptionError(ValueError)          option does not fit this model or these inputs
      ├ ProviderError(RuntimeError)      asked-for device is not there, or ONNX Runtime failed
      └ Cancelled                        the caller's cancel hook said stop
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class DeepsegError(Exception):
@@ -25,7 +31,14 @@ class BundleError(DeepsegError, ValueError):
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):
-    """No bundle or task of that name or path."""
+    """No bundle or task of that name or path; ``advice`` are lines that say how to get it."""
+
+    def __init__(self, message: str, *, advice: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.advice = tuple(advice)
+
+    def __str__(self) -> str:
+        return "\n  ".join((str(self.args[0]), *self.advice))
 
 
 class ChecksumError(BundleError):
@@ -34,6 +47,10 @@ class ChecksumError(BundleError):
 
 class ImageError(DeepsegError, ValueError):
     """An input image is missing, unreadable or of the wrong kind."""
+
+
+class NetworkError(DeepsegError, OSError):
+    """A transfer failed, or the network is needed and not to be used."""
 
 
 class OutputError(DeepsegError, OSError):

@@ -5,38 +5,15 @@ The form is ``manifest.schema.json`` beside this module; what a schema cannot sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
-from math import isfinite
 from typing import Any
 
+from deepseg_lite.schema import read_schema, schema_problems
 
-@cache
+
 def manifest_schema() -> Mapping[str, Any]:
     """Return the JSON Schema of manifests."""
-    text = files("deepseg_lite").joinpath("manifest.schema.json").read_text(encoding="utf-8")
-    schema: Mapping[str, Any] = json.loads(text)
-    return schema
-
-
-@cache
-def _validator() -> Any:
-    """Return a validator that takes 1.0 for no integer and NaN or infinity for no number."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import extend
-
-    def is_integer(_: Any, value: Any) -> bool:
-        return type(value) is int
-
-    def is_number(_: Any, value: Any) -> bool:
-        return type(value) is int or (type(value) is float and isfinite(value))
-
-    types = Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {"integer": is_integer, "number": is_number}
-    )
-    return extend(Draft202012Validator, type_checker=types)(manifest_schema())
+    return read_schema("manifest")
 
 
 def manifest_problems(manifest: Any) -> list[str]:
@@ -44,12 +21,7 @@ def manifest_problems(manifest: Any) -> list[str]:
     if isinstance(manifest, dict) and manifest.get("schema") != 1:
         found = manifest.get("schema")
         return [f"schema is {found!r}; this version reads 1. Export the model again"]
-    errors = _validator().iter_errors(manifest)
-    problems = [
-        f"{error.json_path.removeprefix('$').removeprefix('.') or 'manifest'}: {error.message}"
-        for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
-    ]
-    return problems or _cross_check(manifest)
+    return schema_problems("manifest", manifest) or _cross_check(manifest)
 
 
 def _cross_check(manifest: Mapping[str, Any]) -> list[str]:

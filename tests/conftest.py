@@ -26,6 +26,21 @@ class Outcome(NamedTuple):
 Command = Callable[..., Outcome]
 
 
+@pytest.fixture(autouse=True)
+def _caches_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """Keep every test away from this machine's caches, tokens, repositories and proxies."""
+    caches = tmp_path_factory.mktemp("caches")
+    monkeypatch.setenv("DEEPSEG_LITE_HOME", str(caches / "deepseg_lite"))
+    monkeypatch.setenv("HF_HOME", str(caches / "huggingface"))
+    for name in ("DISABLE_XET", "DISABLE_PROGRESS_BARS", "DISABLE_TELEMETRY"):
+        monkeypatch.setenv(f"HF_HUB_{name}", "1")
+    monkeypatch.setenv("HF_HUB_VERBOSITY", "error")
+    for name in ("DEEPSEG_LITE_REPO", "DEEPSEG_LITE_MIRROR", "HF_HUB_OFFLINE", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240229)

@@ -300,14 +300,6 @@ def test_a_name_with_a_line_break_is_told_in_one_line(command, tiny_bundle, tmp_
     assert "a b.nii does not exist" in outcome.err
 
 
-def test_list_names_the_tasks(command):
-    outcome = command("list")
-    assert outcome.code == 0
-    assert any(line.startswith("sc_gm_t2star ") for line in outcome.out.splitlines())
-    rows = json.loads(command("list", "--json").out)
-    assert {row["name"] for row in rows} >= {"sc_gm_t2star"}
-
-
 def test_info_answers_what_people_ask(command, tmp_path):
     bundle = write_bundle(tmp_path / "regions", "regions")
     lines = dict(line.split(":", 1) for line in command("info", bundle).out.splitlines())
@@ -319,13 +311,6 @@ def test_info_answers_what_people_ask(command, tmp_path):
     assert facts["citation"] == "The tests"
     assert facts["parity"] == "not recorded"
     assert facts["size"] == "0.0 MB"
-
-
-def test_info_as_json_holds_the_manifest_and_the_task(command):
-    facts = json.loads(command("info", "sc_gm_t2star", "--json").out)
-    assert facts["labels"] == ["sc = 1+2", "gm = 2"]
-    assert facts["manifest"]["schema"] == 1
-    assert facts["license"] == "CC0-1.0"
 
 
 def test_info_shows_the_parity_record(command, tmp_path):

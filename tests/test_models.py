@@ -11,7 +11,8 @@ from tiny_bundles import MODELS
 
 from deepseg_lite.bundle import Bundle, read_bundle, read_network
 from deepseg_lite.session import CPU, OnnxPredictor
-from deepseg_lite.tasks import list_tasks, read_task
+from deepseg_lite.task_file import read_task
+from deepseg_lite.tasks import list_tasks
 
 SECTIONS = (
     "Task and labels",
@@ -33,6 +34,17 @@ def _bundle(directory: Path) -> Bundle:
     return read_bundle(directory / "bundle")
 
 
+def _card(directory: Path) -> str:
+    return (directory / "README.md").read_text(encoding="utf-8")
+
+
+def _check_sections(card: str) -> None:
+    parts = re.split(r"^## (.+)$", card, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert [name for name in sections if name in SECTIONS] == list(SECTIONS)
+    assert all(sections[name].strip() for name in SECTIONS)
+
+
 def test_one_model_ships():
     assert "sc_gm_t2star" in [directory.name for directory in BUNDLED]
 
@@ -42,7 +54,11 @@ def test_every_directory_is_a_task():
 
 
 def test_names_and_aliases_are_there_once():
-    names = [name for task in list_tasks(MODELS) for name in (task.name, *task.aliases)]
+    names = [
+        name
+        for task in list_tasks(MODELS)
+        for name in {text.casefold().replace("-", "_") for text in (task.name, *task.aliases)}
+    ]
     assert sorted(names) == sorted(set(names))
 
 
@@ -58,9 +74,43 @@ def test_a_task_is_named_as_its_directory(directory):
 @every_task
 def test_a_task_says_what_it_is_and_under_which_terms(directory):
     task = read_task(directory)
-    for text in (task.title, task.description, task.group, task.license, task.citation):
-        assert text.strip()
+    assert task.description.endswith(".")
+    assert task.license or "pass the weights on" in _card(directory)
     assert re.fullmatch(r"[a-z0-9_-]+", task.suffix)
+
+
+@every_task
+def test_releases_have_files_unless_the_bundle_ships(directory):
+    task = read_task(directory)
+    stages = [stage for release in task.releases for stage in release.stages]
+    assert all(stage.archives for stage in stages) or directory in BUNDLED
+    assert all(stage.orientation for stage in stages)
+
+
+@every_task
+def test_what_supersedes_a_task_is_another_active_one(directory):
+    active = {task.name for task in list_tasks(MODELS) if not task.is_retired}
+    assert set(read_task(directory).superseded_by) <= active - {directory.name}
+
+
+@every_task
+def test_the_card_has_its_sections_in_order_and_none_is_empty(directory):
+    _check_sections(_card(directory))
+
+
+@every_task
+def test_the_card_names_every_release_and_output(directory):
+    task, card = read_task(directory), _card(directory)
+    assert card.startswith(f"# {task.name}")
+    for release in task.releases:
+        assert release.version in card
+        for url in (url for stage in release.stages for m in stage.archives for url in m):
+            assert f"({url})" in card
+    for output in task.releases[0].outputs:
+        assert f"_{output.suffix}.nii.gz`" in card
+    words = " ".join(card.replace("\n- ", "\n").replace("\\*", "*").split())
+    for fact in () if directory in BUNDLED else (*task.unverified, *task.citations):
+        assert fact in words
 
 
 @every_bundle
@@ -78,12 +128,8 @@ def test_a_bundle_holds_nothing_else(directory):
 
 
 @every_bundle
-def test_the_card_has_its_sections_in_order_and_none_is_empty(directory):
-    card = (directory / "bundle" / "README.md").read_text(encoding="utf-8")
-    parts = re.split(r"^## (.+)$", card, flags=re.MULTILINE)
-    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    assert [name for name in sections if name in SECTIONS] == list(SECTIONS)
-    assert all(sections[name].strip() for name in SECTIONS)
+def test_the_bundle_has_the_same_sections(directory):
+    _check_sections((directory / "bundle" / "README.md").read_text(encoding="utf-8"))
 
 
 @every_bundle

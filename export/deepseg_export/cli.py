@@ -104,6 +104,34 @@ def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any
     click.echo(export_nnunet(model, output, Options(**choices), force=force))
 
 
+@cli.command(cls=_Command, context_settings=_CONTEXT)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--repo", required=True, metavar="OWNER/NAME", help="Repository to upload to.")
+@click.option("--create", is_flag=True, help="Make the repository if it is not there.")
+@click.option(
+    "--branch", is_flag=True, help="Use a branch of the bundle's name. [default: a folder]"
+)
+@click.option(
+    "--no-license-check",
+    "check_license",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Upload weights whose licence is not known to allow it.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show a traceback with errors.")
+def publish(bundle: Path, repo: str, verbose: bool, **choices: Any) -> None:
+    """Upload a bundle to the Hugging Face Hub and print the commit.
+
+    Log in first: hf auth login, or HF_TOKEN.
+    """
+    from deepseg_export.publish import publish
+    from deepseg_lite.sources import quieten_hub
+
+    quieten_hub()
+    click.echo(publish(bundle, repo, **choices))
+
+
 def main() -> None:
     """Run the command line."""
     cli(prog_name="deepseg-export")

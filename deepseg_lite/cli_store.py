@@ -1,0 +1,145 @@
+"""The commands that fill and empty the local cache. Heavy imports stay inside them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepseg_lite.errors import DeepsegError
+
+if TYPE_CHECKING:
+    from deepseg_lite.fetching import Installed, Progress
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option(
+    "--repo",
+    metavar="OWNER/NAME",
+    help="Repository on the Hugging Face Hub. Default: DEEPSEG_LITE_REPO.",
+)
+@click.option("--revision", metavar="REV", help="Branch, tag or commit of the repository.")
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="HTTP(S) folder of bundles, tried after --repo. Default: DEEPSEG_LITE_MIRROR.",
+)
+@click.option("--force", is_flag=True, help="Fetch again what is here.")
+@click.option("--offline", is_flag=True, help="Never use the network (or set HF_HUB_OFFLINE=1).")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
+@click.pass_context
+def fetch(ctx: click.Context, /, names: tuple[str, ...], as_json: bool, **choices: Any) -> None:
+    """Bring bundles into the local cache, and check those that are there.
+
+    NAME is a task or the name of a bundle. Prints the folder of each.
+    """
+    from deepseg_lite.bundle import read_bundle
+    from deepseg_lite.fetching import Installed, fetch
+    from deepseg_lite.sources import quieten_hub
+
+    quieten_hub()
+
+    def bring(asked: str) -> dict[str, Any]:
+        name, shipped = _bundle_of(asked)
+        if shipped is not None:
+            return _report(Installed(read_bundle(shipped), {"shipped": True}, fetched=False))
+        with _progress_bar(name) as progress:
+            return _report(fetch(name, progress=progress, **choices))
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders go
+    _each(ctx, names, bring, "path", as_json=as_json)
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
+@click.pass_context
+def remove(ctx: click.Context, /, names: tuple[str, ...], as_json: bool) -> None:
+    """Remove bundles from the local cache; nothing outside it is touched."""
+    from deepseg_lite.store import remove
+
+    def drop(asked: str) -> dict[str, Any]:
+        name, _ = _bundle_of(asked)
+        freed = remove(name)
+        return {"name": name, "freed": freed, "text": f"{name}: {freed / 1e6:.1f} MB freed"}
+
+    _each(ctx, names, drop, "text", as_json=as_json)
+
+
+def _bundle_of(asked: str) -> tuple[str, Path | None]:
+    """Return the name of a task's bundle, by name or alias, and where it is if it ships."""
+    from deepseg_lite.tasks import installed_path, list_tasks, resolve
+
+    task = resolve(asked, list_tasks())
+    if task is None:
+        return asked, None
+    return task.name, task.bundle_path if installed_path(task) == task.bundle_path else None
+
+
+def _report(installed: Installed) -> dict[str, Any]:
+    bundle = installed.bundle
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "path": str(bundle.path),
+        "size": bundle.size,
+        "fetched": installed.fetched,
+        "source": installed.source,
+    }
+
+
+def _each(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    action: Callable[[str], dict[str, Any]],
+    shown: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Do something for every name, going on after failures, which end in exit code 1."""
+    results, errors = [], []
+    for name in names:
+        try:
+            result = action(name)
+        except DeepsegError as error:
+            if len(names) == 1 and not as_json:
+                raise
+            text = " ".join(str(error).splitlines())
+            click.echo(f"error: {text}", err=True)
+            errors.append({"name": name, "error": text})
+            continue
+        results.append(result)
+        if not as_json:
+            click.echo(result[shown])
+    if as_json:
+        click.echo(json.dumps({"results": results, "errors": errors}, indent=2))
+    if errors:
+        ctx.exit(1)
+
+
+@contextmanager
+def _progress_bar(label: str) -> Iterator[Progress | None]:
+    """Give a hook that draws a bar on stderr from its first call on; None without a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    bars: list[Any] = []
+
+    def progress(done: int, total: int) -> None:
+        if not bars:
+            bars.append(click.progressbar(length=total, label=label, file=sys.stderr))
+            bars[0].render_progress()
+        bars[0].update(done - bars[0].pos)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars:
+            bar.render_finish()

@@ -1,0 +1,98 @@
+"""Publishing bundles on the Hugging Face Hub, where ``deepseg-lite fetch`` finds them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deepseg_export.errors import ExportError
+from deepseg_lite.bundle import MANIFEST_NAME, Bundle, read_bundle, read_network
+from deepseg_lite.fetching import CARD_NAME
+from deepseg_lite.sources import ask_hub, hub_api
+
+# Licences that let others pass weights on; what follows is a version or a variant.
+_REDISTRIBUTABLE = re.compile(
+    r"(mit|bsd|apache|isc|mpl|[al]?gpl|eupl|cc0|cc[ -]by|creative commons|unlicense|pddl|odbl"
+    r"|odc-by|(.*[ -])?openrail)(v?[^a-z].*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def publish(
+    path: Path, repo: str, *, create: bool = False, branch: bool = False, check_license: bool = True
+) -> str:
+    """Upload a bundle as one commit; networks that its last release had and it has not go.
+
+    Parameters
+    ----------
+    path : Path
+        Bundle directory.
+    repo : str
+        ``OWNER/NAME``. The token is found by huggingface_hub's own means.
+    create : bool
+        Make the repository if it is not there.
+    branch : bool
+        Put the files at the root of a branch of the bundle's name, not in a folder of that name.
+    check_license : bool
+        Refuse weights whose licence does not say that they may be passed on.
+
+    Returns
+    -------
+    revision : str
+        The commit, for ``deepseg-lite fetch --revision``.
+
+    Raises
+    ------
+    ExportError
+        If the licence forbids it or ``path`` is a lone file.
+    BundleError
+        If the bundle is invalid or a file of it was changed.
+    NetworkError
+        If the upload failed; the repository is as it was.
+    """
+    bundle = read_bundle(path)
+    _check(bundle, check_license=check_license)
+    api = hub_api()
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    revision, prefix = (bundle.name, "") if branch else ("main", f"{bundle.name}/")
+    if create:
+        ask_hub(repo, lambda: api.create_repo(repo, exist_ok=True))
+    if branch:
+        ask_hub(repo, lambda: api.create_branch(repo, branch=revision, exist_ok=True))
+    info = ask_hub(repo, lambda: api.model_info(repo, revision=revision))
+    present = {file.rfilename for file in info.siblings or ()}
+    names = [MANIFEST_NAME, *(network.path for network in bundle.networks)]
+    if (path / CARD_NAME).is_file():
+        names.append(CARD_NAME)
+    old = re.compile(re.escape(prefix) + r"[^/]*\.onnx")
+    stale = [file for file in present if old.fullmatch(file)]
+    operations = [
+        *(CommitOperationAdd(prefix + name, path / name) for name in names),
+        *(CommitOperationDelete(file) for file in stale if file.removeprefix(prefix) not in names),
+    ]
+    commit = ask_hub(
+        repo,
+        lambda: api.create_commit(
+            repo,
+            operations,
+            commit_message=f"{bundle.name} {bundle.version}",
+            revision=revision,
+        ),
+    )
+    return str(commit.oid)
+
+
+def _check(bundle: Bundle, *, check_license: bool) -> None:
+    if bundle.lone_file:
+        raise ExportError(
+            f"{bundle.path} is a lone .onnx file; a bundle folder is needed: export without .onnx."
+        )
+    for network in bundle.networks:
+        read_network(bundle, network)
+    text = bundle.manifest["source"]["license"]
+    if check_license and not _REDISTRIBUTABLE.fullmatch((text or "").strip()):
+        raise ExportError(
+            f"the licence of {bundle.name}'s weights is {text or 'not stated'}, which is not known "
+            "to allow passing them on; ask their owner, then give --no-license-check."
+        )

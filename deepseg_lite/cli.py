@@ -6,15 +6,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from deepseg_lite import cli_store
-from deepseg_lite.errors import BundleNotFoundError, DeepsegError
+from deepseg_lite.console import progress_bar, report_error, set_logging
+from deepseg_lite.errors import DeepsegError
 
 if TYPE_CHECKING:
     from deepseg_lite.bundle import Bundle
@@ -143,7 +142,7 @@ def run(
     TASK_OR_BUNDLE is a name from "deepseg-lite list", a bundle folder or a lone .onnx file.
     Labels are written beside each image as IMAGE_seg.nii.gz with a JSON record of the run.
     """
-    _set_logging(verbose, quiet)
+    set_logging(verbose, quiet=quiet)
     # numpy's matrix products are small here: several threads gain a few milliseconds on an idle
     # machine and wait for each other, up to a second, on a busy one. Read at numpy's import.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -173,13 +172,11 @@ def run(
     reports, errors = [], []
     for case in planned:
         try:
-            with _progress_bar(case.images[0].name, hidden=quiet) as progress:
+            with progress_bar(case.images[0].name, hidden=quiet, show_pos=True) as progress:
                 report = run_case(segmenter, case, settings, command=command, progress=progress)
         except DeepsegError as error:
-            if len(planned) == 1 and not as_json:
-                raise
-            _report_error(error)
-            errors.append({"images": [str(path) for path in case.images], "error": str(error)})
+            images_given = [str(path) for path in case.images]
+            errors.append({"images": images_given, "error": report_error(error)})
             continue
         reports.append(report)
         _logger.info(
@@ -264,52 +261,12 @@ for _command in (cli_store.fetch, cli_store.remove):
     cli.add_command(_command)
 
 
-@contextmanager
-def _progress_bar(label: str, *, hidden: bool) -> Iterator[Any]:
-    """Give a progress hook that draws a bar on stderr; None when that is not a terminal."""
-    if hidden or not sys.stderr.isatty():
-        yield None
-        return
-    with click.progressbar(length=1, label=label, file=sys.stderr, show_pos=True) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield progress
-
-
-def _set_logging(verbose: int, quiet: bool) -> None:
-    levels = [logging.WARNING, logging.INFO, logging.DEBUG]
-    level = logging.ERROR if quiet else levels[min(verbose, 2)]
-    # Remarks on headers; what makes an image unusable is an error anyway.
-    logging.getLogger("nibabel.global").setLevel(logging.INFO if verbose else logging.CRITICAL)
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
-
-
-def _report_error(error: DeepsegError) -> None:
-    if _logger.isEnabledFor(logging.DEBUG):
-        _logger.error("error: %s", error, exc_info=error)
-    else:
-        click.echo(f"error: {_in_lines(error)}", err=True)
-
-
-def _in_lines(error: DeepsegError) -> str:
-    """Return the message in one line (names of files may hold line breaks) and any advice below."""
-    lines = [str(error)]
-    if isinstance(error, BundleNotFoundError):
-        lines = [str(error.args[0]), *error.advice]
-    return "\n  ".join(" ".join(line.splitlines()) for line in lines)
-
-
 def main() -> None:
     """Run the command line; errors end in one line and exit code 1."""
     try:
         cli.main(prog_name="deepseg-lite")
     except DeepsegError as error:
-        if _logger.isEnabledFor(logging.DEBUG):
-            raise
-        click.echo(f"error: {_in_lines(error)}", err=True)
+        report_error(error)
         sys.exit(1)
     except MemoryError:
         click.echo("error: out of memory; give fewer threads or a smaller image.", err=True)

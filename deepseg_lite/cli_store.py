@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepseg_lite.console import progress_bar, report_error
 from deepseg_lite.errors import DeepsegError
 
 if TYPE_CHECKING:
-    from deepseg_lite.fetching import Installed, Progress
+    from deepseg_lite.fetching import Installed
 
 
 @click.command()
@@ -50,7 +50,7 @@ def fetch(ctx: click.Context, /, names: tuple[str, ...], as_json: bool, **choice
         name, shipped = _bundle_of(asked)
         if shipped is not None:
             return _report(Installed(read_bundle(shipped), {"shipped": True}, fetched=False))
-        with _progress_bar(name) as progress:
+        with progress_bar(name) as progress:
             return _report(fetch(name, progress=progress, **choices))
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders go
@@ -109,11 +109,7 @@ def _each(
         try:
             result = action(name)
         except DeepsegError as error:
-            if len(names) == 1 and not as_json:
-                raise
-            text = " ".join(str(error).splitlines())
-            click.echo(f"error: {text}", err=True)
-            errors.append({"name": name, "error": text})
+            errors.append({"name": name, "error": report_error(error)})
             continue
         results.append(result)
         if not as_json:
@@ -122,24 +118,3 @@ def _each(
         click.echo(json.dumps({"results": results, "errors": errors}, indent=2))
     if errors:
         ctx.exit(1)
-
-
-@contextmanager
-def _progress_bar(label: str) -> Iterator[Progress | None]:
-    """Give a hook that draws a bar on stderr from its first call on; None without a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    bars: list[Any] = []
-
-    def progress(done: int, total: int) -> None:
-        if not bars:
-            bars.append(click.progressbar(length=total, label=label, file=sys.stderr))
-            bars[0].render_progress()
-        bars[0].update(done - bars[0].pos)
-
-    try:
-        yield progress
-    finally:
-        for bar in bars:
-            bar.render_finish()

@@ -46,7 +46,7 @@ class Settings:
     half_precision_sums : bool
         Add up logits in float16, as nnU-Net does: only for comparing with it.
     batch_size : int
-        Patches per call of the network.
+        Patches per call of the network. On a CPU more than 1 takes memory and gains no time.
     """
 
     step: float | None = None

@@ -15,7 +15,8 @@ Label maps of trained checkpoints on real images: voxels that differ from `nnUNe
 (nnunetv2 2.8.1, torch, CPU), run live on the same image as the Spinal Cord Toolbox calls it.
 *float16 sums* adds up logits in half precision as nnU-Net does (`--accumulator float16`); *float32*
 is the default. Dice is the worst label's, with float32 sums; it is 1 where neither result has the
-label. Written by `tests/parity/table.py` from a run of `tests/parity/test_end_to_end.py`.
+label. Voxels that differ with float32 sums alone are nnU-Net's own rounding to half precision.
+Written by `tests/parity/table.py` from a run of `tests/parity/test_end_to_end.py`.
 
 | model, folds, image | voxels | float16 sums | float32 | Dice |
 | --- | ---: | ---: | ---: | ---: |

@@ -54,7 +54,7 @@ CASES = [
         folds,
         mirror,
         image,
-        id=f"{model} {'+'.join(folds)}{' mirrored' if mirror else ''} {image.split('/')[1][:-7]}",
+        id=f"{model} {'+'.join(folds)}{' mirrored' if mirror else ''} {image[:-7]}",
         marks=() if image in quick else pytest.mark.slow,
     )
     for (model, folds, mirror), quick in QUICK.items()

@@ -14,6 +14,7 @@ from deepseg_export.checkpoint import file_sha256
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.nnunet.folder import (
+    CROP,
     find_model_folder,
     is_wanted,
     read_json,
@@ -106,6 +107,8 @@ def _load_folder(folder: Path, folder_name: str, options: Options) -> Checkpoint
         trained[fold] = read_trained(file, folder_name, trust=options.trust_checkpoint)
 
     problems = disagreements(trained)
+    if any((place / CROP).is_file() for place in (folder, folder.parent)):
+        problems.append(f"{CROP}: the crop around the cord is not supported")
     first = next(iter(trained.values()))
     manifest, architecture = _describe(plans, dataset, first, options, problems)
     if problems or architecture is None:

@@ -16,6 +16,7 @@ from deepseg_lite.errors import OptionError
 logger = logging.getLogger(__name__)
 
 FINAL, BEST = "checkpoint_final.pth", "checkpoint_best.pth"
+CROP = "crop_metadata.json"  # SCT: the model was trained on volumes cut out around the cord
 _FOLD = re.compile(r"fold_(\d+|all)")
 
 
@@ -23,7 +24,7 @@ def is_wanted(member: PurePosixPath) -> bool:
     """Tell whether a file of an archive is one the export reads."""
     if "__MACOSX" in member.parts:
         return False
-    return member.name in ("plans.json", "dataset.json") or (
+    return member.name in ("plans.json", "dataset.json", CROP) or (
         member.suffix == ".pth" and _FOLD.fullmatch(member.parent.name) is not None
     )
 

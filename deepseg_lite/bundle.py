@@ -17,17 +17,26 @@ from typing import Any
 from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError
 from deepseg_lite.manifest import manifest_problems
 from deepseg_lite.onnx_metadata import ManifestEntry, split_manifest
+from deepseg_lite.schema import frozen
 
 MANIFEST_NAME = "manifest.json"
+LABEL_MAP = {"suffix": "seg", "kind": "labels"}
+"""What a bundle writes that names no files."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the network is given: channels, orientation (nibabel codes or None) and axis order."""
+    """What the network is given: channels, orientation (nibabel codes or None) and axis order.
+
+    ``contrasts`` are those that each channel may have, ``invert`` those whose values are negated.
+    """
 
     channel_names: tuple[str, ...]
     orientation: str | None
     axes: str
+    contrasts: tuple[tuple[str, ...], ...] = ()
+    invert: tuple[str, ...] = ()
+    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +68,22 @@ class Label:
 
 
 @dataclass(frozen=True)
+class OutputFile:
+    """One file of a result: a mask of some labels, the label map, or the probability of a label."""
+
+    suffix: str
+    kind: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Outputs:
-    """How scores become labels."""
+    """How scores become labels, and labels files."""
 
     activation: str
     labels: tuple[Label, ...]
     regions_class_order: tuple[int, ...] | None
+    files: tuple[OutputFile, ...]
 
     @property
     def channel_count(self) -> int:
@@ -78,6 +97,14 @@ class Outputs:
             *(value for label in self.labels for value in label.values),
             *(self.regions_class_order or (0,)),
         )
+
+
+@dataclass(frozen=True)
+class CordCrop:
+    """The crop around the cord: the bundle that finds it, and mm added on each face."""
+
+    detector: str
+    padding_mm: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -101,6 +128,7 @@ class Bundle:
     manifest: Mapping[str, Any] = field(repr=False, compare=False)
     path: Path
     lone_file: bool = False
+    cord_crop: CordCrop | None = None
 
     def network_path(self, network: Network) -> Path:
         """Return the file of one network."""
@@ -137,15 +165,11 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
             f"{path} has an invalid manifest: {'; '.join(problems)}. Export the model again."
         )
     window, outputs = manifest["sliding_window"], manifest["outputs"]
-    order = outputs["regions_class_order"]
+    order, crop = outputs["regions_class_order"], manifest.get("cord_crop")
     return Bundle(
         name=manifest["name"],
         version=manifest["version"],
-        inputs=Inputs(
-            tuple(manifest["inputs"]["channel_names"]),
-            manifest["inputs"]["orientation"],
-            manifest["inputs"]["axes"],
-        ),
+        inputs=Inputs(**frozen(manifest["inputs"])),
         preprocessing=tuple(manifest["preprocessing"]),
         sliding_window=SlidingWindow(
             tuple(window["patch_size"]),
@@ -158,13 +182,15 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         mirror_axes=tuple(manifest["mirror_axes"]),
         outputs=Outputs(
             outputs["activation"],
-            tuple(Label(item["name"], tuple(item["values"])) for item in outputs["labels"]),
+            tuple(Label(**frozen(label)) for label in outputs["labels"]),
             None if order is None else tuple(order),
+            tuple(OutputFile(**frozen(file)) for file in outputs.get("files", [LABEL_MAP])),
         ),
         postprocessing=tuple(manifest["postprocessing"]),
         manifest=manifest,
         path=path,
         lone_file=lone_file,
+        cord_crop=CordCrop(**crop) if crop else None,
     )
 
 

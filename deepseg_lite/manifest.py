@@ -47,6 +47,15 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
     ):
         if len({item[key] for item in items}) != len(items):
             problems.append(f"{kind}: every {key} must be there once")
+    problems += _check_files(outputs)
+    contrasts = manifest["inputs"].get("contrasts")
+    if contrasts is not None and len(contrasts) != len(channels):
+        problems.append(
+            f"inputs.contrasts: {len(contrasts)} entries for {len(channels)} input channels"
+        )
+    known = {contrast for channel in contrasts or () for contrast in channel}
+    if unknown := [name for name in manifest["inputs"].get("invert", ()) if name not in known]:
+        problems.append(f"inputs.invert: {', '.join(unknown)} is none of the contrasts")
     for index, step in enumerate(manifest["preprocessing"]):
         if step["step"] == "normalize" and len(step["channels"]) != len(channels):
             problems.append(
@@ -61,4 +70,23 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
         for axis in manifest["mirror_axes"]
         if patch_size[axis] == 1
     ]
+    return problems
+
+
+def _check_files(outputs: Mapping[str, Any]) -> list[str]:
+    problems = []
+    files, known = outputs.get("files"), [label["name"] for label in outputs["labels"]]
+    if files is None:
+        return []
+    if all(file["kind"] == "soft" for file in files):
+        problems.append("outputs.files: one that is not soft is needed")
+    if len({file["suffix"] for file in files}) != len(files):
+        problems.append("outputs.files: every suffix must be there once")
+    for index, file in enumerate(files):
+        if unknown := [name for name in file.get("labels", ()) if name not in known]:
+            problems.append(f"outputs.files[{index}]: no label {', '.join(unknown)}")
+        if file["kind"] == "soft" and len(file.get("labels", known)) != 1:
+            problems.append(f"outputs.files[{index}]: a soft file has one label")
+        if file["kind"] == "labels" and "labels" in file:
+            problems.append(f"outputs.files[{index}]: a label map has all labels")
     return problems

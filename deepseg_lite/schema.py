@@ -43,3 +43,12 @@ def schema_problems(name: str, document: Any) -> list[str]:
         f"{error.json_path.removeprefix('$').removeprefix('.') or name}: {error.message}"
         for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
     ]
+
+
+def frozen(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table of a document with tuples in place of lists, for a frozen dataclass."""
+    return {key: _frozen(value) for key, value in table.items()}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

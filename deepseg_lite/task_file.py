@@ -13,7 +13,7 @@ from typing import Any
 
 from deepseg_lite.bundle import Label
 from deepseg_lite.errors import BundleError, OptionError
-from deepseg_lite.schema import schema_problems
+from deepseg_lite.schema import frozen, schema_problems
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -160,6 +160,10 @@ class Task:
         """Return the newest release that can be exported and run, if there is any."""
         return next((release for release in self.releases if not release.obstacle), None)
 
+    def bundle_name(self, version: str | None = None) -> str:
+        """Return the name of the task's bundle, or of that of a certain release."""
+        return self.name if version is None else f"{self.name}-{version}"
+
     def release(self, version: str | None = None) -> Release:
         """Return a release by its version; the newest for None."""
         if version is None:
@@ -257,12 +261,12 @@ def _cross_check(document: dict[str, Any]) -> Iterator[str]:
 
 def _build(document: dict[str, Any], directory: Path) -> Task:
     texts = {field.name for field in fields(Task)} & document.keys() - {"inputs", "releases"}
-    facts: dict[str, Any] = {key: _frozen(document[key]) for key in texts}
+    facts: dict[str, Any] = frozen({key: document[key] for key in texts})
     if facts["license"] == UNKNOWN:
         facts["license"] = None
     return Task(
         **facts,
-        inputs=tuple(Input(**_frozen_values(item)) for item in document["inputs"]),
+        inputs=tuple(Input(**frozen(item)) for item in document["inputs"]),
         releases=tuple(_build_release(release) for release in _releases(document)),
         directory=directory,
     )
@@ -271,26 +275,18 @@ def _build(document: dict[str, Any], directory: Path) -> Task:
 def _build_release(release: dict[str, Any]) -> Release:
     stages, outputs = release["stages"], release["outputs"]
     return Release(
-        **_frozen_values({**release, "stages": [], "outputs": []})
+        **frozen({**release, "stages": [], "outputs": []})
         | {
             "stages": tuple(_build_stage(stage) for stage in stages),
-            "outputs": tuple(Output(**_frozen_values(output)) for output in outputs),
+            "outputs": tuple(Output(**frozen(output)) for output in outputs),
         }
     )
 
 
 def _build_stage(stage: dict[str, Any]) -> Stage:
-    facts = _frozen_values(stage)
-    facts["labels"] = tuple(Label(**_frozen_values(label)) for label in stage["labels"])
+    facts = frozen(stage)
+    facts["labels"] = tuple(Label(**frozen(label)) for label in stage["labels"])
     for key, kind in (("layout", Layout), ("crop_to", CropTo)):
         if key in stage:
-            facts[key] = kind(**_frozen_values(stage[key]))
+            facts[key] = kind(**frozen(stage[key]))
     return Stage(**facts)
-
-
-def _frozen_values(table: dict[str, Any]) -> dict[str, Any]:
-    return {key: _frozen(value) for key, value in table.items()}
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -66,7 +66,7 @@ def _source(source: Mapping[str, Any]) -> str:
     lines = [
         f"Family: {source['family']}",
         f"Release: {source.get('release', _NOT_SAID)}",
-        f"Address: {source.get('url', _NOT_SAID)}",
+        f"Address: {', '.join(source.get('urls', [])) or _NOT_SAID}",
         f"Licence: {source['license'] or _NOT_SAID}",
         f"Citation: {source['citation'] or _NOT_SAID}",
     ]

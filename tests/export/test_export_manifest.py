@@ -85,10 +85,10 @@ def test_facts_of_the_checkpoint_are_recorded(make_model):
         "configuration": "2d",
         "checkpoint": "checkpoint_final.pth",
     }
-    assert (source["license"], source["citation"], source["url"], source["release"]) == (
+    assert (source["license"], source["citation"], source["urls"], source["release"]) == (
         "MIT",
         "Someone",
-        "https://example.org",
+        ["https://example.org"],
         "r7",
     )
     assert source["files"] == {

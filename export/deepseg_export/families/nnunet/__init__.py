@@ -118,7 +118,7 @@ def _load_folder(folder: Path, folder_name: str, options: Options) -> Checkpoint
     manifest["source"] = {
         "family": "nnunet",
         "release": options.release,
-        **({"url": options.url} if options.url else {}),
+        **({"urls": [options.url]} if options.url else {}),
         "license": options.license,
         "citation": options.citation,
         "details": {

@@ -22,6 +22,8 @@ from deepseg_lite.task_file import Task
 from deepseg_lite.tasks import find_bundle
 from deepseg_lite.volume import Volume
 
+SINGLE_FOLD = "1"  # the Spinal Cord Toolbox's choice
+
 Image: TypeAlias = "str | Path | SpatialImage"
 
 
@@ -31,7 +33,9 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     folds: Sequence[str] | None = None,
+    single_fold: bool = False,
     keep_folds_loaded: bool = False,
+    release: str | None = None,
     retired: bool = False,
 ) -> Segmenter:
     """Open a model and keep it warm.
@@ -45,10 +49,14 @@ def load(
     threads : int, optional
         CPU threads; default what the affinity mask and the cgroup allow.
     folds : sequence of str, optional
-        Folds to average; default all the bundle has.
+        Folds to combine; default all the bundle has.
+    single_fold : bool
+        Fold 1 alone, or the first where there is no fold 1: a fraction of the work.
     keep_folds_loaded : bool
         Keep the networks of all folds in memory. Otherwise a model of several folds opens them one
         after another in every call.
+    release : str, optional
+        Release of the task's model; default the one that is here, the newest of several.
     retired : bool
         Open a task that was retired all the same.
 
@@ -61,7 +69,7 @@ def load(
     BundleError
         If the name, the bundle or a fold is unknown or invalid.
     OptionError
-        If the task is retired and was not asked for as such.
+        If the task is retired and was not asked for as such, or has no such release.
     ProviderError
         If the device is not usable.
 
@@ -74,7 +82,12 @@ def load(
     """
     if threads is not None and threads < 1:
         raise OptionError(f"threads is {threads}; at least 1 is needed.")
-    bundle, task = find_bundle(str(task_or_bundle), retired=retired)
+    if single_fold and folds is not None:
+        raise OptionError("single_fold and folds were given; one of them is needed.")
+    bundle, task = find_bundle(str(task_or_bundle), release=release, retired=retired)
+    if single_fold:
+        known = [network.fold for network in bundle.networks]
+        folds = [SINGLE_FOLD if SINGLE_FOLD in known else known[0]]
     segmenter = Segmenter(
         bundle=bundle,
         task=task,
@@ -137,6 +150,7 @@ class Segmenter:
         soft: bool = ...,
         tta: bool = ...,
         step: float | None = ...,
+        contrasts: Sequence[str] = ...,
         progress: Progress | None = ...,
         cancel: Cancel | None = ...,
     ) -> SpatialImage: ...
@@ -149,6 +163,7 @@ class Segmenter:
         soft: bool = ...,
         tta: bool = ...,
         step: float | None = ...,
+        contrasts: Sequence[str] = ...,
         progress: Progress | None = ...,
         cancel: Cancel | None = ...,
     ) -> npt.NDArray[Any]: ...
@@ -160,6 +175,7 @@ class Segmenter:
         soft: bool = False,
         tta: bool = False,
         step: float | None = None,
+        contrasts: Sequence[str] = (),
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> SpatialImage | npt.NDArray[Any]:
@@ -177,6 +193,8 @@ class Segmenter:
             Average over the flips the model allows (test-time augmentation).
         step : float, optional
             Distance of neighbouring patches as a fraction of the patch, above 0 to 1.
+        contrasts : sequence of str
+            Contrast of each image, for models that tell them apart.
         progress : callable, optional
             ``progress(done, total)``, in patches.
         cancel : callable, optional
@@ -199,7 +217,7 @@ class Segmenter:
             If ``cancel`` returned True.
         """
         self.check_channel_count(len(images))
-        settings = Settings(step=step, mirror=tta, soft=soft)
+        settings = Settings(step=step, mirror=tta, soft=soft, contrasts=tuple(contrasts))
         if all(isinstance(image, np.ndarray) for image in images):
             volume = self._volume_from_arrays(images, affine)
             return self.segment(volume, settings, progress=progress, cancel=cancel).data

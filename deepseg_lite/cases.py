@@ -6,54 +6,57 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from deepseg_lite import nifti
 from deepseg_lite.api import Segmenter
+from deepseg_lite.bundle import OutputFile
+from deepseg_lite.contrasts import channel_order
 from deepseg_lite.errors import OptionError, OutputError
+from deepseg_lite.output_files import (
+    Cleaning,
+    check_cleaning,
+    chosen_files,
+    file_contents,
+    volumes_mm3,
+)
 from deepseg_lite.pipeline import Cancel, Progress, Settings
-from deepseg_lite.volume import FloatArray, LabelArray
-
-DEFAULT_SUFFIX = "seg"
-SOFT_SUFFIX = "softseg"
+from deepseg_lite.record import describe_run
 
 
 @dataclass(frozen=True)
 class Case:
     """The images of one case, one per channel, and the files its results go to.
 
-    ``outputs`` maps a label's name to its probability map for soft runs; otherwise it has the one
-    label map under the empty name.
+    ``paths`` are where ``files`` go, one for one.
     """
 
     images: tuple[Path, ...]
-    outputs: Mapping[str, Path]
+    files: tuple[OutputFile, ...]
+    paths: tuple[Path, ...]
 
     @property
-    def sidecar(self) -> Path:
-        """Return where the record of the run goes: beside the first output."""
-        first = next(iter(self.outputs.values()))
-        return first.with_name(f"{nifti.stem(first)}.json")
+    def sidecars(self) -> tuple[Path, ...]:
+        """Return where the record of the run goes: beside every file."""
+        return tuple(path.with_name(f"{nifti.stem(path)}.json") for path in self.paths)
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def written(self) -> tuple[Path, ...]:
         """Return everything the case writes."""
-        return (*self.outputs.values(), self.sidecar)
+        return (*self.paths, *self.sidecars)
 
 
 def plan_cases(
     segmenter: Segmenter,
     images: Sequence[Sequence[Path]],
     output: Path | None,
+    settings: Settings | None = None,
+    cleaning: Cleaning | None = None,
     *,
-    soft: bool = False,
     overwrite: bool = False,
 ) -> list[Case]:
     """Decide what every case writes, before any work starts.
@@ -61,14 +64,17 @@ def plan_cases(
     Parameters
     ----------
     segmenter : Segmenter
-        The model; names the labels and the suffix.
+        The model; names the files of a run.
     images : sequence of sequences of paths
         Images of each case, one per channel.
     output : path or None
-        A ``.nii`` or ``.nii.gz`` file (one case, one output), else a folder, made when missing.
-        None writes beside each case's first image.
-    soft : bool
-        Whether probability maps are written, one per label, instead of a label map.
+        A ``.nii`` or ``.nii.gz`` file for one case: its name, or where the case has several files,
+        the beginning of their names. Else a folder, made when missing. None writes beside each
+        case's first image.
+    settings : Settings
+        Whether probability maps are written in place of labels.
+    cleaning : Cleaning
+        What will be done to the files.
     overwrite : bool
         Whether existing files may be replaced.
 
@@ -77,38 +83,47 @@ def plan_cases(
     ImageError
         If a case has the wrong number of images.
     OptionError
-        If outputs would collide, replace an input or an existing file, or do not fit one file.
+        If outputs would collide, replace an input or an existing file, or do not fit one file; or
+        if an option does not fit the model.
     OutputError
         If the output folder cannot be made or written to.
     """
+    settings = settings or Settings()
     for case_images in images:
         segmenter.check_channel_count(len(case_images))
-    labels = [label.name for label in segmenter.bundle.outputs.labels]
-    suffix = segmenter.task.suffix if segmenter.task else DEFAULT_SUFFIX
-    suffixes = {name: f"{name}_{SOFT_SUFFIX}" for name in labels} if soft else {"": suffix}
-    is_file = output is not None and nifti.is_nifti_name(output)
-    count = len(images) * len(suffixes)
-    if is_file and count > 1:
-        raise OptionError(f"{output} is one file, but {count} will be written; give a folder.")
+    channel_order(segmenter.bundle.inputs, settings.contrasts)
+    outputs = segmenter.bundle.outputs
+    files = chosen_files(outputs, soft=settings.soft)
+    check_cleaning(files, outputs, cleaning or Cleaning())
+    if output is not None and nifti.is_nifti_name(output) and len(images) > 1:
+        raise OptionError(
+            f"{output} is one file, but {len(images)} cases will be written; give a folder."
+        )
     cases = []
     for case_images in images:
-        first = Path(case_images[0])
-        folder = output if output is not None and not is_file else first.parent
-        outputs = {
-            name: output
-            if is_file and output is not None
-            else folder / f"{nifti.stem(first)}_{text.replace('/', '-')}.nii.gz"
-            for name, text in suffixes.items()
-        }
-        cases.append(Case(tuple(Path(image) for image in case_images), outputs))
+        paths = _paths(Path(case_images[0]), output, [file.suffix for file in files])
+        cases.append(Case(tuple(Path(image) for image in case_images), files, paths))
     _check_outputs(cases, overwrite=overwrite)
-    for folder in {file.parent for case in cases for file in case.files}:
+    for folder in {file.parent for case in cases for file in case.written}:
         _check_folder(folder)
     return cases
 
 
+def _paths(image: Path, output: Path | None, suffixes: Sequence[str]) -> tuple[Path, ...]:
+    """Return where files of these suffixes go."""
+    folder, name, extension = image.parent, nifti.stem(image), ".nii.gz"
+    if output is not None and nifti.is_nifti_name(output):
+        if len(suffixes) == 1:
+            return (output,)
+        folder, name = output.parent, nifti.stem(output)
+        extension = output.name[len(name) :]
+    elif output is not None:
+        folder = output
+    return tuple(folder / f"{name}_{suffix.replace('/', '-')}{extension}" for suffix in suffixes)
+
+
 def _check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
-    written = Counter(file.resolve() for case in cases for file in case.files)
+    written = Counter(file.resolve() for case in cases for file in case.written)
     for file, count in written.items():
         if count > 1:
             raise OptionError(
@@ -119,7 +134,7 @@ def _check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
     for file in written:
         if file in inputs:
             raise OptionError(f"{file} is an input and would be replaced; give another output.")
-    existing = [file for case in cases for file in case.files if os.path.exists(file)]
+    existing = [file for case in cases for file in case.written if os.path.exists(file)]
     if existing and not overwrite:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise OptionError(f"{existing[0]}{more} exists; add --overwrite or give another output.")
@@ -151,6 +166,7 @@ def run_case(
     segmenter: Segmenter,
     case: Case,
     settings: Settings | None = None,
+    cleaning: Cleaning | None = None,
     *,
     command: Sequence[str] = (),
     progress: Progress | None = None,
@@ -161,100 +177,47 @@ def run_case(
     Returns
     -------
     report : dict
-        What the sidecar holds, plus ``images``, ``outputs`` and ``sidecar`` paths.
+        What the sidecars hold, plus ``images``, ``outputs`` and ``sidecars`` paths.
 
     Raises
     ------
     DeepsegError
         Whatever is wrong; nothing is written then.
     """
-    settings = settings or Settings()
+    settings, cleaning = settings or Settings(), cleaning or Cleaning()
     started = perf_counter()
     opened = [nifti.load_image(path) for path in case.images]
     volume = nifti.read_volume(opened, [str(path) for path in case.images])
     loaded = perf_counter()
     result = segmenter.segment(volume, settings, progress=progress, cancel=cancel)
     segmented = perf_counter()
-    maps = result.data if settings.soft else [result.data]
+    outputs = segmenter.bundle.outputs
+    arrays = file_contents(result.data, outputs, case.files, cleaning, volume.spacing)
     contents = {
-        path: nifti.image_bytes(nifti.make_image(data, like=opened[0]), path)
-        for path, data in zip(case.outputs.values(), maps, strict=True)
-    }
-    timings = {
-        "load": round(loaded - started, 4),
-        **{stage: time for stage, time in result.timings.items() if stage != "segment"},
-        "write": round(perf_counter() - segmented, 4),
+        path: nifti.image_bytes(nifti.make_image(array, like=opened[0]), path)
+        for path, array in zip(case.paths, arrays, strict=True)
     }
     record = {
-        "GeneratedBy": [
-            {
-                "Name": "deepseg-lite",
-                "Version": version("deepseg-lite"),
-                "Command": " ".join(["deepseg-lite", *command]),
-            }
-        ],
-        "Sources": [path.name for path in case.images],
-        "Bundle": describe_bundle(segmenter),
-        "Device": {
-            "provider": segmenter.provider,
-            "threads": segmenter.threads,
-            **{
-                name: _version(name)
-                for name in ("onnxruntime", "onnxruntime-gpu")
-                if _version(name)
-            },
-            "numpy": np.__version__,
+        **describe_run(segmenter, case.images, settings, cleaning, command),
+        "Volumes_mm3": volumes_mm3(arrays, case.files, outputs, volume.spacing),
+        "Seconds": {
+            "load": round(loaded - started, 4),
+            **{stage: time for stage, time in result.timings.items() if stage != "segment"},
+            "write": round(perf_counter() - segmented, 4),
         },
-        "Settings": asdict(settings),
-        "Labels": {label.name: list(label.values) for label in segmenter.bundle.outputs.labels},
-        "Volumes_mm3": _volumes(result.data, segmenter, settings, volume.spacing),
-        "Seconds": timings,
         "SHA256": {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()},
     }
-    contents[case.sidecar] = (json.dumps(record, indent=2) + "\n").encode()
-    _make_folder(case.sidecar.parent)
+    text = (json.dumps(record, indent=2) + "\n").encode()
+    contents |= dict.fromkeys(case.sidecars, text)
+    for path in contents:
+        _make_folder(path.parent)
     nifti.write_files(contents)
     return {
         "images": [str(path) for path in case.images],
-        "outputs": [str(path) for path in case.outputs.values()],
-        "sidecar": str(case.sidecar),
+        "outputs": [str(path) for path in case.paths],
+        "sidecars": [str(path) for path in case.sidecars],
         **record,
     }
-
-
-def describe_bundle(segmenter: Segmenter) -> dict[str, Any]:
-    """Return what identifies the model of a run."""
-    bundle = segmenter.bundle
-    return {
-        "name": bundle.name,
-        "version": bundle.version,
-        "task": segmenter.task.name if segmenter.task else None,
-        "networks": {network.fold: network.sha256 for network in segmenter.networks},
-    }
-
-
-def _volumes(
-    data: LabelArray | FloatArray,
-    segmenter: Segmenter,
-    settings: Settings,
-    spacing: Sequence[float],
-) -> dict[str, float]:
-    """Return the volume of each label in mm3; of probabilities, their sum."""
-    voxel = float(np.prod(spacing))
-    labels = segmenter.bundle.outputs.labels
-    if settings.soft:
-        sums = [float(map_.sum(dtype=np.float64)) for map_ in data]
-    else:
-        counts = np.bincount(data.ravel(), minlength=segmenter.bundle.outputs.max_value + 1)
-        sums = [float(counts[list(label.values)].sum()) for label in labels]
-    return {label.name: round(n * voxel, 2) for label, n in zip(labels, sums, strict=True)}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def write_phantom(

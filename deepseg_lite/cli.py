@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from deepseg_lite import cli_store
-from deepseg_lite.console import progress_bar, report_error, set_logging
+from deepseg_lite.cli_run import run
+from deepseg_lite.console import report_error
 from deepseg_lite.errors import DeepsegError
-
-if TYPE_CHECKING:
-    from deepseg_lite.bundle import Bundle
-
-_logger = logging.getLogger("deepseg_lite")
-
-
-class CaseCommand(click.Command):
-    """A command whose ``--case`` options divide its ``-i`` options into cases."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Note how many images precede each ``--case`` before the options are processed."""
-        _, _, order = self.make_parser(ctx).parse_args(list(args))
-        sizes = [0]
-        for parameter in order:
-            if parameter.name == "cases":
-                sizes.append(0)
-            elif parameter.name == "images":
-                sizes[-1] += 1
-        ctx.meta["case_sizes"] = sizes
-        return super().parse_args(ctx, args)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,143 +39,6 @@ def _print_version(ctx: click.Context) -> None:
     runtime = ", ".join(installed_packages()) or "no onnxruntime"
     click.echo(f"deepseg-lite {version('deepseg-lite')} ({runtime})")
     ctx.exit()
-
-
-@cli.command(cls=CaseCommand)
-@click.argument("task_or_bundle")
-@click.option(
-    "-i",
-    "--image",
-    "images",
-    multiple=True,
-    required=True,
-    metavar="IMAGE",
-    help="NIfTI image. Repeat for several cases, or for several channels of one case.",
-)
-@click.option(
-    "--case", "cases", count=True, help="Start the next case (only for models of several channels)."
-)
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    help="A .nii or .nii.gz file, or a folder. Default: beside each image.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="cuda fails when CUDA is not usable.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="CPU threads. Default: what affinity mask and cgroup allow.",
-)
-@click.option("--tta", is_flag=True, help="Average over mirrored images (2 to 8 times the work).")
-@click.option(
-    "--step",
-    type=click.FloatRange(0, 1, min_open=True),
-    metavar="F",
-    help="Distance of patches as a fraction of the patch. Default: the model's.",
-)
-@click.option("--soft", is_flag=True, help="Write float32 probability maps, one per label.")
-@click.option("--folds", metavar="A,B", help="Folds to average. Default: all.")
-@click.option(
-    "--accumulator",
-    type=click.Choice(["float32", "float16"]),
-    default="float32",
-    help="Type of the sums of logits; float16 is nnU-Net's, for comparing with it.",
-)
-@click.option("--retired", is_flag=True, help="Run a task that was retired all the same.")
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
-@click.option("-v", "--verbose", count=True, help="Say more; -vv shows tracebacks.")
-@click.option("-q", "--quiet", is_flag=True, help="Say only errors; no progress bar.")
-@click.pass_context
-def run(
-    ctx: click.Context,
-    task_or_bundle: str,
-    images: tuple[str, ...],
-    cases: int,
-    output: str | None,
-    device: str,
-    threads: int | None,
-    tta: bool,
-    step: float | None,
-    soft: bool,
-    folds: str | None,
-    accumulator: str,
-    retired: bool,
-    overwrite: bool,
-    as_json: bool,
-    verbose: int,
-    quiet: bool,
-) -> None:
-    """Segment images with a task's model or a bundle.
-
-    TASK_OR_BUNDLE is a name from "deepseg-lite list", a bundle folder or a lone .onnx file.
-    Labels are written beside each image as IMAGE_seg.nii.gz with a JSON record of the run.
-    """
-    set_logging(verbose, quiet=quiet)
-    # numpy's matrix products are small here: several threads gain a few milliseconds on an idle
-    # machine and wait for each other, up to a second, on a busy one. Read at numpy's import.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    from deepseg_lite import api
-    from deepseg_lite.cases import plan_cases, run_case
-    from deepseg_lite.pipeline import Settings
-
-    segmenter = api.load(
-        task_or_bundle,
-        device=device,
-        threads=threads,
-        folds=None if folds is None else [fold.strip() for fold in folds.split(",")],
-        retired=retired,
-    )
-    grouped = _group(list(map(Path, images)), ctx.meta["case_sizes"], segmenter.bundle, cases)
-    planned = plan_cases(
-        segmenter, grouped, Path(output) if output else None, soft=soft, overwrite=overwrite
-    )
-    settings = Settings(
-        step=step,
-        mirror=tta,
-        soft=soft,
-        half_precision_sums=accumulator == "float16",
-    )
-    command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
-    reports, errors = [], []
-    for case in planned:
-        try:
-            with progress_bar(case.images[0].name, hidden=quiet, show_pos=True) as progress:
-                report = run_case(segmenter, case, settings, command=command, progress=progress)
-        except DeepsegError as error:
-            images_given = [str(path) for path in case.images]
-            errors.append({"images": images_given, "error": report_error(error)})
-            continue
-        reports.append(report)
-        _logger.info(
-            "%s", ", ".join(f"{stage} {s:.2f} s" for stage, s in report["Seconds"].items())
-        )
-        if not as_json:
-            click.echo("\n".join(report["outputs"]))
-    if as_json:
-        click.echo(json.dumps({"results": reports, "errors": errors}, indent=2))
-    if errors:
-        ctx.exit(1)
-
-
-def _group(images: list[Path], sizes: list[int], bundle: Bundle, cases: int) -> list[list[Path]]:
-    """Divide images into cases: at each ``--case``, else as many as the model has channels."""
-    channels = len(bundle.inputs.channel_names)
-    if not cases:
-        sizes = [channels] * (len(images) // channels)
-        if rest := len(images) % channels:
-            sizes.append(rest)
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return [images[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 
 @cli.command("list")
@@ -257,7 +97,7 @@ def phantom(out: str, seed: int, labels: str | None, overwrite: bool) -> None:
         click.echo(path)
 
 
-for _command in (cli_store.fetch, cli_store.remove):
+for _command in (run, cli_store.fetch, cli_store.remove):
     cli.add_command(_command)
 
 

@@ -1,32 +1,77 @@
-"""Cleaning label maps by connected components."""
+"""Cleaning masks, label maps and probability maps by connected components.
+
+Source of all of it: the Spinal Cord Toolbox, whose options ``-largest``, ``-fill-holes`` and
+``-remove-small`` do this to one file at a time.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-from deepseg_lite.volume import LabelArray
+from deepseg_lite.volume import AnyArray
+
+SOFT_FLOOR = 0.001
+"""Probabilities below this do not connect what they lie between."""
 
 
-def keep_largest(labels: LabelArray) -> LabelArray:
+def keep_largest(array: AnyArray) -> AnyArray:
     """Keep the largest face-connected component of all foreground; values stay as they are.
 
     Parameters
     ----------
-    labels : array of shape (X, Y, Z)
-        Any non-zero value is foreground; labels are not treated apart.
+    array : array of shape (X, Y, Z)
+        Any non-zero value is foreground; labels are not treated apart. Probabilities below 0.001
+        become 0 first.
 
     Returns
     -------
     kept : array of shape (X, Y, Z)
         Ties go to the component that comes first in array order.
-
-    Notes
-    -----
-    Source: Spinal Cord Toolbox, ``-largest 1``.
     """
-    components, count = ndimage.label(labels)
+    if array.dtype.kind == "f":
+        array = np.where(array < SOFT_FLOOR, 0, array).astype(array.dtype)
+    components, count = ndimage.label(array)
     if count < 2:
-        return labels
+        return array
     sizes = np.bincount(components.ravel())[1:]
-    return np.where(components == sizes.argmax() + 1, labels, 0).astype(labels.dtype)
+    return np.where(components == sizes.argmax() + 1, array, 0).astype(array.dtype)
+
+
+def fill_holes(mask: AnyArray) -> AnyArray:
+    """Fill the background that a mask of 0 and 1 encloses on all sides.
+
+    Parameters
+    ----------
+    mask : array of shape (X, Y, Z)
+        0 and 1.
+
+    Returns
+    -------
+    filled : array of shape (X, Y, Z)
+        Background is a hole where no path of voxels that share a face, an edge or a corner leads
+        out of it.
+    """
+    filled: AnyArray = ndimage.binary_fill_holes(mask, np.ones((3, 3, 3)))
+    return filled.astype(mask.dtype)
+
+
+def remove_small(array: AnyArray, minimum_voxels: int) -> AnyArray:
+    """Set components of fewer voxels to 0; faces and edges connect, corners do not.
+
+    Parameters
+    ----------
+    array : array of shape (X, Y, Z)
+        Any non-zero value is foreground; labels are not treated apart.
+    minimum_voxels : int
+        Size of the smallest component that stays.
+
+    Returns
+    -------
+    kept : array of shape (X, Y, Z)
+    """
+    components, count = ndimage.label(array, ndimage.generate_binary_structure(3, 2))
+    sizes = np.bincount(components.ravel(), minlength=count + 1)
+    small = sizes < minimum_voxels
+    small[0] = False
+    return np.where(small[components], 0, array).astype(array.dtype)

@@ -67,3 +67,51 @@ def label_probabilities(scores: FloatArray, activation: str) -> FloatArray:
     exponentials = np.exp(logits - logits.max(axis=0))
     result: FloatArray = exponentials[1:] / exponentials.sum(axis=0)
     return result
+
+
+def winning_probabilities(scores: FloatArray, activation: str) -> FloatArray:
+    """Return the probability of each label where it wins, and 0 elsewhere.
+
+    Parameters
+    ----------
+    scores : array of shape (K, X, Y, Z)
+        Blended logits of one fold.
+    activation : str
+        ``"softmax"``: the label with the largest score wins. ``"sigmoid"``: every region above 0.5.
+
+    Returns
+    -------
+    probabilities : array of shape (L, X, Y, Z)
+        float32, in the order of the bundle's labels.
+
+    Notes
+    -----
+    Source: the Spinal Cord Toolbox, ``-soft-ms-lesion``, which takes p(lesion) where it exceeds
+    p(background).
+    """
+    probabilities = label_probabilities(scores, activation)
+    if activation == "sigmoid":
+        return np.where(scores > 0, probabilities, np.float32(0))
+    winner = scores.argmax(axis=0)
+    labels = np.arange(1, len(scores)).reshape(-1, 1, 1, 1)
+    return np.where(winner == labels, probabilities, np.float32(0))
+
+
+def majority(maps: Sequence[LabelArray]) -> LabelArray:
+    """Return the value that more than half of the label maps give, 0 where there is none.
+
+    Parameters
+    ----------
+    maps : sequence of arrays of shape (X, Y, Z)
+        One label map per fold.
+
+    Notes
+    -----
+    Source: the Spinal Cord Toolbox on MS lesions, which averages the masks of all folds and keeps
+    what is strictly above 0.5.
+    """
+    stack = np.stack(maps)
+    voted: LabelArray = np.zeros_like(stack[0])
+    for value in np.unique(stack[stack > 0]):
+        voted[2 * np.count_nonzero(stack == value, axis=0) > len(stack)] = value
+    return voted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from deepseg_lite.bundle import Bundle, Outputs
-from deepseg_lite.decoding import label_dtype, label_probabilities, paint_labels
+from deepseg_lite.contrasts import arrange_channels
+from deepseg_lite.decoding import (
+    label_dtype,
+    label_probabilities,
+    majority,
+    paint_labels,
+    winning_probabilities,
+)
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.geometry import Resampled, to_frame
 from deepseg_lite.sliding_window import (
@@ -21,7 +28,7 @@ from deepseg_lite.sliding_window import (
     predict_sliding_window,
 )
 from deepseg_lite.steps import POSTPROCESSING, PREPROCESSING, Record, apply_step
-from deepseg_lite.volume import Array, FloatArray, Volume
+from deepseg_lite.volume import AnyArray, Array, FloatArray, Volume
 
 Progress = Callable[[int, int], None]
 """Called with patches done and patches in all."""
@@ -43,6 +50,10 @@ class Settings:
         Average over all flips of the axes the bundle allows (test-time augmentation).
     soft : bool
         Return probabilities instead of labels.
+    ensemble : {"mean_logits", "majority"} or None
+        How folds are combined; None takes the bundle's way.
+    contrasts : tuple of str
+        Contrast of each image, in the order they are given; empty where the model does not care.
     half_precision_sums : bool
         Add up logits in float16, as nnU-Net does: only for comparing with it.
     batch_size : int
@@ -52,6 +63,8 @@ class Settings:
     step: float | None = None
     mirror: bool = False
     soft: bool = False
+    ensemble: str | None = None
+    contrasts: tuple[str, ...] = ()
     half_precision_sums: bool = False
     batch_size: int = 1
 
@@ -118,14 +131,22 @@ def segment(
     """
     settings = settings or Settings()
     clock = [perf_counter()]
+    volume = arrange_channels(volume, bundle.inputs, settings.contrasts)
     framed, frame = to_frame(volume, bundle.inputs.orientation, bundle.inputs.axes)
     prepared, trail = preprocess(framed, bundle.preprocessing)
     clock.append(perf_counter())
-    scores = average_scores(
-        prepared.data, bundle, predictors, settings, fold_count, progress, cancel
-    )
-    clock.append(perf_counter())
-    result = restore(scores, trail, decoder(bundle.outputs, soft=settings.soft))
+    folds = fold_scores(prepared.data, bundle, predictors, settings, fold_count, progress, cancel)
+    result: AnyArray
+    votes = (settings.ensemble or bundle.ensemble) == "majority"
+    decode = decoder(bundle.outputs, soft=settings.soft, wins=votes)
+    if votes:  # every fold is decoded on its own, so its restoring counts as predicting
+        maps: Iterator[Any] = (restore(scores, trail, decode) for scores in folds)
+        result = average(maps) if settings.soft else majority(list(maps))
+        clock.append(perf_counter())
+    else:
+        scores = average(folds)
+        clock.append(perf_counter())
+        result = restore(scores, trail, decode)
     result = frame.undo(result)
     if not settings.soft:
         for step in bundle.postprocessing:
@@ -147,7 +168,7 @@ def preprocess(volume: Volume, steps: Sequence[Mapping[str, Any]]) -> tuple[Volu
     return volume, trail
 
 
-def average_scores(
+def fold_scores(
     data: FloatArray,
     bundle: Bundle,
     predictors: Iterable[Predictor],
@@ -155,8 +176,8 @@ def average_scores(
     fold_count: int = 1,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
-) -> FloatArray:
-    """Return the mean over folds of the blended logits, shape (K, X, Y, Z)."""
+) -> Iterator[FloatArray]:
+    """Yield each fold's blended logits, shape (K, X, Y, Z)."""
     window = bundle.sliding_window
     step = 1 - window.overlap if settings.step is None else settings.step
     importance = importance_map(window.patch_size, window.importance_map)
@@ -171,10 +192,8 @@ def average_scores(
         if cancel is not None and cancel():
             raise Cancelled("cancelled by the caller; nothing was written.")
 
-    sums: FloatArray | None = None
-    folds = 0
     for predict in predictors:
-        scores = predict_sliding_window(
+        yield predict_sliding_window(
             data,
             mirrored(predict, bundle.mirror_axes) if settings.mirror else predict,
             window.patch_size,
@@ -184,17 +203,28 @@ def average_scores(
             batch_size=settings.batch_size,
             on_patches=on_patches,
         )
-        sums = scores if sums is None else np.add(sums, scores, out=sums)
-        folds += 1
         del predict  # so that it can go before the next one is opened
+
+
+def average(arrays: Iterable[FloatArray]) -> FloatArray:
+    """Return the mean of arrays that need not exist at the same time; the first is overwritten."""
+    sums: FloatArray | None = None
+    count = 0
+    for array in arrays:
+        sums = array if sums is None else np.add(sums, array, out=sums)
+        count += 1
     assert sums is not None
-    return sums if folds == 1 else np.divide(sums, sums.dtype.type(folds), out=sums)
+    return sums if count == 1 else np.divide(sums, sums.dtype.type(count), out=sums)
 
 
-def decoder(outputs: Outputs, *, soft: bool) -> Callable[[FloatArray], Array]:
-    """Return what turns scores (K, ...) into labels (...) or probabilities (L, ...)."""
+def decoder(outputs: Outputs, *, soft: bool, wins: bool) -> Callable[[FloatArray], Array]:
+    """Return what turns scores (K, ...) into labels (...) or probabilities (L, ...).
+
+    ``wins`` leaves only the probabilities of labels that win their voxel.
+    """
     if soft:
-        return lambda scores: label_probabilities(scores, outputs.activation)
+        probabilities = winning_probabilities if wins else label_probabilities
+        return lambda scores: probabilities(scores, outputs.activation)
     dtype = label_dtype(outputs.max_value)
     return lambda scores: paint_labels(scores, outputs.regions_class_order, dtype)
 

@@ -22,19 +22,19 @@ else:
 
 TASK_FILE = "task.toml"
 EXPORTED_FAMILIES = frozenset({"nnunet"})  # those of deepseg_export.families
-DEFAULT_SUFFIX = "seg"
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Input:
-    """One image of a case; ``contrasts`` in ``invert`` are multiplied by -1."""
+    """One image of a case; contrasts in ``invert`` are multiplied by -1, ``advice`` told first."""
 
     name: str
     contrasts: tuple[str, ...]
     dimensions: tuple[int, ...]
     invert: tuple[str, ...] = ()
     remark: str | None = None
+    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,6 @@ class Task:
     def citation(self) -> str | None:
         """Return all citations as one text."""
         return "; ".join(self.citations) or None
-
-    @property
-    def suffix(self) -> str:
-        """Return what goes between the input's name and the extension of a plain label map."""
-        outputs = [output for output in self.releases[0].outputs if output.option is None]
-        return outputs[0].suffix if len(outputs) == 1 else DEFAULT_SUFFIX
 
     @property
     def exportable(self) -> Release | None:

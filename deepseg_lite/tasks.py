@@ -38,15 +38,27 @@ def closest_names(name: str, tasks: Sequence[Task]) -> list[str]:
     return [names[n] for n in difflib.get_close_matches(_folded(name), names, n=3, cutoff=0.4)]
 
 
-def installed_path(task: Task) -> Path | None:
-    """Return where the task's bundle is on this machine: shipped, or in the local cache."""
+def installed_path(task: Task, release: str | None = None) -> Path | None:
+    """Return where the task's bundle is on this machine: shipped, or in the local cache.
+
+    Without a release it is the one under the task's own name, else the newest that is here.
+    """
+    found = []
     if (task.bundle_path / MANIFEST_NAME).is_file():
-        return task.bundle_path
-    return locate(task.name)
+        found.append(task.bundle_path)
+    versions = [None, *(item.version for item in task.releases)]
+    found += [path for version in versions if (path := locate(task.bundle_name(version)))]
+    if release is not None:
+        found = [path for path in found if read_bundle(path).version == release]
+    return found[0] if found else None
 
 
 def find_bundle(
-    name: str, directory: Path | None = None, *, retired: bool = False
+    name: str,
+    directory: Path | None = None,
+    *,
+    release: str | None = None,
+    retired: bool = False,
 ) -> tuple[Bundle, Task | None]:
     """Return the bundle of a task's name or alias, or of a path.
 
@@ -58,6 +70,8 @@ def find_bundle(
         A task's name or alias, the name of a bundle in the local cache, or a bundle's path.
     directory : path, optional
         A models folder; default the one that ships.
+    release : str, optional
+        Release of the task's model; default as `installed_path`.
     retired : bool
         Whether a retired task is what the caller wants.
 
@@ -67,7 +81,7 @@ def find_bundle(
         If it is neither; the closest task names are shown. Or if the task's bundle is not on this
         machine; its ``advice`` says how to get it.
     OptionError
-        If the task is retired and was not asked for as such.
+        If the task is retired and was not asked for as such, or has no such release.
     BundleError
         If the bundle is invalid.
     """
@@ -80,16 +94,22 @@ def find_bundle(
                 f"Use {' and '.join(task.superseded_by)} instead, or ask for it with --retired "
                 "(in Python retired=True)."
             )
-        path = installed_path(task)
+        if release is not None:
+            task.release(release)
+        path = installed_path(task, release)
         if path is None:
+            wanted = task.name if release is None else f"{task.name} {release}"
             raise BundleNotFoundError(
-                f"no bundle of {task.name} is on this machine. To get one:",
+                f"no bundle of {wanted} is on this machine. To get one:",
                 advice=how_to_get(task),
             )
         return read_bundle(path), task
     path = locate(name) or Path(name)
     if path.exists():
-        return read_bundle(path), None
+        bundle = read_bundle(path)
+        if release not in (None, bundle.version):
+            raise OptionError(f"{path} is release {bundle.version}, not {release}.")
+        return bundle, None
     close = closest_names(name, tasks)
     names = close or [task.name for task in tasks]
     raise BundleNotFoundError(
@@ -105,17 +125,10 @@ def how_to_get(task: Task) -> tuple[str, str, str]:
     if release is None:
         export = f"not yet: {task.releases[0].obstacle}"
     else:
-        archives = release.stages[0].archives
-        export = "deepseg-export nnunet ARCHIVE -o DIR, where PyTorch is; then run DIR. ARCHIVE: "
-        if not archives:
-            export += "the model's folder or a zip of it"
-        elif len(archives) == 1:
-            export += f"{release.version}, {archives[0][0]}"
-        else:
-            export += (
-                f"{release.version}, all {len(archives)} archives unpacked onto one another, "
-                f"{archives[0][0]} ... (deepseg-lite info {task.name} lists them)"
-            )
+        given = "" if release.stages[0].archives else " --from MODEL"
+        export = (
+            f"deepseg-export task {task.name}{given}, where PyTorch is (release {release.version})"
+        )
     return (
         f"fetch:  deepseg-lite fetch {task.name} --repo OWNER/REPOSITORY",
         f"export: {export}",

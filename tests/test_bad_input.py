@@ -286,10 +286,16 @@ CASES: dict[str, tuple[Maker, str]] = {
     "fold": (_with_option("--folds", "9"), "no fold 9"),
     "step-nan": (_with_option("--step", "nan"), "step is nan"),
     "mirroring": (_with_option("--tta", mirror_axes=[]), "trained without mirroring"),
-    "one-file-for-two-maps": (
-        _with_option("--soft", "-o", "x.nii", kind="regions"),
-        "is one file, but 2 will be written",
+    "holes-in-probabilities": (_with_option("--soft", "--fill-holes"), "add --threshold"),
+    "size-of-nothing": (_with_option("--remove-small", "5cm"), "'5cm' is not the size"),
+    "mixed-units": (_with_option("--remove-small", "5mm3", "--remove-small", "5vox"), "mixes units"),
+    "too-many-sizes": (
+        _with_option("--remove-small", "5", "--remove-small", "5"),
+        "2 sizes of small objects were given; one is needed, or one for each of 1 files",
     ),
+    "contrast": (_with_option("-c", "t2"), "does not tell contrasts apart"),
+    "fold-or-folds": (_with_option("--single-fold", "--folds", "0"), "one of them is needed"),
+    "release": (_with_option("--release", "r7"), "is release 1.0, not r7"),
 }  # fmt: skip
 
 

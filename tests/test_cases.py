@@ -17,6 +17,9 @@ from deepseg_lite.errors import Cancelled, ImageError, OptionError, OutputError
 from deepseg_lite.pipeline import Settings
 
 
+SOFT = Settings(soft=True)
+
+
 @pytest.fixture
 def segmenter(tiny_bundle):
     return deepseg_lite.load(tiny_bundle, device="cpu", threads=1)
@@ -28,7 +31,7 @@ def regions(tmp_path):
 
 
 def _names(cases: list[Case]) -> list[str]:
-    return [str(file) for case in cases for file in case.files]
+    return [str(file) for case in cases for file in case.written]
 
 
 @pytest.mark.parametrize(
@@ -53,12 +56,23 @@ def test_every_case_is_named_after_its_own_first_image(segmenter):
     assert _names(cases) == ["a_seg.nii.gz", "a_seg.json", "b_seg.nii.gz", "b_seg.json"]
 
 
-def test_soft_writes_one_map_per_label_and_one_record(regions):
-    (case,) = plan_cases(regions, [[Path("a.nii")]], None, soft=True)
+def test_soft_writes_one_map_per_label_each_with_its_record(regions):
+    (case,) = plan_cases(regions, [[Path("a.nii")]], None, SOFT)
     assert _names([case]) == [
         "a_cord_softseg.nii.gz",
         "a_gray-matter_softseg.nii.gz",
         "a_cord_softseg.json",
+        "a_gray-matter_softseg.json",
+    ]
+
+
+@pytest.mark.parametrize("output", ["x.nii", "y/x.nii.gz"])
+def test_the_name_of_one_file_begins_those_of_several(regions, output):
+    (case,) = plan_cases(regions, [[Path("a.nii")]], Path(output), SOFT)
+    name, dot, extension = output.partition(".")
+    assert [str(path) for path in case.paths] == [
+        f"{name}_cord_softseg{dot}{extension}",
+        f"{name}_gray-matter_softseg{dot}{extension}",
     ]
 
 
@@ -67,17 +81,9 @@ def test_planning_makes_no_folder(segmenter, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_task_has_its_own_suffix():
-    segmenter = deepseg_lite.load("sc_gm_t2star", device="cpu")
-    (case,) = plan_cases(segmenter, [[Path("a.nii")]], None)
-    assert _names([case])[0] == f"a_{segmenter.task.suffix}.nii.gz"
-
-
-@pytest.mark.parametrize("soft", [False, True], ids=["two-cases", "two-maps"])
-def test_several_outputs_do_not_fit_one_file(regions, soft):
-    images = [[Path("a.nii")]] if soft else [[Path("a.nii")], [Path("b.nii")]]
-    with pytest.raises(OptionError, match=r"x\.nii is one file, but 2 will be written"):
-        plan_cases(regions, images, Path("x.nii"), soft=soft)
+def test_several_cases_do_not_fit_one_file(regions):
+    with pytest.raises(OptionError, match=r"x\.nii is one file, but 2 cases will be written"):
+        plan_cases(regions, [[Path("a.nii")], [Path("b.nii")]], Path("x.nii"))
 
 
 @pytest.mark.parametrize(
@@ -154,12 +160,14 @@ def test_a_case_is_written_with_its_record(segmenter, image_file, tmp_path):
     assert report.items() >= record.items()
     assert report["images"] == [str(image_file)]
     assert report["outputs"] == [str(output)]
-    assert report["sidecar"] == str(case.sidecar)
+    assert report["sidecars"] == [str(path) for path in case.sidecars]
     assert record["SHA256"] == {output.name: hashlib.sha256(output.read_bytes()).hexdigest()}
     (maker,) = record["GeneratedBy"]
     assert maker == {
         "Name": "deepseg-lite",
         "Version": deepseg_lite.__version__,
+        "CodeURL": f"pkg:pypi/deepseg-lite@{deepseg_lite.__version__}",
+        "ModelURL": [],
         "Command": "deepseg-lite run x",
     }
     assert record["Sources"] == ["t2.nii.gz"]
@@ -182,8 +190,8 @@ def test_volumes_of_regions_count_every_value_that_belongs(regions, image_file, 
 
 
 def test_soft_maps_are_float32_and_their_volume_is_their_sum(regions, image_file, tmp_path):
-    (case,) = plan_cases(regions, [[image_file]], tmp_path, soft=True)
-    report = run_case(regions, case, Settings(soft=True))
+    (case,) = plan_cases(regions, [[image_file]], tmp_path, SOFT)
+    report = run_case(regions, case, SOFT)
     for path, limit, volume in zip(
         report["outputs"], (0.25, 0.75), report["Volumes_mm3"].values(), strict=True
     ):

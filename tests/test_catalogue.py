@@ -162,7 +162,7 @@ def test_run_of_a_retired_task_needs_the_option(command, image_file):
     write_bundle(bundle_directory("ms_sc_mp2rage"))
     done = command("run", "seg_ms_sc_mp2rage", "-i", image_file, "--retired", "-q")
     assert done.code == 0, done.err
-    assert done.out.endswith("_seg-manual.nii.gz\n")
+    assert done.out.endswith("_seg.nii.gz\n")
 
 
 @pytest.mark.skipif(not (ROOT / "README.md").is_file(), reason="this is not a checkout")

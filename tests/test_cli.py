@@ -244,8 +244,15 @@ def test_options_reach_the_record(command, tiny_bundle, image_file):
         "step": 0.75,
         "mirror": True,
         "soft": False,
+        "ensemble": None,
+        "contrasts": [],
         "half_precision_sums": True,
         "batch_size": 1,
+        "threshold": None,
+        "keep_largest": False,
+        "fill_holes": False,
+        "remove_small": [],
+        "unit": "vox",
     }
     assert result["Device"]["threads"] == 1
 
@@ -256,7 +263,8 @@ def test_json_is_all_there_is_on_stdout(command, tiny_bundle, image_file):
     assert document["errors"] == []
     (result,) = document["results"]
     assert result["outputs"] == [str(image_file.with_name("t2_seg.nii.gz"))]
-    record = json.loads(Path(result["sidecar"]).read_text())
+    (sidecar,) = result["sidecars"]
+    record = json.loads(Path(sidecar).read_text())
     assert result.items() >= record.items()
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepseg_lite.decoding import label_dtype, label_probabilities, paint_labels
+from deepseg_lite.decoding import (
+    label_dtype,
+    label_probabilities,
+    majority,
+    paint_labels,
+    winning_probabilities,
+)
 
 
 def _scores(*channels):
@@ -60,3 +66,25 @@ def test_labels_agree_with_probabilities(rng):
     scores = rng.normal(size=(2, 5, 6, 7)).astype(np.float32)
     probabilities = label_probabilities(scores, "softmax")[0]
     np.testing.assert_array_equal(paint_labels(scores, None, np.uint8), probabilities > 0.5)
+
+
+def test_probabilities_stay_where_their_label_wins():
+    scores = np.array([[0, 2, 0], [1, 0, 0], [0, 0, 3]], np.float32).reshape(3, 3, 1, 1)
+    found = winning_probabilities(scores, "softmax")
+    full = label_probabilities(scores, "softmax")
+    assert (found > 0)[..., 0, 0].tolist() == [[True, False, False], [False, False, True]]
+    np.testing.assert_array_equal(found[found > 0], full[found > 0])
+
+
+def test_regions_win_each_on_its_own():
+    scores = np.array([[1, -1], [2, 0]], np.float32).reshape(2, 2, 1, 1)
+    found = winning_probabilities(scores, "sigmoid")
+    assert (found > 0)[..., 0, 0].tolist() == [[True, False], [True, False]]
+
+
+def test_more_than_half_of_the_folds_must_agree():
+    votes = [[1, 1, 1, 2, 0], [1, 1, 2, 2, 0], [1, 0, 2, 0, 0], [0, 0, 2, 2, 1]]
+    maps = [np.array(vote, np.uint8).reshape(-1, 1, 1) for vote in votes]
+    assert majority(maps).ravel().tolist() == [1, 0, 2, 2, 0]
+    assert majority(maps[:3]).ravel().tolist() == [1, 1, 2, 2, 0]
+    assert majority(maps).dtype == np.uint8

@@ -195,6 +195,36 @@ def test_probabilities_of_folds_are_those_of_the_mean_logits(oblique_volume):
     np.testing.assert_allclose(found, mean, atol=1e-5)
 
 
+def test_folds_can_vote(oblique_volume):
+    data = oblique_volume.data[0]
+    folds = [threshold(0.5), threshold(0.6), threshold(0.7)]
+    for bundle, settings in (
+        (make_bundle("folds", ensemble="majority"), Settings()),
+        (make_bundle("folds"), Settings(ensemble="majority")),
+    ):
+        labels = segment(oblique_volume, bundle, folds, settings, fold_count=3).data
+        np.testing.assert_array_equal(labels, data > 0.6)
+        two = segment(oblique_volume, bundle, folds[:2], settings, fold_count=2).data
+        np.testing.assert_array_equal(two, data > 0.6)
+    averaged = Settings(ensemble="mean_logits")
+    voting = make_bundle("folds", ensemble="majority")
+    labels = segment(oblique_volume, voting, folds[:2], averaged, fold_count=2).data
+    np.testing.assert_array_equal(labels, data > 0.55)
+
+
+def test_soft_votes_are_the_mean_of_what_wins(oblique_volume):
+    data = oblique_volume.data[0]
+    voting = make_bundle("folds", ensemble="majority")
+    folds = [threshold(0.5), threshold(0.7)]
+    soft = Settings(soft=True)
+    found = segment(oblique_volume, voting, folds, soft, fold_count=2).data
+    alone = [segment(oblique_volume, voting, [fold], soft).data for fold in folds]
+    np.testing.assert_allclose(found, np.mean(alone, axis=0), atol=1e-7)
+    assert found.dtype == np.float32
+    assert not found[0][data < 0.5].any()
+    assert found[0][data > 0.5].min() >= 0.25
+
+
 def test_folds_are_opened_one_after_the_other(oblique_volume):
     events = []
 

@@ -1,0 +1,247 @@
+"""The command that segments. Heavy imports stay inside it, so help is instant."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepseg_lite.console import progress_bar, report_error, set_logging
+from deepseg_lite.errors import DeepsegError
+from deepseg_lite.sct_spelling import NoCounterpart, translate
+
+if TYPE_CHECKING:
+    from deepseg_lite.bundle import Bundle
+
+_logger = logging.getLogger("deepseg_lite")
+FACES = tuple(f"{axis}{end}" for axis in "xyz" for end in ("min", "max"))
+
+
+class RunCommand(click.Command):
+    """A command that reads SCT's spelling too, and divides its ``-i`` into cases at ``--case``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Translate, and note how many images precede each ``--case``."""
+        takes_value = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and not option.is_flag and not option.count
+            for name in option.opts
+        }
+        try:
+            args, ctx.meta["remarks"] = translate(args, takes_value)
+        except NoCounterpart as error:
+            raise click.UsageError(str(error), ctx) from None
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        sizes = [0]
+        for parameter in order:
+            if parameter.name == "cases":
+                sizes.append(0)
+            elif parameter.name == "images":
+                sizes[-1] += 1
+        ctx.meta["case_sizes"] = sizes
+        return super().parse_args(ctx, args)
+
+
+def _box_options(command: Callable[..., None]) -> Callable[..., None]:
+    for face in reversed(FACES):
+        command = click.option(
+            f"--box-{face}",
+            type=click.IntRange(min=0),
+            metavar="N",
+            hidden=face != FACES[0],
+            help="Face of the box around the cord, a voxel index, in place of the one found; so "
+            f"also {', '.join(f'--box-{other}' for other in FACES[1:])}.",
+        )(command)
+    return command
+
+
+@click.command(cls=RunCommand)
+@click.argument("task_or_bundle")
+@click.option(
+    "-i",
+    "--image",
+    "images",
+    multiple=True,
+    required=True,
+    metavar="IMAGE",
+    help="NIfTI image. Repeat for several cases, or for several channels of one case.",
+)
+@click.option(
+    "--case", "cases", count=True, help="Start the next case (only for models of several channels)."
+)
+@click.option(
+    "-c",
+    "--contrast",
+    "contrasts",
+    multiple=True,
+    metavar="NAME",
+    help="Contrast of each image of a case, for models that tell them apart.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="A .nii or .nii.gz file, or a folder. Default: beside each image.",
+)
+@click.option("--release", metavar="R", help="Release of the task's model. Default: the one here.")
+@click.option("--retired", is_flag=True, help="Run a task that was retired all the same.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="cuda fails when CUDA is not usable.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads. Default: what affinity mask and cgroup allow.",
+)
+@click.option("--tta", is_flag=True, help="Average over mirrored images (2 to 8 times the work).")
+@click.option(
+    "--step",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="F",
+    help="Distance of patches as a fraction of the patch. Default: the model's.",
+)
+@click.option("--folds", metavar="A,B", help="Folds to combine. Default: all.")
+@click.option("--single-fold", is_flag=True, help="Fold 1 alone, or the first without a fold 1.")
+@click.option(
+    "--ensemble",
+    type=click.Choice(["mean-logits", "majority"]),
+    help="How folds are combined. Default: the model's way.",
+)
+@click.option("--soft", is_flag=True, help="Write float32 probability maps.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    metavar="T",
+    help="With --soft: write a mask of the probabilities above T. 0 leaves them.",
+)
+@click.option("--keep-largest", is_flag=True, help="Keep the largest object of every file.")
+@click.option("--fill-holes", is_flag=True, help="Fill holes in every mask.")
+@click.option(
+    "--remove-small",
+    multiple=True,
+    metavar="SIZE",
+    help="Remove objects below SIZE: voxels (10) or mm3 (5mm3). Repeat for one size per file.",
+)
+@_box_options
+@click.option("--strict-crop", is_flag=True, help="Fail where no cord is found to crop around.")
+@click.option("--cropbox", is_flag=True, help="Also write the box around the cord as a mask.")
+@click.option(
+    "--accumulator",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    help="Type of the sums of logits; float16 is nnU-Net's, for comparing with it.",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    envvar="DEEPSEG_LITE_OVERWRITE",
+    help="Replace existing outputs (also DEEPSEG_LITE_OVERWRITE=1).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
+@click.option("-v", "--verbose", count=True, help="Say more; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only errors; no progress bar.")
+@click.pass_context
+def run(ctx: click.Context, /, **given: Any) -> None:
+    """Segment images with a task's model or a bundle.
+
+    TASK_OR_BUNDLE is a name from "deepseg-lite list", a bundle folder or a lone .onnx file.
+    Results are written beside each image, as IMAGE_seg.nii.gz or under the names the Spinal Cord
+    Toolbox gives them, each with a JSON record of the run. Command lines of sct_deepseg work, too.
+    """
+    quiet = given["quiet"]
+    set_logging(given["verbose"], quiet=quiet)
+    for remark in ctx.meta["remarks"]:
+        _logger.warning("%s", remark)
+    # numpy's matrix products are small here: several threads gain a few milliseconds on an idle
+    # machine and wait for each other, up to a second, on a busy one. Read at numpy's import.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    from deepseg_lite import api
+    from deepseg_lite.cases import plan_cases, run_case
+    from deepseg_lite.output_files import Cleaning, parse_sizes
+    from deepseg_lite.pipeline import Settings
+
+    sizes, unit = parse_sizes(given["remove_small"])
+    folds = given["folds"]
+    segmenter = api.load(
+        given["task_or_bundle"],
+        device=given["device"],
+        threads=given["threads"],
+        folds=None if folds is None else [fold.strip() for fold in folds.split(",")],
+        single_fold=given["single_fold"],
+        release=given["release"],
+        retired=given["retired"],
+    )
+    settings = Settings(
+        step=given["step"],
+        mirror=given["tta"],
+        soft=given["soft"],
+        ensemble=given["ensemble"] and given["ensemble"].replace("-", "_"),
+        contrasts=given["contrasts"],
+        half_precision_sums=given["accumulator"] == "float16",
+    )
+    cleaning = Cleaning(
+        threshold=given["threshold"],
+        keep_largest=given["keep_largest"],
+        fill_holes=given["fill_holes"],
+        remove_small=sizes,
+        unit=unit,
+    )
+    if cleaning.threshold is not None and not settings.soft:
+        _logger.warning("The threshold has no effect: labels are decided without one.")
+    if advice := segmenter.bundle.inputs.advice:
+        _logger.warning("%s: %s", segmenter.bundle.name, advice)
+    images = [Path(image) for image in given["images"]]
+    planned = plan_cases(
+        segmenter,
+        _group(images, ctx.meta["case_sizes"], segmenter.bundle, given["cases"]),
+        Path(given["output"]) if given["output"] else None,
+        settings,
+        cleaning,
+        overwrite=given["overwrite"],
+    )
+    command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
+    reports, errors = [], []
+    for case in planned:
+        try:
+            with progress_bar(case.images[0].name, hidden=quiet, show_pos=True) as progress:
+                report = run_case(
+                    segmenter, case, settings, cleaning, command=command, progress=progress
+                )
+        except DeepsegError as error:
+            images_given = [str(path) for path in case.images]
+            errors.append({"images": images_given, "error": report_error(error)})
+            continue
+        reports.append(report)
+        _logger.info(
+            "%s", ", ".join(f"{stage} {s:.2f} s" for stage, s in report["Seconds"].items())
+        )
+        if not given["as_json"]:
+            click.echo("\n".join(report["outputs"]))
+    if given["as_json"]:
+        click.echo(json.dumps({"results": reports, "errors": errors}, indent=2))
+    if errors:
+        ctx.exit(1)
+
+
+def _group(images: list[Path], sizes: list[int], bundle: Bundle, cases: int) -> list[list[Path]]:
+    """Divide images into cases: at each ``--case``, else as many as the model has channels."""
+    channels = len(bundle.inputs.channel_names)
+    if not cases:
+        sizes = [channels] * (len(images) // channels)
+        if rest := len(images) % channels:
+            sizes.append(rest)
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [images[start : start + size] for start, size in zip(starts, sizes, strict=True)]

@@ -119,14 +119,16 @@ def describe(bundle: Bundle | None, task: Task | None) -> dict[str, Any]:
 def _describe_bundle(bundle: Bundle, task: Task | None) -> dict[str, Any]:
     source, parity = bundle.manifest["source"], bundle.manifest.get("parity")
     errors = [check["max_abs_error"] for check in bundle.manifest["export"]["checks"]]
-    orientation = bundle.inputs.orientation
+    orientation, crop = bundle.inputs.orientation, bundle.cord_crop
     return {
         "name": bundle.name,
         "version": bundle.version,
         "title": task.title if task else None,
         "inputs": list(bundle.inputs.channel_names),
         "orientation": f"any; brought to {orientation}" if orientation else "used as it is stored",
+        "crop": f"around the cord, found by {crop.detector}" if crop else "none",
         "labels": _labels(bundle.outputs.labels),
+        "writes": [f"_{file.suffix} ({file.kind})" for file in bundle.outputs.files],
         "patch": " x ".join(map(str, bundle.sliding_window.patch_size)),
         "folds": [network.fold for network in bundle.networks],
         "tta": "available" if bundle.mirror_axes else "not available (trained without mirroring)",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepseg_lite.console import progress_bar, report_error
-from deepseg_lite.errors import DeepsegError
+from deepseg_lite.errors import DeepsegError, OptionError
 
 if TYPE_CHECKING:
     from deepseg_lite.fetching import Installed
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     metavar="OWNER/NAME",
     help="Repository on the Hugging Face Hub. Default: DEEPSEG_LITE_REPO.",
 )
+@click.option(
+    "--release", metavar="R", help="Release of the task's model. Default: the task's own."
+)
 @click.option("--revision", metavar="REV", help="Branch, tag or commit of the repository.")
 @click.option(
     "--mirror",
@@ -35,7 +38,14 @@ if TYPE_CHECKING:
 @click.option("--offline", is_flag=True, help="Never use the network (or set HF_HUB_OFFLINE=1).")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
 @click.pass_context
-def fetch(ctx: click.Context, /, names: tuple[str, ...], as_json: bool, **choices: Any) -> None:
+def fetch(
+    ctx: click.Context,
+    /,
+    names: tuple[str, ...],
+    release: str | None,
+    as_json: bool,
+    **choices: Any,
+) -> None:
     """Bring bundles into the local cache, and check those that are there.
 
     NAME is a task or the name of a bundle. Prints the folder of each.
@@ -47,7 +57,7 @@ def fetch(ctx: click.Context, /, names: tuple[str, ...], as_json: bool, **choice
     quieten_hub()
 
     def bring(asked: str) -> dict[str, Any]:
-        name, shipped = _bundle_of(asked)
+        name, shipped = _bundle_of(asked, release)
         if shipped is not None:
             return _report(Installed(read_bundle(shipped), {"shipped": True}, fetched=False))
         with progress_bar(name) as progress:
@@ -59,28 +69,36 @@ def fetch(ctx: click.Context, /, names: tuple[str, ...], as_json: bool, **choice
 
 @click.command()
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--release", metavar="R", help="Release of the task's model.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
 @click.pass_context
-def remove(ctx: click.Context, /, names: tuple[str, ...], as_json: bool) -> None:
+def remove(
+    ctx: click.Context, /, names: tuple[str, ...], release: str | None, as_json: bool
+) -> None:
     """Remove bundles from the local cache; nothing outside it is touched."""
     from deepseg_lite.store import remove
 
     def drop(asked: str) -> dict[str, Any]:
-        name, _ = _bundle_of(asked)
+        name, _ = _bundle_of(asked, release)
         freed = remove(name)
         return {"name": name, "freed": freed, "text": f"{name}: {freed / 1e6:.1f} MB freed"}
 
     _each(ctx, names, drop, "text", as_json=as_json)
 
 
-def _bundle_of(asked: str) -> tuple[str, Path | None]:
+def _bundle_of(asked: str, release: str | None) -> tuple[str, Path | None]:
     """Return the name of a task's bundle, by name or alias, and where it is if it ships."""
     from deepseg_lite.tasks import installed_path, list_tasks, resolve
 
     task = resolve(asked, list_tasks())
     if task is None:
+        if release is not None:
+            raise OptionError(f"{asked} is no task, so it has no releases; leave --release out.")
         return asked, None
-    return task.name, task.bundle_path if installed_path(task) == task.bundle_path else None
+    if release is not None:
+        task.release(release)
+    ships = installed_path(task, release) == task.bundle_path
+    return task.bundle_name(release), task.bundle_path if ships else None
 
 
 def _report(installed: Installed) -> dict[str, Any]:

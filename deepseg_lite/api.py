@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite import nifti
+from deepseg_lite.box import FACES, crop_to_box
 from deepseg_lite.bundle import Bundle, Network, select_networks
+from deepseg_lite.cord_crop import Finder, describe_crop, find_box, open_finder
 from deepseg_lite.errors import ImageError, OptionError
-from deepseg_lite.pipeline import Cancel, Progress, Segmentation, Settings, segment
+from deepseg_lite.images import Image, read_images
+from deepseg_lite.pipeline import Cancel, Progress, Segmentation, segment
 from deepseg_lite.session import OnnxPredictor, available_threads, choose_provider
+from deepseg_lite.settings import Settings, check_settings
 from deepseg_lite.sliding_window import Predictor
 from deepseg_lite.task_file import Task
 from deepseg_lite.tasks import find_bundle
-from deepseg_lite.volume import Volume
+from deepseg_lite.volume import AnyArray, Volume
 
 SINGLE_FOLD = "1"  # the Spinal Cord Toolbox's choice
-
-Image: TypeAlias = "str | Path | SpatialImage"
 
 
 def load(
@@ -126,6 +128,7 @@ class Segmenter:
     networks: tuple[Network, ...]
     keep_folds_loaded: bool = False
     _open: dict[str, OnnxPredictor] = field(default_factory=dict, repr=False)
+    _cord_finder: Finder | None = field(default=None, repr=False)
 
     @property
     def stays_loaded(self) -> bool:
@@ -151,6 +154,7 @@ class Segmenter:
         tta: bool = ...,
         step: float | None = ...,
         contrasts: Sequence[str] = ...,
+        box: Mapping[str, int] | None = ...,
         progress: Progress | None = ...,
         cancel: Cancel | None = ...,
     ) -> SpatialImage: ...
@@ -164,6 +168,7 @@ class Segmenter:
         tta: bool = ...,
         step: float | None = ...,
         contrasts: Sequence[str] = ...,
+        box: Mapping[str, int] | None = ...,
         progress: Progress | None = ...,
         cancel: Cancel | None = ...,
     ) -> npt.NDArray[Any]: ...
@@ -176,6 +181,7 @@ class Segmenter:
         tta: bool = False,
         step: float | None = None,
         contrasts: Sequence[str] = (),
+        box: Mapping[str, int] | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> SpatialImage | npt.NDArray[Any]:
@@ -195,6 +201,9 @@ class Segmenter:
             Distance of neighbouring patches as a fraction of the patch, above 0 to 1.
         contrasts : sequence of str
             Contrast of each image, for models that tell them apart.
+        box : mapping, optional
+            Faces of the box around the cord, ``xmin`` to ``zmax``, that replace those found; for
+            models of cropped images. They are voxel indices inside the box.
         progress : callable, optional
             ``progress(done, total)``, in patches.
         cancel : callable, optional
@@ -217,37 +226,49 @@ class Segmenter:
             If ``cancel`` returned True.
         """
         self.check_channel_count(len(images))
-        settings = Settings(step=step, mirror=tta, soft=soft, contrasts=tuple(contrasts))
-        if all(isinstance(image, np.ndarray) for image in images):
-            volume = self._volume_from_arrays(images, affine)
-            return self.segment(volume, settings, progress=progress, cancel=cancel).data
-        if affine is not None:
-            raise OptionError("affine goes with arrays only; paths and images bring their own.")
-        opened = [as_image(image) for image in images]
-        volume = nifti.read_volume(opened, [image_name(image) for image in images])
-        data = self.segment(volume, settings, progress=progress, cancel=cancel).data
-        return nifti.make_image(np.moveaxis(data, 0, -1) if soft else data, like=opened[0])
+        settings = Settings(
+            step=step, mirror=tta, soft=soft, contrasts=tuple(contrasts), box=box or {}
+        )
+        given = read_images(images, affine)
+        data = self.segment(
+            given.volume, settings, stored=given.stored, progress=progress, cancel=cancel
+        ).data
+        if given.like is None:
+            return data
+        return nifti.make_image(np.moveaxis(data, 0, -1) if soft else data, like=given.like)
 
     def segment(
         self,
         volume: Volume,
         settings: Settings | None = None,
         *,
+        stored: AnyArray | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Segmentation:
-        """Segment a `Volume`; see `deepseg_lite.pipeline.segment`."""
+        """Segment a `Volume`; see `deepseg_lite.pipeline.segment`.
+
+        ``stored`` is the first channel (X, Y, Z) in the type it is stored in, where that is not
+        float32: models of cropped images look for the cord in it.
+        """
         settings = settings or Settings()
-        if settings.step is not None and not 0 < settings.step <= 1:
-            raise OptionError(f"step is {settings.step}; a number above 0 and up to 1 is needed.")
-        if settings.mirror and not self.bundle.mirror_axes:
-            raise OptionError(
-                f"{self.bundle.name} was trained without mirroring, so test-time augmentation has "
-                "nothing to flip; leave it out."
-            )
+        self.check_settings(settings)
         started = perf_counter()
+        cropped, crop = None, self.bundle.cord_crop
+        part = volume
+        if crop is not None:
+            data = volume.data[:1] if stored is None else stored[None]
+            cropped = find_box(
+                Volume(data, volume.affine, volume.spacing),
+                crop,
+                settings.box,
+                self._finder,
+                strict=settings.strict_crop,
+            )
+            part, record = crop_to_box(volume, cropped.box)
+        found = perf_counter()
         result = segment(
-            volume,
+            part,
             self.bundle,
             self.predictors(),
             settings,
@@ -255,8 +276,36 @@ class Segmenter:
             progress=progress,
             cancel=cancel,
         )
-        total = round(perf_counter() - started, 4)
-        return Segmentation(result.data, {**result.timings, "segment": total})
+        timings = dict(result.timings)
+        if cropped is None:
+            report, data = None, result.data
+        else:
+            data = record.undo(result.data)
+            report = describe_crop(cropped, data)
+            timings = {"crop": round(found - started, 4), **timings}
+        timings["segment"] = round(perf_counter() - started, 4)
+        return Segmentation(data, timings, cropped.box if cropped else None, report)
+
+    def check_settings(self, settings: Settings) -> None:
+        """Refuse settings that do not fit, and find what else the model needs, before any work.
+
+        Raises
+        ------
+        OptionError
+            Saying which and why.
+        BundleNotFoundError
+            If the model needs another bundle, which is not here.
+        """
+        check_settings(settings, self.bundle)
+        if self.bundle.cord_crop is not None and set(settings.box) != set(FACES):
+            self._finder()
+
+    def _finder(self) -> Finder:
+        """Return what finds the cord; opened when it is first needed."""
+        assert self.bundle.cord_crop is not None
+        if self._cord_finder is None:
+            self._cord_finder = open_finder(self.bundle.cord_crop.detector, self.threads)
+        return self._cord_finder
 
     def check_channel_count(self, count: int) -> None:
         """Raise `ImageError` unless ``count`` images make one case of this model."""
@@ -266,34 +315,3 @@ class Segmenter:
                 f"{count} images were given; {self.bundle.name} needs {len(names)} per case, in "
                 f"this order: {', '.join(names)}."
             )
-
-    def _volume_from_arrays(self, arrays: Sequence[Any], affine: npt.ArrayLike | None) -> Volume:
-        if affine is None:
-            raise OptionError(
-                "an array was given without its affine; pass affine=..., 4 x 4 in mm."
-            )
-        nifti.check_affine(affine, "affine")
-        channels = [nifti.check_array(array, f"array {i}") for i, array in enumerate(arrays)]
-        if len({channel.shape for channel in channels}) > 1:
-            raise ImageError(
-                f"the channels have shapes {', '.join(str(c.shape) for c in channels)}; one grid "
-                "is needed. Resample them to the first."
-            )
-        return Volume.from_array(np.stack(channels), affine)
-
-
-def as_image(image: Any) -> SpatialImage:
-    """Return an opened image for a path or a nibabel image."""
-    if isinstance(image, str | Path):
-        return nifti.load_image(image)
-    if isinstance(image, SpatialImage):
-        return image
-    raise ImageError(
-        f"{type(image).__name__} was given; a path, a nibabel image or a numpy array is needed, "
-        "the same kind for every channel."
-    )
-
-
-def image_name(image: Any) -> str:
-    """Return what to call an image in a message."""
-    return str(image) if isinstance(image, str | Path) else image.get_filename() or "image"

@@ -7,19 +7,20 @@ beside this module.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError
+from deepseg_lite.bundle_files import MANIFEST_NAME as MANIFEST_NAME
+from deepseg_lite.bundle_files import BundleFiles, NetworkFile, check_files, read_manifest
+from deepseg_lite.bundle_files import read_network as read_network
+from deepseg_lite.errors import BundleError
 from deepseg_lite.manifest import manifest_problems
-from deepseg_lite.onnx_metadata import ManifestEntry, split_manifest
 from deepseg_lite.schema import frozen
 
-MANIFEST_NAME = "manifest.json"
+CORD_DETECTOR = "cord_detector"
+"""The kind of bundle that finds the cord; one that segments names no kind."""
 LABEL_MAP = {"suffix": "seg", "kind": "labels"}
 """What a bundle writes that names no files."""
 
@@ -49,14 +50,11 @@ class SlidingWindow:
     importance_map: str
 
 
-@dataclass(frozen=True)
-class Network:
-    """One ONNX file: its fold, and the hash and size that prove it is the exported one."""
+@dataclass(frozen=True, kw_only=True)
+class Network(NetworkFile):
+    """The network of one fold."""
 
     fold: str
-    path: str
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -107,16 +105,10 @@ class CordCrop:
     padding_mm: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A validated manifest and where its files are.
+@dataclass(frozen=True, kw_only=True)
+class Bundle(BundleFiles):
+    """A validated manifest and where its files are: a model that segments."""
 
-    ``directory`` holds the networks; ``lone_file`` is set instead when the bundle is one ``.onnx``.
-    ``manifest`` is the JSON document itself, for whatever only people read.
-    """
-
-    name: str
-    version: str
     inputs: Inputs
     preprocessing: tuple[Mapping[str, Any], ...]
     sliding_window: SlidingWindow
@@ -125,19 +117,7 @@ class Bundle:
     mirror_axes: tuple[int, ...]
     outputs: Outputs
     postprocessing: tuple[Mapping[str, Any], ...]
-    manifest: Mapping[str, Any] = field(repr=False, compare=False)
-    path: Path
-    lone_file: bool = False
     cord_crop: CordCrop | None = None
-
-    def network_path(self, network: Network) -> Path:
-        """Return the file of one network."""
-        return self.path if self.lone_file else self.path / network.path
-
-    @property
-    def size(self) -> int:
-        """Bytes of all networks."""
-        return sum(network.size for network in self.networks)
 
 
 def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bundle:
@@ -157,6 +137,10 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
     BundleError
         Listing every problem at once.
     """
+    if isinstance(manifest, dict) and manifest.get("kind") == CORD_DETECTOR:
+        raise BundleError(
+            f"{manifest.get('name')} finds the cord for other tasks; it cannot be run by itself."
+        )
     problems = manifest_problems(manifest)
     if lone_file and not problems and len(manifest["networks"]) != 1:
         problems = ["networks: a lone .onnx file holds exactly one network"]
@@ -212,72 +196,10 @@ def read_bundle(path: Path | str) -> Bundle:
         If a network is missing or has another size than recorded.
     """
     path = Path(path)
-    lone_file = path.is_file()
-    if lone_file:
-        text = _lone_manifest(path).text
-    elif (path / MANIFEST_NAME).is_file():
-        try:
-            text = (path / MANIFEST_NAME).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{path / MANIFEST_NAME} cannot be read: {error}.") from error
-    else:
-        raise BundleNotFoundError(
-            f"{path} is not a bundle: a folder with {MANIFEST_NAME}, or an .onnx file made by "
-            "deepseg-export, is needed."
-        )
-    try:
-        manifest = json.loads(text)
-    except (ValueError, RecursionError) as error:  # not JSON, or numbers or nesting without end
-        raise BundleError(f"{path} has a manifest that is not JSON: {error}.") from error
+    manifest, lone_file = read_manifest(path)
     bundle = parse_manifest(manifest, path, lone_file=lone_file)
-    for network in bundle.networks:
-        file = bundle.network_path(network)
-        if not file.is_file():
-            raise ChecksumError(f"{file} is missing; the manifest lists it. Get the bundle again.")
-        if not lone_file and file.stat().st_size != network.size:
-            raise ChecksumError(
-                f"{file} has {file.stat().st_size} bytes, the manifest says {network.size}. "
-                "Get the bundle again."
-            )
+    check_files(bundle)
     return bundle
-
-
-def _lone_manifest(path: Path) -> ManifestEntry:
-    try:
-        entry = split_manifest(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} is not a readable .onnx file: {error}.") from error
-    if entry is None:
-        raise BundleError(
-            f"{path} carries no manifest, so its input and output are unknown; give a bundle made "
-            "by deepseg-export."
-        )
-    return entry
-
-
-def read_network(bundle: Bundle, network: Network) -> bytes:
-    """Return the bytes of one network after checking them against the manifest.
-
-    Raises
-    ------
-    ChecksumError
-        If size or SHA-256 differ: what was expected and what was found.
-    """
-    file = bundle.network_path(network)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ChecksumError(f"{file} cannot be read: {error.strerror}.") from error
-    if bundle.lone_file:
-        data = data[: _lone_manifest(file).start]
-    found = hashlib.sha256(data).hexdigest()
-    if len(data) != network.size or found != network.sha256:
-        raise ChecksumError(
-            f"{file} is corrupt or was changed: {len(data)} bytes with SHA-256 {found[:12]}..., "
-            f"the manifest says {network.size} with {network.sha256[:12]}.... "
-            "Get the bundle again."
-        )
-    return data
 
 
 def select_networks(bundle: Bundle, folds: Sequence[str] | None) -> tuple[Network, ...]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from deepseg_lite import nifti
 from deepseg_lite.api import Segmenter
+from deepseg_lite.box import box_mask
 from deepseg_lite.bundle import OutputFile
-from deepseg_lite.contrasts import channel_order
 from deepseg_lite.errors import OptionError, OutputError
 from deepseg_lite.output_files import (
     Cleaning,
@@ -24,20 +24,24 @@ from deepseg_lite.output_files import (
     file_contents,
     volumes_mm3,
 )
-from deepseg_lite.pipeline import Cancel, Progress, Settings
+from deepseg_lite.pipeline import Cancel, Progress
 from deepseg_lite.record import describe_run
+from deepseg_lite.settings import Settings
+
+CROPBOX = "cropbox"
 
 
 @dataclass(frozen=True)
 class Case:
     """The images of one case, one per channel, and the files its results go to.
 
-    ``paths`` are where ``files`` go, one for one.
+    ``paths`` are where ``files`` go, one for one; ``cropbox`` is for the box around the cord.
     """
 
     images: tuple[Path, ...]
     files: tuple[OutputFile, ...]
     paths: tuple[Path, ...]
+    cropbox: Path | None = None
 
     @property
     def sidecars(self) -> tuple[Path, ...]:
@@ -47,7 +51,7 @@ class Case:
     @property
     def written(self) -> tuple[Path, ...]:
         """Return everything the case writes."""
-        return (*self.paths, *self.sidecars)
+        return (*self.paths, *([self.cropbox] if self.cropbox else []), *self.sidecars)
 
 
 def plan_cases(
@@ -57,6 +61,7 @@ def plan_cases(
     settings: Settings | None = None,
     cleaning: Cleaning | None = None,
     *,
+    cropbox: bool = False,
     overwrite: bool = False,
 ) -> list[Case]:
     """Decide what every case writes, before any work starts.
@@ -75,6 +80,8 @@ def plan_cases(
         Whether probability maps are written in place of labels.
     cleaning : Cleaning
         What will be done to the files.
+    cropbox : bool
+        Whether the box around the cord is written, too.
     overwrite : bool
         Whether existing files may be replaced.
 
@@ -91,7 +98,11 @@ def plan_cases(
     settings = settings or Settings()
     for case_images in images:
         segmenter.check_channel_count(len(case_images))
-    channel_order(segmenter.bundle.inputs, settings.contrasts)
+    segmenter.check_settings(settings)
+    if cropbox and segmenter.bundle.cord_crop is None:
+        raise OptionError(
+            f"{segmenter.bundle.name} is not cropped around the cord; leave --cropbox out."
+        )
     outputs = segmenter.bundle.outputs
     files = chosen_files(outputs, soft=settings.soft)
     check_cleaning(files, outputs, cleaning or Cleaning())
@@ -101,8 +112,10 @@ def plan_cases(
         )
     cases = []
     for case_images in images:
-        paths = _paths(Path(case_images[0]), output, [file.suffix for file in files])
-        cases.append(Case(tuple(Path(image) for image in case_images), files, paths))
+        first = Path(case_images[0])
+        paths = _paths(first, output, [file.suffix for file in files])
+        box = _named(first, output, CROPBOX) if cropbox else None
+        cases.append(Case(tuple(Path(image) for image in case_images), files, paths, box))
     _check_outputs(cases, overwrite=overwrite)
     for folder in {file.parent for case in cases for file in case.written}:
         _check_folder(folder)
@@ -111,15 +124,19 @@ def plan_cases(
 
 def _paths(image: Path, output: Path | None, suffixes: Sequence[str]) -> tuple[Path, ...]:
     """Return where files of these suffixes go."""
+    if len(suffixes) == 1 and output is not None and nifti.is_nifti_name(output):
+        return (output,)
+    return tuple(_named(image, output, suffix) for suffix in suffixes)
+
+
+def _named(image: Path, output: Path | None, suffix: str) -> Path:
     folder, name, extension = image.parent, nifti.stem(image), ".nii.gz"
     if output is not None and nifti.is_nifti_name(output):
-        if len(suffixes) == 1:
-            return (output,)
         folder, name = output.parent, nifti.stem(output)
         extension = output.name[len(name) :]
     elif output is not None:
         folder = output
-    return tuple(folder / f"{name}_{suffix.replace('/', '-')}{extension}" for suffix in suffixes)
+    return folder / f"{name}_{suffix.replace('/', '-')}{extension}"
 
 
 def _check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
@@ -187,9 +204,9 @@ def run_case(
     settings, cleaning = settings or Settings(), cleaning or Cleaning()
     started = perf_counter()
     opened = [nifti.load_image(path) for path in case.images]
-    volume = nifti.read_volume(opened, [str(path) for path in case.images])
+    volume, stored = nifti.read_case(opened, [str(path) for path in case.images])
     loaded = perf_counter()
-    result = segmenter.segment(volume, settings, progress=progress, cancel=cancel)
+    result = segmenter.segment(volume, settings, stored=stored, progress=progress, cancel=cancel)
     segmented = perf_counter()
     outputs = segmenter.bundle.outputs
     arrays = file_contents(result.data, outputs, case.files, cleaning, volume.spacing)
@@ -197,8 +214,12 @@ def run_case(
         path: nifti.image_bytes(nifti.make_image(array, like=opened[0]), path)
         for path, array in zip(case.paths, arrays, strict=True)
     }
+    if case.cropbox is not None and result.box is not None:
+        mask = nifti.make_image(box_mask(result.box, volume.shape), like=opened[0])
+        contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
     record = {
         **describe_run(segmenter, case.images, settings, cleaning, command),
+        **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
         "Volumes_mm3": volumes_mm3(arrays, case.files, outputs, volume.spacing),
         "Seconds": {
             "load": round(loaded - started, 4),
@@ -214,7 +235,7 @@ def run_case(
     nifti.write_files(contents)
     return {
         "images": [str(path) for path in case.images],
-        "outputs": [str(path) for path in case.paths],
+        "outputs": [str(path) for path in contents if path not in case.sidecars],
         "sidecars": [str(path) for path in case.sidecars],
         **record,
     }

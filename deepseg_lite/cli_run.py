@@ -171,7 +171,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     from deepseg_lite import api
     from deepseg_lite.cases import plan_cases, run_case
     from deepseg_lite.output_files import Cleaning, parse_sizes
-    from deepseg_lite.pipeline import Settings
+    from deepseg_lite.settings import Settings
 
     sizes, unit = parse_sizes(given["remove_small"])
     folds = given["folds"]
@@ -190,6 +190,8 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         soft=given["soft"],
         ensemble=given["ensemble"] and given["ensemble"].replace("-", "_"),
         contrasts=given["contrasts"],
+        box={face: given[f"box_{face}"] for face in FACES if given[f"box_{face}"] is not None},
+        strict_crop=given["strict_crop"],
         half_precision_sums=given["accumulator"] == "float16",
     )
     cleaning = Cleaning(
@@ -210,6 +212,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         Path(given["output"]) if given["output"] else None,
         settings,
         cleaning,
+        cropbox=given["cropbox"],
         overwrite=given["overwrite"],
     )
     command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]

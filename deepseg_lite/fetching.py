@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite import store
-from deepseg_lite.bundle import MANIFEST_NAME, Bundle, parse_manifest, read_bundle, read_network
+from deepseg_lite.bundle_files import MANIFEST_NAME, BundleFiles, read_network
+from deepseg_lite.detector import parse_any, read_any
+from deepseg_lite.download import network_forbidden
 from deepseg_lite.errors import (
     BundleError,
     BundleNotFoundError,
@@ -35,7 +37,7 @@ MAX_TEXT_BYTES = 4_000_000
 class Installed:
     """A bundle in the cache, where it came from, and whether it came just now."""
 
-    bundle: Bundle
+    bundle: BundleFiles
     source: Mapping[str, Any]
     fetched: bool
 
@@ -99,7 +101,7 @@ def fetch(
                 f"have {revision} in its place."
             )
         return there
-    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if network_forbidden(offline=offline):
         raise NetworkError(
             f"fetching {name} needs the network, which --offline or HF_HUB_OFFLINE forbids; copy "
             f"the bundle's folder to {store.bundle_directory(name)} or allow the network."
@@ -136,7 +138,7 @@ def _intact(name: str) -> Installed | None:
     if directory is None:
         return None
     try:
-        bundle = read_bundle(directory)
+        bundle = read_any(directory)
         for network in bundle.networks:
             read_network(bundle, network)
     except BundleError:
@@ -182,10 +184,10 @@ def _install(name: str, source: Source, *, force: bool, progress: Progress | Non
             json.dumps(record, indent=2) + "\n", encoding="utf-8"
         )
         store.put(staged, target, keep=lambda: not force and _intact(name) is not None)
-    return Installed(read_bundle(target), store.source_of(target), fetched=True)
+    return Installed(read_any(target), store.source_of(target), fetched=True)
 
 
-def _get_manifest(name: str, source: Source, folder: Path) -> Bundle:
+def _get_manifest(name: str, source: Source, folder: Path) -> BundleFiles:
     """Fetch and validate the manifest; only then are there names of files to fetch."""
     file = folder / MANIFEST_NAME
     try:
@@ -198,7 +200,7 @@ def _get_manifest(name: str, source: Source, folder: Path) -> Bundle:
         raise BundleError(
             f"the manifest of {name} there is not JSON ({error}); nothing was installed."
         ) from error
-    bundle = replace(parse_manifest(manifest, Path(name)), path=folder)
+    bundle = replace(parse_any(manifest, Path(name)), path=folder)
     if bundle.name != name:
         raise BundleError(f"what is there for {name} calls itself {bundle.name}; not installed.")
     return bundle

@@ -18,10 +18,15 @@ def manifest_schema() -> Mapping[str, Any]:
 
 def manifest_problems(manifest: Any) -> list[str]:
     """Return every reason why a JSON document is not a valid manifest; empty when it is one."""
+    return form_problems("manifest", manifest) or _cross_check(manifest)
+
+
+def form_problems(form: str, manifest: Any) -> list[str]:
+    """Return why a document does not fit the schema of a kind of manifest, or of its version."""
     if isinstance(manifest, dict) and manifest.get("schema") != 1:
         found = manifest.get("schema")
         return [f"schema is {found!r}; this version reads 1. Export the model again"]
-    return schema_problems("manifest", manifest) or _cross_check(manifest)
+    return schema_problems(form, manifest)
 
 
 def _cross_check(manifest: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from deepseg_lite.errors import ImageError, OutputError
-from deepseg_lite.volume import Spacing, Volume
+from deepseg_lite.volume import AnyArray, Spacing, Volume
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -73,6 +73,11 @@ def load_image(path: Path | str) -> SpatialImage:
 
 
 def read_volume(images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
+    """Read the channels of one case; see `read_case`."""
+    return read_case(images, names)[0]
+
+
+def read_case(images: Sequence[SpatialImage], names: Sequence[str]) -> tuple[Volume, AnyArray]:
     """Read the channels of one case.
 
     Parameters
@@ -86,6 +91,8 @@ def read_volume(images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
     -------
     volume : Volume
         Data of shape (C, X, Y, Z), float32.
+    stored : array of shape (X, Y, Z)
+        The first channel in the type it is stored in.
 
     Raises
     ------
@@ -93,7 +100,8 @@ def read_volume(images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
         If an image is not 3-D, empty, all zero, not finite, not of real numbers, truncated, has no
         usable affine, or lies on another grid than the first.
     """
-    channels = [_voxels(image, name) for image, name in zip(images, names, strict=True)]
+    stored = [_voxels(image, name) for image, name in zip(images, names, strict=True)]
+    channels = [check_array(array, name) for array, name in zip(stored, names, strict=True)]
     affine = np.asarray(images[0].affine, dtype=np.float64)
     for image, channel, name in zip(images, channels, names, strict=True):
         check_affine(image.affine, name)
@@ -108,7 +116,8 @@ def read_volume(images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
                 "channels must be on one grid. Register or resample one to the other."
             )
     volume = Volume.from_array(np.stack(channels), affine)
-    return Volume(volume.data, affine, _spacing(images[0], volume.spacing))
+    volume = Volume(volume.data, affine, _spacing(images[0], volume.spacing))
+    return volume, stored[0].reshape(volume.shape)
 
 
 def check_shape(shape: Sequence[int], name: str) -> None:
@@ -157,16 +166,15 @@ def check_affine(affine: npt.ArrayLike, name: str) -> None:
         )
 
 
-def _voxels(image: SpatialImage, name: str) -> npt.NDArray[np.float32]:
+def _voxels(image: SpatialImage, name: str) -> AnyArray:
     if len(image.shape) != 3:  # judged by its shape alone, before megabytes are read
         check_shape(image.shape, name)
     try:
-        data = np.asanyarray(_verified(image).dataobj)
+        return np.asanyarray(_verified(image).dataobj)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ImageError(
             f"{name} is truncated or damaged ({_reason(error)}); get the file again."
         ) from error
-    return check_array(data, name)
 
 
 def _verified(image: SpatialImage) -> SpatialImage:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deepseg_lite.box import Box
 from deepseg_lite.bundle import Bundle, Outputs
 from deepseg_lite.contrasts import arrange_channels
 from deepseg_lite.decoding import (
@@ -20,6 +21,7 @@ from deepseg_lite.decoding import (
 )
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.geometry import Resampled, to_frame
+from deepseg_lite.settings import Settings
 from deepseg_lite.sliding_window import (
     Predictor,
     count_patches,
@@ -37,38 +39,6 @@ Cancel = Callable[[], bool]
 """Asked after every batch of patches; True stops the run."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a caller may change about a run; the defaults are the bundle's own behaviour.
-
-    Attributes
-    ----------
-    step : float or None
-        Largest distance of neighbouring patches as a fraction of the patch; None takes the
-        bundle's, 1 - overlap.
-    mirror : bool
-        Average over all flips of the axes the bundle allows (test-time augmentation).
-    soft : bool
-        Return probabilities instead of labels.
-    ensemble : {"mean_logits", "majority"} or None
-        How folds are combined; None takes the bundle's way.
-    contrasts : tuple of str
-        Contrast of each image, in the order they are given; empty where the model does not care.
-    half_precision_sums : bool
-        Add up logits in float16, as nnU-Net does: only for comparing with it.
-    batch_size : int
-        Patches per call of the network. On a CPU more than 1 takes memory and gains no time.
-    """
-
-    step: float | None = None
-    mirror: bool = False
-    soft: bool = False
-    ensemble: str | None = None
-    contrasts: tuple[str, ...] = ()
-    half_precision_sums: bool = False
-    batch_size: int = 1
-
-
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """Result on the grid of the input.
@@ -80,10 +50,14 @@ class Segmentation:
         bundle's labels.
     timings : dict
         Seconds per stage.
+    box, crop : Box, dict, or None
+        The box around the cord and the record of it, for models of cropped images.
     """
 
     data: Array
     timings: Mapping[str, float] = field(default_factory=dict)
+    box: Box | None = None
+    crop: Mapping[str, Any] | None = None
 
 
 def segment(

@@ -12,7 +12,7 @@ import numpy as np
 
 from deepseg_lite.api import Segmenter
 from deepseg_lite.output_files import Cleaning
-from deepseg_lite.pipeline import Settings
+from deepseg_lite.settings import Settings
 
 
 def describe_run(

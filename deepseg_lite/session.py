@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from deepseg_lite.bundle import Bundle, Network, read_network
+from deepseg_lite.bundle import Bundle, Network
+from deepseg_lite.bundle_files import BundleFiles, NetworkFile, read_network
 from deepseg_lite.errors import BundleError, OptionError, ProviderError
 from deepseg_lite.volume import FloatArray
 
@@ -22,14 +23,14 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _logger = logging.getLogger(__name__)
 
 
-class OnnxPredictor:
-    """One network on one device: patches (N, C, *P) to logits (N, K, *P), float32.
+class OnnxNetwork:
+    """One network on one device: an array in, its first output out.
 
     Parameters
     ----------
-    bundle : Bundle
-        Says what the network's input and output must look like.
-    network : Network
+    bundle : BundleFiles
+        A bundle of any kind.
+    network : NetworkFile
         Which of the bundle's networks; its file is checked against the manifest first.
     provider : str
         Execution provider, as `choose_provider` returned it.
@@ -42,11 +43,11 @@ class OnnxPredictor:
         If the file is not the one the manifest describes.
     ProviderError
         If ONNX Runtime refuses the network, or did not give it the provider.
-    BundleError
-        If the network's channels contradict the manifest.
     """
 
-    def __init__(self, bundle: Bundle, network: Network, provider: str, threads: int) -> None:
+    def __init__(
+        self, bundle: BundleFiles, network: NetworkFile, provider: str, threads: int
+    ) -> None:
         ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -71,6 +72,32 @@ class OnnxPredictor:
         if self._session.get_providers()[0] != provider:
             raise ProviderError(_cuda_problem(ort))
         (self._input,) = self._session.get_inputs()[:1]
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        """Return the first output for an input, both with the batch as their first axis."""
+        try:
+            result: FloatArray = self._session.run(
+                None, {self._input.name: np.ascontiguousarray(batch)}
+            )[0]
+        except Exception as error:
+            raise ProviderError(
+                f"ONNX Runtime failed on input of shape {batch.shape}: {_first_line(error)}. "
+                "Free some memory, or run on another device."
+            ) from error
+        return result
+
+
+class OnnxPredictor(OnnxNetwork):
+    """A network that segments: patches (N, C, *P) to logits (N, K, *P), float32.
+
+    Raises
+    ------
+    BundleError
+        If the network's channels contradict the manifest; and what `OnnxNetwork` raises.
+    """
+
+    def __init__(self, bundle: Bundle, network: Network, provider: str, threads: int) -> None:
+        super().__init__(bundle, network, provider, threads)
         self._is_2d = len(self._input.shape) == 4
         self._check(bundle, network)
 
@@ -96,16 +123,9 @@ class OnnxPredictor:
 
     def __call__(self, patches: FloatArray) -> FloatArray:
         """Return the logits of a batch of patches."""
-        batch = patches[:, :, 0] if self._is_2d else patches
-        try:
-            logits = self._session.run(None, {self._input.name: np.ascontiguousarray(batch)})[0]
-        except Exception as error:
-            raise ProviderError(
-                f"ONNX Runtime failed on patches of shape {batch.shape}: {_first_line(error)}. "
-                "Free some memory, or run on another device."
-            ) from error
-        result: FloatArray = logits[:, :, None] if self._is_2d else logits
-        return result
+        if self._is_2d:
+            return super().__call__(patches[:, :, 0])[:, :, None]
+        return super().__call__(patches)
 
 
 def import_onnxruntime() -> Any:

@@ -13,10 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from deepseg_lite.bundle import MANIFEST_NAME
-from deepseg_lite.download import TRANSIENT, Advance, download, retry
+from deepseg_lite.download import TRANSIENT, Advance, download, mirror_address, retry
 from deepseg_lite.errors import (
     BundleNotFoundError,
     ChecksumError,
@@ -42,12 +41,7 @@ class Source:
 
 def mirror_source(url: str, name: str) -> Source:
     """Return a bundle below the address of a mirror."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise OptionError(
-            f"{url} is not a mirror; an http:// or https:// address without a password is needed."
-        )
-    base = f"{url.rstrip('/')}/{name}"
+    base = f"{mirror_address(url)}/{name}"
 
     def get(file: str, path: Path, limit: int, advance: Advance) -> None:
         download(f"{base}/{file}", path, limit=limit, advance=advance)

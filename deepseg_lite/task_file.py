@@ -108,10 +108,6 @@ class Release:
             return f"{', '.join(families)} models are not supported yet"
         if len(self.stages) > 1:
             return "cascades are not supported yet"
-        if any(stage.crop for stage in self.stages):
-            return "the crop around the cord is not supported yet"
-        if "c" in self.options:
-            return "treating an image by its contrast is not supported yet"
         return None
 
 

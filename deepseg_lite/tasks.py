@@ -101,7 +101,7 @@ def find_bundle(
             wanted = task.name if release is None else f"{task.name} {release}"
             raise BundleNotFoundError(
                 f"no bundle of {wanted} is on this machine. To get one:",
-                advice=how_to_get(task),
+                advice=how_to_get(task, release),
             )
         return read_bundle(path), task
     path = locate(name) or Path(name)
@@ -119,18 +119,17 @@ def find_bundle(
     )
 
 
-def how_to_get(task: Task) -> tuple[str, str, str]:
+def how_to_get(task: Task, version: str | None = None) -> tuple[str, str, str]:
     """Return three lines that say how a task's bundle gets to this machine."""
-    release = task.exportable
-    if release is None:
-        export = f"not yet: {task.releases[0].obstacle}"
+    release = task.release(version) if version else task.exportable or task.releases[0]
+    asked = f"{task.name} --release {version}" if version else task.name
+    if release.obstacle:
+        export = f"not yet: {release.obstacle}"
     else:
         given = "" if release.stages[0].archives else " --from MODEL"
-        export = (
-            f"deepseg-export task {task.name}{given}, where PyTorch is (release {release.version})"
-        )
+        export = f"deepseg-export task {asked}{given}, where PyTorch is (release {release.version})"
     return (
-        f"fetch:  deepseg-lite fetch {task.name} --repo OWNER/REPOSITORY",
+        f"fetch:  deepseg-lite fetch {asked} --repo OWNER/REPOSITORY",
         f"export: {export}",
         "copy:   take a bundle folder from another machine and give its path instead of the name",
     )

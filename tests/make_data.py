@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import stand_in_detector
 from onnx import TensorProto, helper, numpy_helper
 
 DATA = Path(__file__).parent / "data"
@@ -51,6 +52,8 @@ def networks() -> dict[str, bytes]:
         "threshold_3d_high.onnx": linear([[-1], [1]], [0.7, -0.7], "XYZ"),
         "regions_2d.onnx": linear([[1], [1]], [-0.25, -0.75], "YZ"),
         "two_channels_3d.onnx": linear([[0, 0], [1, 2]], [0, -1], "XYZ"),
+        "cord_detector.onnx": stand_in_detector.detector(),
+        "cord_classifier.onnx": stand_in_detector.classifier(),
     }
 
 

@@ -14,7 +14,7 @@ from tiny_bundles import make_affine, make_data, voxels, write_bundle, write_ima
 import deepseg_lite
 from deepseg_lite.cases import Case, plan_cases, run_case, write_phantom
 from deepseg_lite.errors import Cancelled, ImageError, OptionError, OutputError
-from deepseg_lite.pipeline import Settings
+from deepseg_lite.settings import Settings
 
 
 SOFT = Settings(soft=True)

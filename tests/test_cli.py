@@ -246,6 +246,8 @@ def test_options_reach_the_record(command, tiny_bundle, image_file):
         "soft": False,
         "ensemble": None,
         "contrasts": [],
+        "box": {},
+        "strict_crop": False,
         "half_precision_sums": True,
         "batch_size": 1,
         "threshold": None,

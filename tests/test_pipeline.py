@@ -7,7 +7,8 @@ import pytest
 from tiny_bundles import ORIENTATIONS, make_affine, make_bundle, make_data
 
 from deepseg_lite.errors import Cancelled
-from deepseg_lite.pipeline import Settings, segment
+from deepseg_lite.pipeline import segment
+from deepseg_lite.settings import Settings
 from deepseg_lite.volume import Volume
 
 NONE = {"step": "normalize", "channels": [{"scheme": "none"}]}

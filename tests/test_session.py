@@ -111,7 +111,7 @@ def test_bytes_that_are_no_network_are_refused_in_one_line(tiny_bundle, content)
 
 
 def test_a_failing_run_is_told_in_one_line(tiny_bundle):
-    with pytest.raises(ProviderError, match=r"failed on patches of shape \(1, 3, 2, 2, 2\)") as got:
+    with pytest.raises(ProviderError, match=r"failed on input of shape \(1, 3, 2, 2, 2\)") as got:
         _open(read_bundle(tiny_bundle))(np.zeros((1, 3, 2, 2, 2), np.float32))
     assert "\n" not in str(got.value)
 

@@ -60,7 +60,7 @@ def test_the_schema_is_a_valid_schema():
 def test_a_task_says_what_its_file_says(tmp_path):
     task = read_task(add_task(tmp_path, "lesion"))
     assert (task.name, task.aliases, task.title) == ("lesion", ("lesion_t2-w",), "A title")
-    assert (task.group, task.suffix, task.license) == ("other", "cord", "MIT")
+    assert (task.group, task.license) == ("other", "MIT")
     assert (task.citations, task.citation) == (("Nobody", "Nowhere"), "Nobody; Nowhere")
     assert task.bundle_path == tmp_path / "lesion" / "bundle"
     newest, oldest = task.releases
@@ -110,11 +110,11 @@ def test_a_cascade_is_stages():
 @pytest.mark.parametrize(
     ("name", "version", "obstacle"),
     [
-        ("seg_sc_contrast_agnostic", "v4.0", "crop around the cord"),
+        ("seg_sc_contrast_agnostic", "v4.0", None),
         ("seg_sc_contrast_agnostic", "v3.0", None),
         ("seg_sc_contrast_agnostic", "v2.5", "monai"),
         ("totalspineseg", "r20260730", "totalspineseg"),
-        ("seg_sc_ms_lesion_stir_psir", "r20240125", "contrast"),
+        ("seg_sc_ms_lesion_stir_psir", "r20240125", None),
     ],
 )
 def test_a_release_knows_what_keeps_it_from_running(name, version, obstacle):
@@ -129,17 +129,15 @@ def test_a_cascade_of_supported_families_is_still_an_obstacle(tmp_path):
     assert "cascades" in read_task(tmp_path / "tumor_t2").releases[0].obstacle
 
 
-@pytest.mark.parametrize(
-    ("name", "suffix"),
-    [
-        ("seg_ms_lesion", "lesion_seg"),
-        ("seg_sc_lesion_t2w_sci", "seg"),
-        ("seg_spinal_rootlets_t2w", "rootlets"),
-        ("sc_gm_t2star", "seg"),
-    ],
-)
-def test_the_suffix_of_a_plain_label_map(name, suffix):
-    assert read_task(MODELS / name).suffix == suffix
+def test_inputs_may_come_with_advice():
+    for name, words in (
+        ("seg_ms_lesion_mp2rage", ("seg_sc_contrast_agnostic", "30 x 30 x 5 voxels", "cut")),
+        ("seg_sc_epi", ("average", "split")),
+    ):
+        (item,) = read_task(MODELS / name).inputs
+        assert all(word in item.advice for word in words)
+    (item,) = read_task(MODELS / "seg_ms_lesion").inputs
+    assert item.advice is None
 
 
 def test_every_problem_of_a_task_file_is_listed(tmp_path):

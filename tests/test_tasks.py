@@ -120,17 +120,18 @@ def test_a_task_whose_bundle_is_nowhere_says_how_to_get_it(models):
     assert error.args[0] == "no bundle of rootlets is on this machine. To get one:"
     fetch, export, copy = error.advice
     assert "deepseg-lite fetch rootlets --repo" in fetch
-    assert "deepseg-export nnunet ARCHIVE" in export
-    assert "https://example.org/two.zip" in export
+    assert export == "export: deepseg-export task rootlets, where PyTorch is (release r2)"
     assert "give its path" in copy
     assert str(error).splitlines() == [error.args[0], *(f"  {line}" for line in error.advice)]
 
 
 def test_the_newest_release_that_can_be_exported_is_advised():
     tasks = list_tasks()
-    assert "v3.0" in how_to_get(resolve("spinalcord", tasks))[1]
-    assert "model_contrast_agnostic_20250123.zip" in how_to_get(resolve("spinalcord", tasks))[1]
-    assert "all 5 archives" in how_to_get(resolve("lesion_ms", tasks))[1]
+    release = resolve("spinalcord", tasks).exportable
+    advice = how_to_get(resolve("spinalcord", tasks))[1]
+    assert "deepseg-export task seg_sc_contrast_agnostic," in advice
+    assert f"(release {release.version})" in advice
+    assert "task sc_gm_t2star --from MODEL" in how_to_get(resolve("sc_gm_t2s", tasks))[1]
     assert "ivadomed models are not supported yet" in how_to_get(resolve("tumor_t2", tasks))[1]
 
 

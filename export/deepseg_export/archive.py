@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
+import os
 import shutil
 import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -22,47 +24,135 @@ MAX_RATIO = 200
 _RATIO_MATTERS_ABOVE = 64 * 1024**2
 
 
+# The trained-model folder of nnU-Net is no wrapper, whatever else is beside it.
+_KEPT_LEVEL = "nnUNetTrainer"
+
+
 @contextmanager
-def opened_model(path: Path, is_wanted: Callable[[PurePosixPath], bool]) -> Iterator[Path]:
-    """Give the folder of a model, unpacking it first when it is a zip file.
+def opened_model(
+    sources: Sequence[Path], is_wanted: Callable[[PurePosixPath], bool]
+) -> Iterator[Path]:
+    """Give the folder of a model, unpacking zip files, and several onto one another.
 
     Parameters
     ----------
-    path : Path
-        A folder, or a zip file that nobody vouches for.
+    sources : sequence of Path
+        Folders, or zip files that nobody vouches for. Of several, later ones win.
     is_wanted : callable
-        Which members to unpack, by their path in the archive.
+        Which files to take, by their path in the archive.
 
     Yields
     ------
     folder : Path
-        ``path`` itself, or a temporary folder that is removed afterwards.
+        A single source that is a folder, or a temporary folder that is removed afterwards.
 
     Raises
     ------
     CheckpointError
-        If there is neither, or the archive is damaged or hostile.
+        If one is not there, or is damaged or hostile.
+
+    Notes
+    -----
+    Source: the Spinal Cord Toolbox, which unwraps one top folder of an archive unless its name
+    contains ``nnUNetTrainer``. A single archive is searched at any depth, so it stays as it is.
     """
-    if path.is_dir():
-        yield path
-        return
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; a model folder or a zip of one is needed.")
-    with tempfile.TemporaryDirectory(prefix="deepseg-export-") as folder:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                members = _checked_members(path, archive)
-                wanted = [item for item in members if is_wanted(PurePosixPath(item.filename))]
-                logger.info("Unpacking %d of %d files", len(wanted), len(members))
-                for member in wanted:
-                    _unpack(archive, member, Path(folder))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    for source in sources:
+        if not source.exists():
             raise CheckpointError(
-                f"{path} is not a readable zip file ({error}); get it again."
-            ) from error
-        except (OSError, RuntimeError) as error:  # RuntimeError: encrypted
-            raise CheckpointError(f"{path} cannot be unpacked: {error}.") from error
-        yield Path(folder)
+                f"{source} does not exist; a model folder or a zip of one is needed."
+            )
+    if len(sources) == 1 and sources[0].is_dir():
+        yield sources[0]
+        return
+    with tempfile.TemporaryDirectory(prefix="deepseg-export-") as work:
+        root = Path(work) / "model"
+        root.mkdir()
+        for source in sources:
+            part = root if len(sources) == 1 else Path(work) / "part"
+            try:
+                part.mkdir(exist_ok=True)
+                top = (_copy if source.is_dir() else _unpack)(source, part, is_wanted)
+                if part != root:
+                    _lay_over(part / top, root, source)
+                    shutil.rmtree(part)
+            except OSError as error:
+                raise CheckpointError(f"{source} cannot be unpacked: {error}.") from error
+        yield root
+
+
+def check_zip(path: Path) -> None:
+    """Read a zip file through without writing any of it.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged or hostile.
+    """
+    with _readable(path) as archive:
+        for member in _checked_members(path, archive):
+            with archive.open(member) as file:
+                while file.read(1024**2):
+                    pass
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise CheckpointError(
+            f"{path} is not a readable zip file ({error}); get it again."
+        ) from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: encrypted
+        raise CheckpointError(f"{path} cannot be unpacked: {error}.") from error
+
+
+def _unpack(path: Path, folder: Path, is_wanted: Callable[[PurePosixPath], bool]) -> str:
+    """Unpack what is wanted; return the top folder to unwrap, or '.'."""
+    with _readable(path) as archive:
+        members = _checked_members(path, archive)
+        names = [PurePosixPath(item.filename) for item in members]
+        chosen = [item for item, name in zip(members, names, strict=True) if is_wanted(name)]
+        logger.info("Unpacking %d of %d files of %s", len(chosen), len(members), path.name)
+        for member in chosen:
+            _unpack_member(archive, member, folder)
+    return _wrapper(names)
+
+
+def _copy(source: Path, folder: Path, is_wanted: Callable[[PurePosixPath], bool]) -> str:
+    """Copy what is wanted of a folder, to lay it onto others; return its top as for an archive."""
+    level = source.name if _KEPT_LEVEL in source.name else ""
+    names = []
+    for place, _, files in os.walk(source):
+        for file in (Path(place) / name for name in files):
+            names.append(PurePosixPath(level, file.relative_to(source).as_posix()))
+            if is_wanted(names[-1]):
+                (folder / names[-1]).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, folder / names[-1])
+    return _wrapper(names)
+
+
+def _wrapper(names: Sequence[PurePosixPath]) -> str:
+    """Return the one top folder that holds everything, or '.' when there is none to unwrap."""
+    real = [name.parts for name in names if "__MACOSX" not in name.parts]
+    tops = {parts[0] for parts in real}
+    if len(tops) != 1 or min(map(len, real)) < 2 or _KEPT_LEVEL in min(tops):
+        return "."
+    return tops.pop()
+
+
+def _lay_over(part: Path, root: Path, source: Path) -> None:
+    """Move the files of one source to where those of all are."""
+    for file in sorted(item for item in part.rglob("*") if item.is_file()):
+        name = file.relative_to(part)
+        target = root / name
+        if target.is_file() and not filecmp.cmp(file, target, shallow=False):
+            logger.warning(
+                "%s has another %s than what came before; it is used", source.name, name.as_posix()
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, target)
 
 
 def _checked_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -87,7 +177,7 @@ def _checked_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipIn
     return members
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
     """Write one member; `zipfile` stops at its declared size and checks its CRC."""
     target = folder.joinpath(*PurePosixPath(member.filename).parts)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ def write_card(manifest: Mapping[str, Any]) -> str:
         A valid manifest, with its networks and export record.
     """
     sections = {
-        "Task and labels": _labels(manifest["outputs"]),
+        "Task and labels": f"{_labels(manifest['outputs'])}{_results(manifest)}",
         "Input expectations": _inputs(manifest),
         "Source": _source(manifest["source"]),
         "Conversion": _conversion(manifest),
@@ -43,11 +43,26 @@ def _labels(outputs: Mapping[str, Any]) -> str:
     return f"{_table(['region', 'values', 'painted as'], rows)}\n\n{text}"
 
 
+def _results(manifest: Mapping[str, Any]) -> str:
+    """Return what is done with labels, and the files they go to, where that is not the default."""
+    outputs = manifest["outputs"]
+    names = [label["name"] for label in outputs["labels"]]
+    lines = [
+        f"File `_{file['suffix']}`: {file['kind']}, {_joined(file.get('labels', names))}"
+        for file in outputs.get("files", ())
+    ]
+    if manifest["ensemble"] == "majority":
+        lines.append("Folds vote: a voxel has the value that more than half of them give it")
+    lines += [f"Afterwards: {step['step']}" for step in manifest["postprocessing"]]
+    return f"\n\n{_bullets(lines)}" if lines else ""
+
+
 def _inputs(manifest: Mapping[str, Any]) -> str:
     inputs, patch = manifest["inputs"], manifest["sliding_window"]["patch_size"]
     orientation = inputs["orientation"] or "the image's own"
     lines = [
         f"Images per case: {len(inputs['channel_names'])} ({_joined(inputs['channel_names'])})",
+        *_wanted_images(manifest),
         f"Orientation: {orientation} (nibabel's codes; images are brought to it and back)",
         f"Axis order of the network: {inputs['axes']}",
         f"Patch size: {' x '.join(map(str, patch))} voxels",
@@ -62,6 +77,22 @@ def _inputs(manifest: Mapping[str, Any]) -> str:
     return _bullets(lines)
 
 
+def _wanted_images(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what people know about the images beyond what the network needs."""
+    inputs, lines = manifest["inputs"], []
+    if "contrasts" in inputs:
+        lines.append(f"Contrasts: {'; '.join(' or '.join(one) for one in inputs['contrasts'])}")
+    if "invert" in inputs:
+        lines.append(f"Multiplied by -1: {_joined(inputs['invert'])}")
+    if "advice" in inputs:
+        lines.append(inputs["advice"])
+    if "cord_crop" in manifest:
+        sizes = manifest["cord_crop"]["padding_mm"].items()
+        listed = _joined(f"{size:g} {face}" for face, size in sizes)
+        lines.append(f"Cut first to the box around the cord, enlarged by (mm): {listed}")
+    return lines
+
+
 def _source(source: Mapping[str, Any]) -> str:
     lines = [
         f"Family: {source['family']}",
@@ -71,7 +102,7 @@ def _source(source: Mapping[str, Any]) -> str:
         f"Citation: {source['citation'] or _NOT_SAID}",
     ]
     details = source.get("details", {})
-    lines += [f"{key.capitalize()}: {value or _NOT_SAID}" for key, value in details.items()]
+    lines += [f"{_title(key)}: {value or _NOT_SAID}" for key, value in details.items()]
     rows = [[f"`{name}`", f"`{digest}`"] for name, digest in source["files"].items()]
     return f"{_bullets(lines)}\n\n{_table(['made from', 'SHA-256'], rows)}"
 
@@ -108,6 +139,11 @@ def _limits() -> str:
         "For research, not a medical device. Valid for images like those it was trained on; "
         "whoever uses it checks the result. The conversion changes the file format, not the model."
     )
+
+
+def _title(key: str) -> str:
+    """Return a key for people; those of files as they are there."""
+    return f"`{key}`" if "_" in key else key.capitalize()
 
 
 def _bullets(lines: list[str]) -> str:

@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import traceback
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import click
 
-from deepseg_lite.errors import DeepsegError
-
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-
-class _Command(click.Command):
-    """A command that turns our errors into one message and exit code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        handler, logger = logging.StreamHandler(sys.stderr), logging.getLogger("deepseg_export")
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        try:
-            return super().invoke(ctx)
-        except DeepsegError as error:
-            if ctx.params.get("verbose"):
-                traceback.print_exc()
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(1)
-        finally:
-            logger.removeHandler(handler)
+from deepseg_export import cli_tasks
+from deepseg_export.cli_common import CONTEXT, PATH, Command, model_options, run_options
 
 
 def _version() -> str:
@@ -41,57 +19,29 @@ def _version() -> str:
         return "unknown"
 
 
-def _folds(
-    _context: click.Context, _option: click.Parameter, value: str | None
-) -> list[str] | None:
-    return None if value is None else [fold.strip() for fold in value.split(",") if fold.strip()]
-
-
-@click.group(context_settings=_CONTEXT)
+@click.group(context_settings=CONTEXT)
 @click.version_option(_version(), prog_name="deepseg-export")
 def cli() -> None:
     """Convert trained models into bundles that deepseg-lite runs without PyTorch."""
 
 
-@cli.command(cls=_Command, context_settings=_CONTEXT)
-@click.argument("model", type=click.Path(path_type=Path))
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("model", type=PATH)
 @click.option(
     "-o",
     "--output",
     required=True,
     metavar="BUNDLE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Bundle directory to write; a name ending in .onnx gives one self-contained file.",
-)
-@click.option(
-    "--folds",
-    metavar="LIST",
-    callback=_folds,
-    help="Folds, such as 0,1. 'all' is the fold of that name where there is one, else every fold. "
-    "[default: the numbered folds, else fold 'all']",
-)
-@click.option(
-    "--checkpoint",
-    metavar="FILE",
-    help="Checkpoint of each fold. [default: checkpoint_final.pth, else checkpoint_best.pth]",
 )
 @click.option("--name", help="Name of the bundle. [default: the training data set's]")
 @click.option("--release", default="1", show_default=True, help="Version of the model.")
 @click.option("--license", metavar="TEXT", help="Licence of the weights.")
 @click.option("--citation", metavar="TEXT", help="What to cite.")
-@click.option("--url", help="Where the checkpoint comes from.")
-@click.option(
-    "--orientation",
-    metavar="CODES",
-    help="Axis codes of the training images (nibabel's convention, such as RAS), or 'file' to keep "
-    "each image's own. [default: image_orientation of dataset.json, else as the Spinal Cord "
-    "Toolbox]",
-)
-@click.option(
-    "--trust-checkpoint", is_flag=True, help="Let the checkpoint run code of its own when loaded."
-)
-@click.option("--force", is_flag=True, help="Replace the bundle that is there.")
-@click.option("-v", "--verbose", is_flag=True, help="Show a traceback with errors.")
+@click.option("--url", "urls", multiple=True, help="Where the checkpoint comes from.")
+@model_options
+@run_options
 def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert an nnU-Net v2 model.
 
@@ -104,8 +54,8 @@ def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any
     click.echo(export_nnunet(model, output, Options(**choices), force=force))
 
 
-@cli.command(cls=_Command, context_settings=_CONTEXT)
-@click.argument("bundle", type=click.Path(path_type=Path))
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("bundle", type=PATH)
 @click.option("--repo", required=True, metavar="OWNER/NAME", help="Repository to upload to.")
 @click.option("--create", is_flag=True, help="Make the repository if it is not there.")
 @click.option(
@@ -130,6 +80,11 @@ def publish(bundle: Path, repo: str, verbose: bool, **choices: Any) -> None:
 
     quieten_hub()
     click.echo(publish(bundle, repo, **choices))
+
+
+cli.add_command(cli_tasks.task)
+cli.add_command(cli_tasks.export_everything)
+cli.add_command(cli_tasks.cord_detector)
 
 
 def main() -> None:

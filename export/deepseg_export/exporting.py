@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import logging
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,26 @@ _PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "dynamic_network_arch
 
 
 def export_nnunet(
-    model: Path, output: Path, options: nnunet.Options | None = None, *, force: bool = False
+    model: Path | Sequence[Path],
+    output: Path,
+    options: nnunet.Options | None = None,
+    *,
+    adapt: Callable[[Checkpoint], Checkpoint] | None = None,
+    force: bool = False,
 ) -> Path:
     """Convert a trained nnU-Net v2 model into a bundle.
 
     Parameters
     ----------
-    model : Path
-        A trained-model folder, a folder above exactly one, or a zip of either.
+    model : Path, or sequence of Path
+        A trained-model folder, a folder above exactly one, or a zip of either. Several are laid
+        onto one another first.
     output : Path
         The bundle directory, or a lone ``.onnx`` file for a model with one network.
     options : Options, optional
         Folds, checkpoint, names and facts to record.
+    adapt : callable, optional
+        Given the model before it is converted: adds to its manifest, or refuses it.
     force : bool
         Replace a bundle that is there, once the new one is complete.
 
@@ -61,6 +70,8 @@ def export_nnunet(
     with staged_output(output, force=force) as staged:
         require_packages()
         checkpoint = nnunet.load(model, options or nnunet.Options())
+        if adapt is not None:
+            checkpoint = adapt(checkpoint)
         check(checkpoint, lone_file=lone_file)
         if not lone_file:
             staged.mkdir()

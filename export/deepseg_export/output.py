@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 from deepseg_lite.bundle import MANIFEST_NAME
 from deepseg_lite.errors import DeepsegError, OutputError
@@ -33,17 +33,17 @@ def staged_output(path: Path, *, force: bool) -> Iterator[Path]:
     OutputError
         If something is in the way, or writing fails. Nothing is left behind.
     """
-    _check_free(path, force=force)
+    check_free(path, force=force)
     made = _make_parents(path)
     try:
         try:
-            # One file system for both, so that the final step is a rename.
-            work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            # One file system for both, so that the final step is a rename; the cache sweeps .tmp.
+            work = Path(mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
         try:
             yield work / path.name
-            _check_free(path, force=force)
+            check_free(path, force=force)
             _swap(work / path.name, path, work / "replaced")
         except OSError as error:
             if isinstance(error, DeepsegError):
@@ -57,8 +57,14 @@ def staged_output(path: Path, *, force: bool) -> Iterator[Path]:
         raise
 
 
-def _check_free(path: Path, *, force: bool) -> None:
-    """Refuse to overwrite, and with ``force`` to replace anything that is not a bundle."""
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse to overwrite, and with ``force`` to replace anything that is not a bundle.
+
+    Raises
+    ------
+    OutputError
+        If something is in the way.
+    """
     if not path.exists() and not path.is_symlink():
         return
     if not force:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from deepseg_export import exporting
+from deepseg_export import catalogue_export, exporting, task_export
 from deepseg_export.cli import cli
 
 pytest.importorskip("torch")
@@ -55,8 +55,55 @@ def test_options_reach_the_export(monkeypatch, tmp_path):
     model, output, options, force = seen
     assert (model, output, force) == (Path("m"), Path("b"), True)
     assert options == exporting.nnunet.Options(
-        ["0", "1"], "c.pth", "n", "r", "l", "c", "u", "RAS", True
+        ["0", "1"], "c.pth", "n", "r", "l", "c", ("u",), "RAS", True
     )
+
+
+def test_archives_follow_from(monkeypatch):
+    seen: list[Any] = []
+
+    def export(name, output, *, release, supply, options, force):
+        seen.extend([name, output, release, supply, options, force])
+        return "somewhere"
+
+    monkeypatch.setattr(task_export, "export_task", export)
+    result = run(
+        *("task", "tiny", "--release", "r2", "--from", "a.zip", "b.zip", "c.zip", "-o", "out"),
+        *("--mirror", "http://m", "--offline", "--keep-downloads", "--repin", "--force"),
+        *("--folds", "0", "--checkpoint", "c", "--orientation", "RAS", "--trust-checkpoint"),
+    )
+    assert (result.exit_code, result.stdout) == (0, "somewhere\n"), result.output
+    paths = tuple(map(Path, ("a.zip", "b.zip", "c.zip")))
+    assert seen == [
+        "tiny",
+        Path("out"),
+        "r2",
+        task_export.Supply(paths, "http://m", offline=True, keep_downloads=True, repin=True),
+        exporting.nnunet.Options(["0"], "c", orientation="RAS", trust_checkpoint=True),
+        True,
+    ]
+
+
+def test_archives_without_from_are_wrong_usage():
+    result = run("task", "tiny", "a.zip")
+    assert result.exit_code == 2
+    assert "a.zip is one argument too many; archives go after --from" in result.stderr
+
+
+@pytest.mark.parametrize(("failed", "code"), [(False, 0), (True, 1)])
+def test_all_ends_with_a_table_on_stdout(monkeypatch, failed, code):
+    outcomes = [
+        catalogue_export.Outcome("a_long_name", "r1", "/some/where"),
+        catalogue_export.Outcome("b", "version2", "failed: x", failed=failed),
+    ]
+    monkeypatch.setattr(catalogue_export, "export_all", lambda *_, **__: outcomes)
+    result = run("all", "-o", "out")
+    assert result.exit_code == code, result.output
+    assert result.stdout.splitlines() == [
+        "TASK         RELEASE   RESULT",
+        "a_long_name  r1        /some/where",
+        "b            version2  failed: x",
+    ]
 
 
 def test_errors_are_one_line_and_exit_code_1(tmp_path):
@@ -80,16 +127,25 @@ def test_wrong_usage_is_exit_code_2():
     assert run("nnunet", "model", "-o", "x", "--nonsense").exit_code == 2
 
 
-def test_help_loads_nothing_heavy():
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("nnunet", ("--folds", "--trust-checkpoint", "--orientation", "--force")),
+        ("task", ("--release", "--from", "--mirror", "--repin", "--keep-downloads", "--offline")),
+        ("all", ("--from", "--mirror", "--force")),
+        ("cord-detector", ("--from", "--mirror", "--offline")),
+    ],
+)
+def test_help_loads_nothing_heavy(command, options):
     # None makes an import fail, also where the environment itself has loaded the package.
     code = (
         "import sys\n"
         "for name in ('torch', 'onnx', 'numpy', 'onnxruntime', 'nibabel', 'jsonschema'):\n"
         "    sys.modules[name] = None\n"
         "from deepseg_export.cli import cli\n"
-        "cli(['nnunet', '-h'], standalone_mode=False)"
+        f"cli(['{command}', '-h'], standalone_mode=False)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for option in ("--folds", "--trust-checkpoint", "--orientation", "--force"):
+    for option in options:
         assert option in done.stdout

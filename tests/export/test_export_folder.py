@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from deepseg_export import archive
-from deepseg_export.errors import CheckpointError, UnsupportedError
+from deepseg_export.errors import CheckpointError
 from deepseg_export.families.nnunet import Options, load
 from tiny_models import write_zip
 
@@ -181,15 +181,3 @@ def test_fold_folders_without_a_checkpoint_do_not_count(make_model):
     (model / "fold_0_old").mkdir()
     assert folds_of(model) == ["0"]
     assert json.loads((model / "plans.json").read_text())["plans_name"] == "nnUNetPlans"
-
-
-@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
-@pytest.mark.parametrize("inside", [False, True], ids=["above the model", "in the model"])
-def test_a_model_of_cropped_volumes_is_refused(make_model, tmp_path, inside, packed):
-    folder = make_model()
-    (folder if inside else folder.parent).joinpath("crop_metadata.json").write_text("{}")
-    given = folder.parent
-    if packed:
-        given = write_zip(tmp_path / "model.zip", folder.parent)
-    with pytest.raises(UnsupportedError, match=r"crop_metadata\.json: the crop around the cord"):
-        load(given, Options())

@@ -73,17 +73,19 @@ def test_facts_of_the_checkpoint_are_recorded(make_model):
 
     model = make_model()
     manifest = manifest_of(
-        model, license="MIT", citation="Someone", url="https://example.org", release="r7"
+        model, license="MIT", citation="Someone", urls=["https://example.org"], release="r7"
     )
     assert manifest["name"] == "Dataset042_Tiny"
     assert manifest["version"] == "r7"
     source = manifest["source"]
     assert source["details"] == {
+        "folder": "nnUNetTrainer_of_somebody__nnUNetPlans__2d",
         "dataset": "Dataset042_Tiny",
         "plans": "nnUNetPlans",
         "trainer": "nnUNetTrainer_of_somebody",
         "configuration": "2d",
         "checkpoint": "checkpoint_final.pth",
+        "image_orientation": "RPI",
     }
     assert (source["license"], source["citation"], source["urls"], source["release"]) == (
         "MIT",

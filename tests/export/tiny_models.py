@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def legacy_architecture(network: str, dimension: int) -> dict[str, Any]:
     }
 
 
-def weights_of(network: str, dimension: int, channels: int, heads: int, seed: int) -> Any:
-    """Return the state of a random network as training leaves it: every segmentation head in it."""
+def network_of(network: str, dimension: int, channels: int, heads: int, seed: int) -> Any:
+    """Build a random network as it is trained: every segmentation head in it."""
     import pydoc
 
     import torch
@@ -65,10 +66,113 @@ def weights_of(network: str, dimension: int, channels: int, heads: int, seed: in
         arguments[name] = pydoc.locate(arguments[name]) if arguments[name] else None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        built = pydoc.locate(described["network_class_name"])(
+        return pydoc.locate(described["network_class_name"])(
             input_channels=channels, num_classes=heads, deep_supervision=True, **arguments
         )
-    return built.state_dict()
+
+
+def weights_of(network: str, dimension: int, channels: int, heads: int, seed: int) -> Any:
+    """Return the state of a random network."""
+    return network_of(network, dimension, channels, heads, seed).state_dict()
+
+
+def balance(network: Any, data: Any) -> None:
+    """Rescale a random network's outputs so that each one wins somewhere in ``data``.
+
+    ``data`` is normalised, (C, Z, Y, X). Outputs of one mean and one deviation share an image
+    between them.
+    """
+    import torch
+
+    logits = _logits(network, data)
+    head = network.decoder.seg_layers[-1]
+    with torch.no_grad():
+        scale = 4 / logits.std(1)
+        head.weight *= scale.reshape(-1, *[1] * (head.weight.ndim - 1))
+        head.bias.copy_((head.bias - logits.mean(1)) * scale)
+
+
+def set_shares(network: Any, data: Any, shares: list[float]) -> None:
+    """Shift the outputs for regions so that each is positive in its share of ``data``."""
+    import torch
+
+    logits = _logits(network, data)
+    with torch.no_grad():
+        for i, share in enumerate(shares):
+            network.decoder.seg_layers[-1].bias[i] -= (
+                logits[i].sort().values[round((1 - share) * logits.shape[1])]
+            )
+
+
+def _logits(network: Any, data: Any) -> Any:
+    """Return the outputs for a whole image (C, Z, Y, X) at once, one row per output."""
+    import torch
+
+    network.decoder.deep_supervision = False
+    batch = torch.from_numpy(data)
+    flat = network.decoder.seg_layers[-1].weight.ndim == 4
+    batch = batch.transpose(0, 1) if flat else batch[None]
+    room = [(0, -size % 4) for size in reversed(batch.shape[2:])]
+    with torch.no_grad():
+        logits = network(torch.nn.functional.pad(batch, [n for pair in room for n in pair]))
+    return logits.transpose(0, 1).flatten(1)
+
+
+def fit(
+    network: Any,
+    data: Any,
+    target: Any,
+    *,
+    patch: tuple[int, ...],
+    steps: int,
+    seed: int,
+) -> None:
+    """Train for some steps on patches of one image, every other one around a structure.
+
+    ``data`` is normalised, (C, Z, Y, X); ``target`` has labels, (Z, Y, X), or masks of regions,
+    (L, Z, Y, X). A 2-D network gets slices.
+    """
+    import numpy as np
+    import torch
+    from torch.nn import functional
+
+    network.decoder.deep_supervision = False
+    sigmoid = target.ndim == 4
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, steps)
+    rng = np.random.default_rng(seed)
+    size = [*[1] * (3 - len(patch)), *patch]
+    room = [(0, max(0, side - have)) for side, have in zip(size, data.shape[1:], strict=True)]
+    data = np.pad(data, [(0, 0), *room])
+    target = np.pad(target, [(0, 0)] * (target.ndim - 3) + room)
+    masks = target if sigmoid else [target == value for value in np.unique(target)[1:]]
+    places = [np.argwhere(mask) for mask in masks]
+    limits = np.subtract(data.shape[1:], size)
+    for step in range(steps):
+        inside = rng.choice(places[step % len(places)])
+        starts = [np.clip(inside - np.array(size) // 2, 0, limits), rng.integers(0, limits + 1)]
+        boxes = [
+            tuple(slice(a, a + n) for a, n in zip(start, size, strict=True)) for start in starts
+        ]
+        inputs = torch.from_numpy(np.stack([data[(slice(None), *box)] for box in boxes]))
+        wanted = torch.from_numpy(np.stack([target[(..., *box)] for box in boxes]))
+        if len(patch) == 2:
+            inputs, wanted = inputs.squeeze(2), wanted.squeeze(-3)
+        logits = network(inputs)
+        if sigmoid:
+            wanted, found = wanted.float(), logits.sigmoid()
+            loss = functional.binary_cross_entropy_with_logits(logits, wanted)
+        else:
+            loss = functional.cross_entropy(logits, wanted.long())
+            wanted = functional.one_hot(wanted.long(), logits.shape[1]).movedim(-1, 1)[:, 1:]
+            found = logits.softmax(1)[:, 1:]
+        axes = [0, *range(2, logits.ndim)]
+        dice = (2 * (found * wanted).sum(axes) + 1) / (found.sum(axes) + wanted.sum(axes) + 1)
+        loss = loss + 1 - dice.mean()  # cross-entropy alone gives up small structures
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
 
 
 def checkpoint_content(weights: Any, configuration: str) -> dict[str, Any]:
@@ -117,12 +221,14 @@ def write_model(
     settings: dict[str, Any] | None = None,
     dataset: dict[str, Any] | None = None,
     content: dict[str, Any] | None = None,
+    weights: Mapping[str, Any] | None = None,
     without: tuple[str, ...] = (),
     name: str | None = None,
 ) -> Path:
     """Write a trained-model folder; ``plans``, ``settings``, ``dataset`` and ``content`` override.
 
-    ``without`` names keys to leave out of any of them.
+    ``weights`` are the states of the folds, random ones by default. ``without`` names keys to
+    leave out of any document.
     """
     import torch
 
@@ -179,9 +285,9 @@ def write_model(
     (folder / "plans.json").write_text(json.dumps(all_plans))
     (folder / "dataset.json").write_text(json.dumps(all_dataset))
     for seed, fold in enumerate(folds):
-        weights = weights_of(network, dimension, channels, heads, seed)
+        state = weights[fold] if weights else weights_of(network, dimension, channels, heads, seed)
         saved = checkpoint_content(
-            {f"{prefix}{key}": value for key, value in weights.items()}, configuration
+            {f"{prefix}{key}": value for key, value in state.items()}, configuration
         ) | (content or {})
         for key in without:
             saved.pop(key, None)

@@ -18,11 +18,40 @@ for _name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
     os.environ.setdefault(_name, os.devnull)  # nnU-Net warns when they are not set
 
 
-def nnunet_predictor(model: Path, folds: tuple[str, ...], *, mirror: bool):
+@contextlib.contextmanager
+def _stock_trainers(module):
+    """Let the stock trainer stand in for one that nnU-Net does not have.
+
+    A trainer matters to inference by the network it builds, and every one in use builds what the
+    plans say.
+    """
+    find = module.recursive_find_trainer_class_by_name
+
+    def find_or_stock(name):
+        try:
+            return find(name)
+        except RuntimeError:
+            return find("nnUNetTrainer")
+
+    module.recursive_find_trainer_class_by_name = find_or_stock
+    try:
+        yield
+    finally:
+        module.recursive_find_trainer_class_by_name = find
+
+
+def nnunet_predictor(
+    model: Path,
+    folds: tuple[str, ...],
+    *,
+    mirror: bool,
+    checkpoint: str = "checkpoint_final.pth",
+):
     """Return an ``nnUNetPredictor`` on the CPU, as the Spinal Cord Toolbox sets it up."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         import torch
+        from nnunetv2.inference import predict_from_raw_data
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
         predictor = nnUNetPredictor(
@@ -35,9 +64,10 @@ def nnunet_predictor(model: Path, folds: tuple[str, ...], *, mirror: bool):
             verbose_preprocessing=False,
             allow_tqdm=False,
         )
-        predictor.initialize_from_trained_model_folder(
-            str(model), use_folds=folds, checkpoint_name="checkpoint_final.pth"
-        )
+        with _stock_trainers(predict_from_raw_data):
+            predictor.initialize_from_trained_model_folder(
+                str(model), use_folds=folds, checkpoint_name=checkpoint
+            )
     return predictor
 
 

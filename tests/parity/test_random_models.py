@@ -15,7 +15,7 @@ from tiny_models import write_model
 
 from deepseg_lite.api import Segmenter
 from deepseg_lite.nifti import read_volume
-from deepseg_lite.pipeline import Settings
+from deepseg_lite.settings import Settings
 from deepseg_lite.session import CPU
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from deepseg_export.archive import opened_model
 from deepseg_export.checkpoint import file_sha256
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import Checkpoint
+from deepseg_export.families.nnunet.crop import CROP, find_crop, read_crop
 from deepseg_export.families.nnunet.folder import (
-    CROP,
     find_model_folder,
     is_wanted,
     read_json,
@@ -23,6 +24,7 @@ from deepseg_export.families.nnunet.folder import (
 from deepseg_export.families.nnunet.labels import read_outputs
 from deepseg_export.families.nnunet.network import Architecture, build_network, read_architecture
 from deepseg_export.families.nnunet.plans import (
+    ORIENTATION_KEY,
     is_orientation,
     read_axes,
     read_channel_names,
@@ -38,6 +40,7 @@ from deepseg_lite.errors import OptionError
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_CROP_VERSION = "sc_crop_version"
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,19 @@ class Options:
     release: str = "1"
     license: str | None = None
     citation: str | None = None
-    url: str | None = None
+    urls: Sequence[str] = ()
     orientation: str | None = None
     trust_checkpoint: bool = False
 
 
-def load(model: Path, options: Options) -> Checkpoint:
+def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
     """Read a trained nnU-Net v2 model.
 
     Parameters
     ----------
-    model : Path
-        A trained-model folder, a folder above exactly one, or a zip of either.
+    model : Path, or sequence of Path
+        A trained-model folder, a folder above exactly one, or a zip of either. Several are laid
+        onto one another first.
     options : Options
         The user's choices.
 
@@ -80,10 +84,13 @@ def load(model: Path, options: Options) -> Checkpoint:
         If an option does not fit.
     """
     _check_options(options)
-    with opened_model(model, is_wanted) as root:
-        folder = find_model_folder(root, model)
-        name = model.stem if folder == root != model else folder.resolve().name
-        return _load_folder(folder, name, options)
+    sources = (model,) if isinstance(model, Path) else tuple(model)
+    wanted = partial(is_wanted, checkpoint=options.checkpoint)
+    with opened_model(sources, wanted) as root:
+        folder = find_model_folder(root, ", ".join(map(str, sources)))
+        is_named = folder != root or root in sources
+        name = folder.resolve().name if is_named else sources[0].stem
+        return _load_folder(folder, name, find_crop(folder, root), options)
 
 
 def _check_options(options: Options) -> None:
@@ -98,7 +105,9 @@ def _check_options(options: Options) -> None:
         )
 
 
-def _load_folder(folder: Path, folder_name: str, options: Options) -> Checkpoint:
+def _load_folder(
+    folder: Path, folder_name: str, crop_file: Path | None, options: Options
+) -> Checkpoint:
     plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
     files = select_checkpoints(folder, options.folds, options.checkpoint)
     trained = {}
@@ -107,31 +116,36 @@ def _load_folder(folder: Path, folder_name: str, options: Options) -> Checkpoint
         trained[fold] = read_trained(file, folder_name, trust=options.trust_checkpoint)
 
     problems = disagreements(trained)
-    if any((place / CROP).is_file() for place in (folder, folder.parent)):
-        problems.append(f"{CROP}: the crop around the cord is not supported")
+    crop = None if crop_file is None else read_json(crop_file)
     first = next(iter(trained.values()))
     manifest, architecture = _describe(plans, dataset, first, options, problems)
     if problems or architecture is None:
         raise UnsupportedError(f"{folder_name} cannot be exported: {'; '.join(problems)}.")
 
     manifest["name"] = options.name or _bundle_name(str(plans.get("dataset_name") or folder_name))
+    if crop is not None:
+        manifest["cord_crop"] = read_crop(crop)
+    sources = {
+        file.relative_to(folder).as_posix(): file
+        for file in (folder / "plans.json", folder / "dataset.json", *files.values())
+    } | ({CROP: crop_file} if crop_file else {})
     manifest["source"] = {
         "family": "nnunet",
         "release": options.release,
-        **({"urls": [options.url]} if options.url else {}),
+        **({"urls": list(options.urls)} if options.urls else {}),
         "license": options.license,
         "citation": options.citation,
         "details": {
+            "folder": folder_name,
             "dataset": plans.get("dataset_name"),
             "plans": plans.get("plans_name"),
             "trainer": first.trainer,
             "configuration": first.configuration,
             "checkpoint": ", ".join(dict.fromkeys(file.name for file in files.values())),
+            ORIENTATION_KEY: _text(dataset.get(ORIENTATION_KEY)),
+            **({} if crop is None else {_CROP_VERSION: _text(crop.get(_CROP_VERSION))}),
         },
-        "files": {
-            file.relative_to(folder).as_posix(): file_sha256(file)
-            for file in (folder / "plans.json", folder / "dataset.json", *files.values())
-        },
+        "files": {name: file_sha256(file) for name, file in sources.items()},
     }
     channels = len(manifest["inputs"]["channel_names"])
     outputs = manifest["outputs"]
@@ -220,6 +234,10 @@ def _mirror_axes(axes: Sequence[int], patch_size: Sequence[int]) -> list[int]:
         raise UnsupportedError(f"axes {list(axes)} of a network with {len(patch_size)}")
     # A flip of one voxel changes nothing, so leaving it out gives the same average.
     return [axis + 3 - len(patch_size) for axis in axes if patch_size[axis] > 1]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _bundle_name(text: str) -> str:

@@ -11,32 +11,37 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepseg_export.errors import CheckpointError
+from deepseg_export.families.nnunet.crop import CROP
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
 
 FINAL, BEST = "checkpoint_final.pth", "checkpoint_best.pth"
-CROP = "crop_metadata.json"  # SCT: the model was trained on volumes cut out around the cord
 _FOLD = re.compile(r"fold_(\d+|all)")
 
 
-def is_wanted(member: PurePosixPath) -> bool:
+def is_wanted(member: PurePosixPath, checkpoint: str | None = None) -> bool:
     """Tell whether a file of an archive is one the export reads."""
     if "__MACOSX" in member.parts:
         return False
     return member.name in ("plans.json", "dataset.json", CROP) or (
-        member.suffix == ".pth" and _FOLD.fullmatch(member.parent.name) is not None
+        member.name in _checkpoint_names(checkpoint)
+        and _FOLD.fullmatch(member.parent.name) is not None
     )
 
 
-def find_model_folder(root: Path, given: Path) -> Path:
+def _checkpoint_names(checkpoint: str | None) -> tuple[str, ...]:
+    return (checkpoint,) if checkpoint else (FINAL, BEST)
+
+
+def find_model_folder(root: Path, given: str) -> Path:
     """Return the one trained-model folder that ``root`` is or holds, at any depth.
 
     Parameters
     ----------
     root : Path
         Folder to search; links are not followed.
-    given : Path
+    given : str
         What the user named, for messages.
 
     Raises
@@ -120,7 +125,7 @@ def select_checkpoints(
     Source: nnunetv2 2.8.1, ``nnUNetPredictor.auto_detect_available_folds``, which leaves out
     ``fold_all``; the fallback to the best checkpoint is the Spinal Cord Toolbox's.
     """
-    names = [checkpoint] if checkpoint else [FINAL, BEST]
+    names = _checkpoint_names(checkpoint)
     available = {}
     for fold_folder in sorted(folder.iterdir()):
         match = _FOLD.fullmatch(fold_folder.name)

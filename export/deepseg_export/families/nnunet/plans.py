@@ -8,6 +8,7 @@ from typing import Any
 from deepseg_export.errors import UnsupportedError
 
 _OPPOSITE = str.maketrans("LRAPIS", "RLPASI")
+ORIENTATION_KEY = "image_orientation"
 
 
 def resolve_configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -75,13 +76,13 @@ def read_orientation(dataset: Mapping[str, Any], plans: Mapping[str, Any]) -> st
     Source: the Spinal Cord Toolbox, whose letters name where an axis starts (nibabel's name where
     it points), and whose default depends on the data set's name.
     """
-    letters = dataset.get("image_orientation")
+    letters = dataset.get(ORIENTATION_KEY)
     if letters is None:
         named = str(plans.get("dataset_name", ""))
         letters = "AIL" if "RegionBasedLesionSeg" in named else "LPI"
     codes = str(letters).upper().translate(_OPPOSITE)
     if not is_orientation(codes):
-        raise UnsupportedError(f"image_orientation {letters!r} is not three axis letters")
+        raise UnsupportedError(f"{ORIENTATION_KEY} {letters!r} is not three axis letters")
     return codes
 
 

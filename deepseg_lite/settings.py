@@ -1,0 +1,72 @@
+"""What a caller may change about a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deepseg_lite.bundle import Bundle
+from deepseg_lite.contrasts import channel_order
+from deepseg_lite.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a caller may change about a run; the defaults are the bundle's own behaviour.
+
+    Attributes
+    ----------
+    step : float or None
+        Largest distance of neighbouring patches as a fraction of the patch; None takes the
+        bundle's, 1 - overlap.
+    mirror : bool
+        Average over all flips of the axes the bundle allows (test-time augmentation).
+    soft : bool
+        Return probabilities instead of labels.
+    ensemble : {"mean_logits", "majority"} or None
+        How folds are combined; None takes the bundle's way.
+    contrasts : tuple of str
+        Contrast of each image, in the order they are given; empty where the model does not care.
+    box : mapping
+        Faces of the box around the cord that replace those found, for models of cropped images:
+        voxel indices inside the box by the names ``xmin`` to ``zmax``.
+    strict_crop : bool
+        Fail where no cord is found to crop around.
+    half_precision_sums : bool
+        Add up logits in float16, as nnU-Net does: only for comparing with it.
+    batch_size : int
+        Patches per call of the network. On a CPU more than 1 takes memory and gains no time.
+    """
+
+    step: float | None = None
+    mirror: bool = False
+    soft: bool = False
+    ensemble: str | None = None
+    contrasts: tuple[str, ...] = ()
+    box: Mapping[str, int] = field(default_factory=dict)
+    strict_crop: bool = False
+    half_precision_sums: bool = False
+    batch_size: int = 1
+
+
+def check_settings(settings: Settings, bundle: Bundle) -> None:
+    """Refuse settings that do not fit a model, before any work starts.
+
+    Raises
+    ------
+    OptionError
+        Saying which and why.
+    """
+    if settings.step is not None and not 0 < settings.step <= 1:
+        raise OptionError(f"step is {settings.step}; a number above 0 and up to 1 is needed.")
+    if settings.mirror and not bundle.mirror_axes:
+        raise OptionError(
+            f"{bundle.name} was trained without mirroring, so test-time augmentation has nothing "
+            "to flip; leave it out."
+        )
+    if (settings.box or settings.strict_crop) and bundle.cord_crop is None:
+        raise OptionError(
+            f"{bundle.name} is not cropped around the cord, so there is no box; leave its faces "
+            "and --strict-crop out."
+        )
+    channel_order(bundle.inputs, settings.contrasts)

@@ -1,0 +1,104 @@
+"""What every command of ``deepseg-export`` shares."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepseg_lite.errors import DeepsegError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+PATH = click.Path(path_type=Path)
+
+
+class Command(click.Command):
+    """A command that turns our errors into one message and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it with our log on stderr."""
+        handler, logger = logging.StreamHandler(sys.stderr), logging.getLogger("deepseg_export")
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG if ctx.params.get("verbose") else logging.INFO)
+        try:
+            return super().invoke(ctx)
+        except DeepsegError as error:
+            if ctx.params.get("verbose"):
+                traceback.print_exc()
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        finally:
+            logger.removeHandler(handler)
+
+
+def _folds(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> list[str] | None:
+    return None if value is None else [fold.strip() for fold in value.split(",") if fold.strip()]
+
+
+_MODEL_OPTIONS = (
+    click.option(
+        "--folds",
+        metavar="LIST",
+        callback=_folds,
+        help="Folds, such as 0,1. 'all' is the fold of that name where there is one, else every "
+        "fold. [default: the numbered folds, else fold 'all']",
+    ),
+    click.option(
+        "--checkpoint",
+        metavar="FILE",
+        help="Checkpoint of each fold. [default: checkpoint_final.pth, else checkpoint_best.pth]",
+    ),
+    click.option(
+        "--orientation",
+        metavar="CODES",
+        help="Axis codes of the training images (nibabel's convention, such as RAS), or 'file' to "
+        "keep each image's own. [default: image_orientation of dataset.json, else as the Spinal "
+        "Cord Toolbox]",
+    ),
+    click.option(
+        "--trust-checkpoint",
+        is_flag=True,
+        help="Let the checkpoint run code of its own when loaded.",
+    ),
+)
+_RUN_OPTIONS = (
+    click.option("--force", is_flag=True, help="Replace the bundle that is there."),
+    click.option("-v", "--verbose", is_flag=True, help="Show a traceback with errors."),
+)
+_NETWORK_OPTIONS = (
+    click.option(
+        "--mirror", metavar="URL", help="Folder with files of the official names, tried first."
+    ),
+    click.option("--offline", is_flag=True, help="Use what was downloaded before, no network."),
+)
+_DOWNLOAD_OPTIONS = (
+    *_NETWORK_OPTIONS,
+    click.option("--keep-downloads", is_flag=True, help="Keep the archives after the export."),
+    click.option(
+        "--repin",
+        is_flag=True,
+        help="Accept files that differ from those of the first export, and remember them.",
+    ),
+)
+
+
+def _added(options: tuple[Any, ...]) -> Callable[[Any], Any]:
+    def add(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+model_options = _added(_MODEL_OPTIONS)
+run_options = _added(_RUN_OPTIONS)
+network_options = _added(_NETWORK_OPTIONS)
+download_options = _added(_DOWNLOAD_OPTIONS)

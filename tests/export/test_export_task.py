@@ -1,0 +1,315 @@
+"""Exports by the name of a task, from the download to the bundle in the cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+from deepseg_export import exporting
+from deepseg_export.catalogue_export import Outcome, export_all
+from deepseg_export.errors import CheckpointError, UnsupportedError, VerificationError
+from deepseg_export.families.nnunet import Options
+from deepseg_export.pins import pin_file
+from deepseg_export.task_export import Supply, export_task
+from deepseg_export.verify import Agreement
+from hub_server import HubServer
+from tiny_models import write_zip
+from tiny_tasks import RETIRED, TASK, add_task
+
+from deepseg_lite import download, store
+from deepseg_lite.bundle import read_bundle
+from deepseg_lite.errors import BundleNotFoundError, NetworkError, OptionError, OutputError
+from deepseg_lite.tasks import find_bundle
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("dynamic_network_architectures")
+pytestmark = pytest.mark.export
+
+LEVEL = "nnUNetTrainer__nnUNetPlans__2d"
+FOLDS = TASK.replace(
+    '[["https://example.org/two.zip", "https://example.com/two.zip"]]',
+    '[["https://example.org/fold0.zip"], ["https://example.org/fold1.zip"]]',
+)
+LABELS = {"labels": {"background": 0, "cord": 1}}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    monkeypatch.setattr(download, "PAUSE_S", 0)
+    with HubServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def nothing_but_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the addresses of the task files from being asked."""
+    opened = download.urlopen
+
+    def urlopen(request: Any, **kwargs: Any) -> Any:
+        if request.host.split(":")[0] != "127.0.0.1":
+            raise URLError("no such host")
+        return opened(request, **kwargs)
+
+    monkeypatch.setattr(download, "urlopen", urlopen)
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a catalogue of one task, of one archive."""
+    monkeypatch.setattr("deepseg_lite.tasks.models_directory", lambda: tmp_path / "catalogue")
+    add_task(tmp_path / "catalogue", "tiny", kind=None)
+    return tmp_path / "catalogue"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the conversion out; test_export_bundle has it."""
+    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: b"\x0a\x00")
+    monkeypatch.setattr(exporting, "verify", lambda *_: Agreement(1e-6, 1e-7))
+
+
+@pytest.fixture
+def archive(make_model: Any, tmp_path: Path) -> Path:
+    """Write the official archive of the task."""
+    model = make_model(name=LEVEL, dataset=LABELS)
+    return write_zip(tmp_path / "two.zip", model, "wrapper/")
+
+
+def manifest_of(bundle: Path) -> dict[str, Any]:
+    return json.loads((bundle / "manifest.json").read_text())
+
+
+def serve(server: HubServer, *files: Path) -> str:
+    server.mirror |= {f"x/{file.name}": file.read_bytes() for file in files}
+    return f"{server.url}/mirror/x"
+
+
+def left() -> list[str]:
+    """Return every file below the cache."""
+    files = (file for file in store.home().rglob("*") if file.is_file())
+    return sorted(file.relative_to(store.home()).as_posix() for file in files)
+
+
+def test_a_task_is_downloaded_exported_and_found_by_its_name(models, server, archive):
+    mirror = serve(server, archive)
+    assert export_task("TINY-T2-W", supply=Supply(mirror=mirror)) == store.bundle_directory("tiny")
+    bundle, task = find_bundle("tiny", models)
+    assert (bundle.name, bundle.version, task.name) == ("tiny", "r2", "tiny")
+    manifest = manifest_of(bundle.path)
+    assert manifest["source"]["urls"] == [f"{mirror}/two.zip"]
+    assert (manifest["source"]["license"], manifest["source"]["citation"]) == (
+        "MIT",
+        "Nobody; Nowhere",
+    )
+    assert manifest["inputs"]["contrasts"] == [["t2"]]
+    assert manifest["outputs"]["files"] == [{"suffix": "cord", "kind": "mask", "labels": ["cord"]}]
+    card = (bundle.path / "README.md").read_text()
+    assert "- Contrasts: t2\n" in card
+    assert "- File `_cord`: mask, cord\n" in card
+    assert left() == [
+        "bundles/tiny/README.md",
+        "bundles/tiny/manifest.json",
+        "bundles/tiny/model.onnx",
+        "pins/tiny/r2.json",
+    ]
+
+
+def test_a_release_that_is_named_has_a_bundle_of_its_own(models, archive, tmp_path):
+    path = export_task("tiny", release="r2", supply=Supply([archive]))
+    assert path == store.bundle_directory("tiny-r2")
+    assert read_bundle(path).name == "tiny-r2"
+    other = export_task("tiny", tmp_path / "out", supply=Supply([archive]), options=Options(["0"]))
+    assert (other, read_bundle(other).name) == (tmp_path / "out", "tiny")
+    assert "urls" not in manifest_of(other)["source"]
+
+
+def test_downloads_stay_when_asked_for_and_serve_offline(models, server, archive):
+    supply = Supply(mirror=serve(server, archive), keep_downloads=True)
+    export_task("tiny", supply=supply)
+    assert [name for name in left() if "two.zip" in name] == [
+        "downloads/tiny/r2/two.zip",
+        "downloads/tiny/r2/two.zip.json",
+    ]
+    server.requests.clear()
+    path = export_task("tiny", supply=Supply(offline=True), force=True)
+    assert manifest_of(path)["source"]["urls"] == [f"{server.url}/mirror/x/two.zip"]
+    assert server.requests == []
+
+
+def test_a_download_that_broke_is_gone_on_with(models, server, archive, monkeypatch):
+    mirror = serve(server, archive)
+    server.faults["two.zip"] = ["cut"]
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    with pytest.raises(NetworkError, match="cut off"):
+        export_task("tiny", supply=Supply(mirror=mirror))
+    export_task("tiny", supply=Supply(mirror=mirror))
+    first, second = (asked for _, _, asked in server.requests)
+    assert (first, second) == (None, f"bytes={archive.stat().st_size // 2}-")
+    assert left()[-1] == "pins/tiny/r2.json"
+
+
+def test_retired_tasks_export_when_named(models, archive):
+    add_task(models, "old", RETIRED, kind=None)
+    assert read_bundle(export_task("old", supply=Supply([archive]))).name == "old"
+
+
+def test_what_cannot_run_is_refused_before_any_download(models, server, archive):
+    mirror = serve(server, archive)
+    with pytest.raises(UnsupportedError, match="tiny r1 cannot be exported: monai models"):
+        export_task("tiny", release="r1", supply=Supply(mirror=mirror))
+    with pytest.raises(OptionError, match="no release r9"):
+        export_task("tiny", release="r9", supply=Supply(mirror=mirror))
+    with pytest.raises(BundleNotFoundError, match=r"tinny is not a task \(closest: tiny"):
+        export_task("tinny")
+    shutil.copytree(store.models_directory() / "sc_gm_t2star", models / "sc_gm_t2star")
+    with pytest.raises(OptionError, match=r"sc_gm_t2star 1\.0\.0 ships with deepseg_lite"):
+        export_task("sc_gm_t2star")
+    export_task("tiny", supply=Supply(mirror=mirror))
+    server.requests.clear()
+    with pytest.raises(OutputError, match="exists"):
+        export_task("tiny", supply=Supply(mirror=mirror))
+    assert server.requests == []
+
+
+def test_a_model_in_the_place_of_one_that_ships(models, make_model):
+    text = "\n".join(line for line in TASK.splitlines() if not line.startswith("archives"))
+    add_task(models, "shipped", text, kind=None)
+    assert read_bundle(export_task("shipped", supply=Supply([make_model(dataset=LABELS)])))
+
+
+@pytest.mark.parametrize("given", ["zips", "folder", "folder of releases", "folders"])
+def test_folds_in_archives_of_their_own(models, make_model, tmp_path, given):
+    add_task(models, "folds", FOLDS, kind=None)
+    marker = tmp_path / "marker"
+    releases = tmp_path / "all" / ("folds/r2" if given == "folder of releases" else "")
+    releases.mkdir(parents=True)
+    sources = []
+    for fold in "01":
+        model = make_model(root=tmp_path / fold, name=LEVEL, folds=(fold,), dataset=LABELS)
+        (model / "trainer_class.py").write_text(f"open({str(marker)!r}, 'w')")
+        archive = write_zip(releases / f"fold{fold}.zip", model, f"fold{fold}/")
+        sources.append(model if given == "folders" else archive)
+    if given in ("folder", "folder of releases"):
+        sources = [tmp_path / "all"]
+    path = export_task("folds", supply=Supply(sources))
+    bundle = read_bundle(path)
+    assert [network.fold for network in bundle.networks] == ["0", "1"]
+    assert set(bundle.manifest["source"]["files"]) == {
+        "plans.json",
+        "dataset.json",
+        "fold_0/checkpoint_final.pth",
+        "fold_1/checkpoint_final.pth",
+    }
+    assert not marker.exists()
+    archives = json.loads(pin_file("folds", "r2").read_text())["archives"]
+    assert set(archives) == (set() if given == "folders" else {"fold0.zip", "fold1.zip"})
+
+
+def test_another_model_under_the_same_release_is_refused(models, make_model, archive, tmp_path):
+    path = export_task("tiny", supply=Supply([archive]))
+    before = (path / "manifest.json").read_bytes()
+    export_task("tiny", supply=Supply([archive]), force=True)
+    other = make_model(root=tmp_path / "other", name=LEVEL, dataset={**LABELS, "numTraining": 6})
+    with pytest.raises(CheckpointError, match=r"dataset\.json of tiny r2 has SHA-256"):
+        export_task("tiny", supply=Supply([other]), force=True)
+    assert (path / "manifest.json").read_bytes() == before
+    export_task("tiny", supply=Supply([other], repin=True), force=True)
+    export_task("tiny", supply=Supply([other]), force=True)
+
+
+def test_disagreements_are_told(models, make_model, caplog):
+    export_task("tiny", supply=Supply([make_model(name=LEVEL)]))
+    assert "labels: the archive says sc=1, the catalogue expected cord=1" in caplog.text
+
+
+def test_a_cropped_release(models, make_model, caplog):
+    add_task(
+        models,
+        "cropped",
+        TASK.replace('family = "nnunet"', 'family = "nnunet"\ncrop = true'),
+        kind=None,
+    )
+    model = make_model(name=LEVEL, dataset=LABELS)
+    with pytest.raises(CheckpointError, match=r"cropped r2 needs crop_metadata\.json"):
+        export_task("cropped", supply=Supply([model]))
+    faces = ("superior", "inferior", "left", "right", "anterior", "posterior")
+    paddings = {f"pad_{face}": 10 for face in faces}
+    (model / "crop_metadata.json").write_text(json.dumps(paddings))
+    caplog.set_level("INFO")
+    path = export_task("cropped", supply=Supply([model]))
+    assert "deepseg-export cord-detector" in caplog.text
+    assert manifest_of(path)["cord_crop"]["padding_mm"] == dict.fromkeys(faces, 10)
+    assert "Cut first to the box around the cord" in (path / "README.md").read_text()
+    assert "crop_metadata.json" in json.loads(pin_file("cropped", "r2").read_text())["files"]
+
+
+@pytest.mark.parametrize("error", [VerificationError("differs"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_download_and_nothing_else(
+    models, server, archive, monkeypatch, error
+):
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(exporting, "verify", fail)
+    with pytest.raises(type(error)):
+        export_task("tiny", supply=Supply(mirror=serve(server, archive)))
+    assert left() == ["downloads/tiny/r2/two.zip", "downloads/tiny/r2/two.zip.json"]
+    assert not (store.home() / "bundles").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil.json", "/evil.json"])
+def test_hostile_archives_leave_nothing(models, server, tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as file:
+        file.writestr(name, b"evil")
+    with pytest.raises(CheckpointError, match="outside the archive"):
+        export_task("tiny", supply=Supply([tmp_path / "two.zip"]))
+    assert left() == []
+
+
+def test_all_goes_on_after_a_failure(models, archive, tmp_path, monkeypatch):
+    add_task(models, "later", TASK.replace("/two.zip", "/later.zip"), kind=None)
+    add_task(models, "monai", TASK.replace('"nnunet"', '"monai"'), kind=None)
+    add_task(models, "old", RETIRED, kind=None)
+    add_task(models, "broken", TASK.replace("/two.zip", "/broken.zip"), kind=None)
+    text = "\n".join(line for line in TASK.splitlines() if not line.startswith("archives"))
+    add_task(models, "shipped", text, kind="threshold")
+    (tmp_path / "broken.zip").write_bytes(b"junk")
+    output = tmp_path / "out"
+    outcomes = export_all(output, supply=Supply([tmp_path]))
+    assert [(o.task, o.release, o.failed) for o in outcomes] == [
+        ("broken", "r2", True),
+        ("later", "r2", True),
+        ("monai", "r2", False),
+        ("old", "r2", False),
+        ("shipped", "r2", False),
+        ("tiny", "r2", False),
+    ]
+    results = {outcome.task: outcome.result for outcome in outcomes}
+    assert "broken.zip is not a readable zip file" in results["broken"]
+    assert results["later"] == f"failed: later.zip not in {tmp_path}."
+    assert results["monai"] == "monai models are not supported yet"
+    assert results["old"] == str(output / "old")
+    assert results["shipped"] == "in the wheel"
+    assert read_bundle(output / "tiny").name == "tiny"
+    again = export_all(output, supply=Supply([tmp_path]))
+    assert Outcome("tiny", "r2", f"there already: {output / 'tiny'}") in again
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug\nin two lines")
+
+    monkeypatch.setattr(exporting, "verify", fail)
+    forced = export_all(output, supply=Supply([tmp_path]), force=True)
+    assert Outcome("tiny", "r2", "failed: a bug", failed=True) in forced
+    assert read_bundle(output / "tiny").name == "tiny"

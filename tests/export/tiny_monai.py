@@ -1,0 +1,265 @@
+"""Small random bundles in the form of MONAI's model zoo, and checkpoints as Lightning writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+UNET = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8, 8],
+    "strides": [2, 2],
+    "num_res_units": 1,
+    "norm": "batch",
+}
+SEGRESNET = {
+    "_target_": "SegResNet",
+    "blocks_down": [1, 1],
+    "blocks_up": [1],
+    "init_filters": 8,
+    "in_channels": 2,
+    "out_channels": 3,
+    "norm": ["GROUP", {"num_groups": 4}],
+    "dropout_prob": 0.2,
+}
+SWIN = {
+    "_target_": "monai.networks.nets.SwinUNETR",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 2,
+    "feature_size": 12,
+    "depths": [1, 1, 1, 1],
+    "num_heads": [1, 2, 2, 4],
+}
+DYNUNET = {
+    "_target_": "DynUNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 2,
+    "kernel_size": [[3, 3, 3], [3, 3, 3], [3, 3, 3]],
+    "strides": [1, 2, [2, 2, 1]],
+    "upsample_kernel_size": [2, [2, 2, 1]],
+    "filters": [4, 8, 8],
+    "norm_name": "instance",
+    "deep_supervision": True,
+    "deep_supr_num": 1,
+}
+LOAD = [
+    {"_target_": "LoadImaged", "keys": "image"},
+    {"_target_": "EnsureChannelFirstd", "keys": "image"},
+]
+INVERT = {
+    "_target_": "Invertd",
+    "keys": "pred",
+    "transform": "@preprocessing",
+    "orig_keys": "image",
+    "nearest_interp": False,
+    "to_tensor": True,
+}
+SAVE = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"}
+SOFTMAX = {"_target_": "Activationsd", "keys": "pred", "softmax": True}
+SIGMOID = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
+ARGMAX = {"_target_": "AsDiscreted", "keys": "pred", "argmax": True}
+
+
+def window(*roi_size: int, **choices: Any) -> dict[str, Any]:
+    return {
+        "_target_": "SlidingWindowInferer",
+        "roi_size": list(roi_size),
+        "sw_batch_size": 2,
+        **choices,
+    }
+
+
+def ct_organ() -> dict[str, Any]:
+    """Return the parts of a CT organ bundle: fixed range, foreground, softmax, largest component."""
+    return {
+        "network_def": UNET,
+        "preprocessing": [
+            *LOAD,
+            {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+            {
+                "_target_": "Spacingd",
+                "keys": "image",
+                "pixdim": "@pixdim",
+                "mode": "bilinear",
+            },
+            {
+                "_target_": "ScaleIntensityRanged",
+                "keys": "image",
+                "a_min": 0,
+                "a_max": 400,
+                "b_min": 0.0,
+                "b_max": 1.0,
+                "clip": True,
+            },
+            {
+                "_target_": "CropForegroundd",
+                "keys": "image",
+                "source_key": "image",
+                "select_fn": "$lambda x: x > 0",
+                "margin": 3,
+            },
+            {"_target_": "EnsureTyped", "keys": "image"},
+        ],
+        "inferer": window(32, 32, 16, overlap=0.5),
+        "postprocessing": [
+            SOFTMAX,
+            INVERT,
+            ARGMAX,
+            {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1, 2]},
+            SAVE | {"output_postfix": "organs"},
+        ],
+        "names": ["background", "liver", "spleen"],
+        "pixdim": [1.5, 1.5, 2.0],
+    }
+
+
+def mr_regions() -> dict[str, Any]:
+    """Return the parts of a BraTS-like bundle: two channels, overlapping regions."""
+    return {
+        "network_def": SEGRESNET,
+        "preprocessing": [
+            *LOAD,
+            {
+                "_target_": "NormalizeIntensityd",
+                "keys": "image",
+                "nonzero": True,
+                "channel_wise": True,
+            },
+        ],
+        "inferer": window(48, 48, 16, overlap=[0.5, 0.25, 0.5], mode="gaussian"),
+        "postprocessing": [
+            SIGMOID,
+            INVERT,
+            {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5},
+            SAVE,
+        ],
+        "names": ["tumor core", "whole tumor", "enhancing tumor"],
+    }
+
+
+def swin() -> dict[str, Any]:
+    """Return the parts of a transformer bundle, labels inverted with nearest neighbours."""
+    return {
+        "network_def": SWIN,
+        "preprocessing": [
+            *LOAD,
+            {"_target_": "Orientationd", "keys": "image", "axcodes": "LPS"},
+            {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 3.0], "mode": 3},
+            {"_target_": "ScaleIntensityd", "keys": "image"},
+        ],
+        "inferer": window(32, 32, 32, overlap=0.25, mode="gaussian", sigma_scale=0.2),
+        "postprocessing": [SOFTMAX, ARGMAX, INVERT | {"nearest_interp": True}, SAVE],
+        "names": ["background", "cord"],
+    }
+
+
+def dynunet() -> dict[str, Any]:
+    """Return the parts of a bundle that takes the whole image at once and gives soft maps."""
+    return {
+        "network_def": DYNUNET,
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                *LOAD,
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+                {"_target_": "ThresholdIntensityd", "keys": "image", "threshold": 20},
+                {"_target_": "NormalizeIntensityd", "keys": "image"},
+                {"_target_": "DivisiblePadd", "keys": "image", "k": [4, 4, 2], "mode": "reflect"},
+            ],
+        },
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": [SOFTMAX, INVERT, SAVE],
+        "names": ["background", "cord"],
+    }
+
+
+ZOO = {"ct_organ": ct_organ, "mr_regions": mr_regions, "swin": swin, "dynunet": dynunet}
+
+
+def write_bundle(root: Path, parts: Mapping[str, Any], *, seed: int = 0, **changes: Any) -> Path:
+    """Write a bundle: configurations, metadata and the weights of a random network.
+
+    ``changes`` replace entries of ``inference.json``. The network's outputs are spread out, so that
+    each wins somewhere.
+    """
+    import torch
+    from monai.bundle import ConfigParser
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = ConfigParser({"network": parts["network_def"]}).get_parsed_content("network")
+        for parameter in network.parameters():
+            if parameter.ndim == 1:
+                torch.nn.init.normal_(parameter, 0.5, 0.5)
+    extra = {key: value for key, value in parts.items() if key not in (*_PARTS, "names")}
+    config = {
+        "imports": ["$import os"],
+        "bundle_root": ".",
+        "output_dir": "$@bundle_root + '/eval'",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "network_def": parts["network_def"],
+        "network": "$@network_def.to(@device)",
+        "preprocessing": _composed(parts["preprocessing"]),
+        "inferer": parts["inferer"],
+        "postprocessing": _composed(parts["postprocessing"]),
+        **extra,
+        **changes,
+    }
+    channels = {str(i): f"channel {i}" for i in range(parts["network_def"]["in_channels"])}
+    names = {str(i): name for i, name in enumerate(parts["names"])}
+    metadata = {
+        "version": "0.1.2",
+        "monai_version": "1.4.0",
+        "network_data_format": {
+            "inputs": {"image": {"channel_def": channels}},
+            "outputs": {"pred": {"channel_def": names}},
+        },
+    }
+    for folder in ("configs", "models"):
+        (root / folder).mkdir(parents=True)
+    (root / "configs" / "inference.json").write_text(json.dumps(config, indent=2))
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    torch.save(network.state_dict(), root / "models" / "model.pt")
+    return root
+
+
+_PARTS = ("network_def", "preprocessing", "inferer", "postprocessing")
+
+
+def _composed(transforms: Any) -> Any:
+    if isinstance(transforms, Sequence):
+        return {"_target_": "Compose", "transforms": list(transforms)}
+    return transforms
+
+
+def write_lightning(path: Path, features: tuple[int, ...], *, seed: int = 0) -> Path:
+    """Write a checkpoint as Lightning saves it, with things in it that are no weights."""
+    import pathlib
+
+    import torch
+    from deepseg_export.families.monai.lightning import build_network
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_network(features)
+        head = network.decoder.seg_layers[-1]
+        with torch.no_grad():
+            head.weight *= 20
+    torch.save(
+        {
+            "epoch": 1,
+            "pytorch-lightning_version": "2.0.9",
+            "state_dict": {f"net.{key}": value for key, value in network.state_dict().items()},
+            "hyper_parameters": {"root": pathlib.PurePosixPath("somewhere"), "lr": 0.001},
+            "callbacks": {"ModelCheckpoint": {"best": torch.tensor(0.5)}},
+        },
+        path,
+    )
+    return path

@@ -13,8 +13,8 @@ from reference import CHECKPOINTS, DATA, dice, nnunet_predictor, nnunet_segment
 
 from deepseg_lite.api import Segmenter
 from deepseg_lite.nifti import read_volume
-from deepseg_lite.settings import Settings
 from deepseg_lite.session import CPU, available_threads
+from deepseg_lite.settings import Settings
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 

@@ -15,8 +15,8 @@ from tiny_models import write_model
 
 from deepseg_lite.api import Segmenter
 from deepseg_lite.nifti import read_volume
-from deepseg_lite.settings import Settings
 from deepseg_lite.session import CPU
+from deepseg_lite.settings import Settings
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 

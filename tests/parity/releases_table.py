@@ -1,0 +1,106 @@
+"""Turn the results of the release tests into docs/releases.md.
+
+pytest tests/parity/test_releases.py -m parity --junitxml=releases.xml
+python tests/parity/releases_table.py releases.xml > docs/releases.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from xml.etree import ElementTree
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parents[1] / "export")]
+
+from release_archives import nnunet_releases, variant_of  # noqa: E402
+
+from deepseg_lite.task_file import Release, Task  # noqa: E402
+from deepseg_lite.tasks import list_tasks  # noqa: E402
+
+HEAD = """# What was shown for every release
+
+No official archive could be reached. So archives are made in the official layouts, under their
+official names, with small networks of the same kind: downloaded from a server on loopback, exported
+by `deepseg-export task`, run by `deepseg-lite run`. Every file is compared with
+what SCT's documented steps around `nnUNetPredictor` (nnunetv2 2.8.1) give, voxel by voxel.
+
+- *float16*: voxels that differ when logits are added up in half precision, as nnU-Net does
+  (`--accumulator float16`). *float32*: our default. A network with random weights (*random*) is undecided
+  in many voxels, which half precision decides otherwise; one that was trained for some steps (*trained*) is
+  not.
+- What is in the column *not verified* only the official archive can tell; the catalogue's facts are
+  compared with it at export, and it wins.
+
+Written by `tests/parity/releases_table.py` from a run of `tests/parity/test_releases.py`.
+
+| task, release | archives tried | network | voxels | float16 | float32 | not verified |
+| --- | --- | --- | ---: | ---: | ---: | --- |
+"""
+
+
+def main() -> None:
+    """Print the page."""
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    options = []
+    for case in ElementTree.parse(sys.argv[1]).iter("testcase"):
+        facts = {item.get("name", ""): item.get("value", "") for item in case.iter("property")}
+        if "voxels" not in facts:
+            continue
+        name, _, key = case.get("name", "").rstrip("]").partition("[")
+        if name == "test_options_equal_those_of_sct":
+            options.append((key, facts))
+        else:
+            found[key].append(facts)
+    print(HEAD + "\n".join(_row(task, release, found) for task, release in nnunet_releases()))
+    print("\n## Options\n\n| release and options | voxels | float16 | float32 |")
+    print("| --- | ---: | ---: | ---: |")
+    for key, facts in options:
+        print(f"| {key} | {' | '.join(_numbers([facts]))} |")
+    print(
+        "\n## In the catalogue, not exported yet\n\n| task | releases | why |\n| --- | --- | --- |"
+    )
+    for task in list_tasks():
+        for reason in dict.fromkeys(r.obstacle for r in task.releases if r.obstacle):
+            versions = ", ".join(r.version for r in task.releases if r.obstacle == reason)
+            print(f"| {task.name} | {versions} | {reason} |")
+
+
+def _row(task: Task, release: Release, found: dict[str, list[dict[str, str]]]) -> str:
+    facts = found.get(f"{task.name}-{release.version}", [])
+    stage, variant = release.stages[0], variant_of(task, release)
+    kind = "residual" if variant.network.startswith("Residual") else "plain"
+    weights = "trained" if facts and facts[0]["trained"] == "True" else "random"
+    layout = [
+        f"{len(stage.archives)} zips" if len(stage.archives) > 1 else "1 zip",
+        f"in {variant.wrapper}" if variant.wrapper else "no top folder",
+        f"fold {', '.join(variant.folds)}" if len(stage.archives) == 1 else "a fold each",
+    ]
+    layout += ["legacy plans"] * variant.legacy + ["cropped"] * stage.crop
+    layout += ["best checkpoint alone"] * (variant.checkpoints == ("checkpoint_best.pth",))
+    network = f"{kind}, {'2-D' if stage.layout.configuration == '2d' else '3-D'}, {weights}"
+    numbers = _numbers(facts) if facts else ["not run", "", ""]
+    unknown = [
+        text.removeprefix(f"{release.version}: ")
+        for text in task.unverified
+        if release.version in text or not any(r.version in text for r in task.releases)
+    ]
+    cells = [
+        f"{task.name}, {release.version}",
+        "; ".join(layout),
+        network,
+        *numbers,
+        "; ".join(unknown) or "nothing",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _numbers(facts: list[dict[str, str]]) -> list[str]:
+    def total(end: str) -> int:
+        return sum(int(n) for one in facts for key, n in one.items() if key.endswith(end))
+
+    return [f"{total(end):,}" for end in ("voxels", "float16", "float32")]
+
+
+if __name__ == "__main__":
+    main()

@@ -26,9 +26,9 @@ by `deepseg-export task`, run by `deepseg-lite run`. Every file is compared with
 what SCT's documented steps around `nnUNetPredictor` (nnunetv2 2.8.1) give, voxel by voxel.
 
 - *float16*: voxels that differ when logits are added up in half precision, as nnU-Net does
-  (`--accumulator float16`). *float32*: our default. A network with random weights (*random*) is undecided
-  in many voxels, which half precision decides otherwise; one that was trained for some steps (*trained*) is
-  not.
+  (`--accumulator float16`). *float32*: our default. A network with random weights (*random*) is
+  undecided in many voxels, which half precision decides otherwise; one that was trained for some
+  steps (*trained*) hardly is.
 - What is in the column *not verified* only the official archive can tell; the catalogue's facts are
   compared with it at export, and it wins.
 
@@ -74,8 +74,9 @@ def _row(task: Task, release: Release, found: dict[str, list[dict[str, str]]]) -
     layout = [
         f"{len(stage.archives)} zips" if len(stage.archives) > 1 else "1 zip",
         f"in {variant.wrapper}" if variant.wrapper else "no top folder",
-        f"fold {', '.join(variant.folds)}" if len(stage.archives) == 1 else "a fold each",
+        f"fold {', '.join(stage.layout.folds or variant.folds)}" if len(stage.archives) == 1 else "a fold each",
     ]
+    layout += ["no nnUNetTrainer folder"] * (not variant.trainer_level)
     layout += ["legacy plans"] * variant.legacy + ["cropped"] * stage.crop
     layout += ["best checkpoint alone"] * (variant.checkpoints == ("checkpoint_best.pth",))
     network = f"{kind}, {'2-D' if stage.layout.configuration == '2d' else '3-D'}, {weights}"

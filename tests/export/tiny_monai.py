@@ -1,4 +1,4 @@
-"""Small random bundles in the form of MONAI's model zoo, and checkpoints as Lightning writes them."""
+"""Small random bundles in the form of MONAI's model zoo, and Lightning checkpoints."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def window(*roi_size: int, **choices: Any) -> dict[str, Any]:
 
 
 def ct_organ() -> dict[str, Any]:
-    """Return the parts of a CT organ bundle: fixed range, foreground, softmax, largest component."""
+    """Return the parts of a CT organ bundle: fixed range, foreground, largest component."""
     return {
         "network_def": UNET,
         "preprocessing": [
@@ -112,7 +112,11 @@ def ct_organ() -> dict[str, Any]:
             SOFTMAX,
             INVERT,
             ARGMAX,
-            {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1, 2]},
+            {
+                "_target_": "KeepLargestConnectedComponentd",
+                "keys": "pred",
+                "applied_labels": [1, 2],
+            },
             SAVE | {"output_postfix": "organs"},
         ],
         "names": ["background", "liver", "spleen"],
@@ -154,7 +158,7 @@ def swin() -> dict[str, Any]:
             {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 3.0], "mode": 3},
             {"_target_": "ScaleIntensityd", "keys": "image"},
         ],
-        "inferer": window(32, 32, 32, overlap=0.25, mode="gaussian", sigma_scale=0.2),
+        "inferer": window(64, 64, 32, overlap=0.25, mode="gaussian", sigma_scale=0.2),
         "postprocessing": [SOFTMAX, ARGMAX, INVERT | {"nearest_interp": True}, SAVE],
         "names": ["background", "cord"],
     }
@@ -183,11 +187,13 @@ def dynunet() -> dict[str, Any]:
 ZOO = {"ct_organ": ct_organ, "mr_regions": mr_regions, "swin": swin, "dynunet": dynunet}
 
 
-def write_bundle(root: Path, parts: Mapping[str, Any], *, seed: int = 0, **changes: Any) -> Path:
+def write_bundle(
+    root: Path, parts: Mapping[str, Any], *, example: Any = None, seed: int = 0, **changes: Any
+) -> Path:
     """Write a bundle: configurations, metadata and the weights of a random network.
 
-    ``changes`` replace entries of ``inference.json``. The network's outputs are spread out, so that
-    each wins somewhere.
+    ``changes`` replace entries of ``inference.json``. Outputs get a mean of 0 on an ``example``,
+    (C, X, Y, Z), so that each of them wins somewhere.
     """
     import torch
     from monai.bundle import ConfigParser
@@ -195,9 +201,8 @@ def write_bundle(root: Path, parts: Mapping[str, Any], *, seed: int = 0, **chang
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = ConfigParser({"network": parts["network_def"]}).get_parsed_content("network")
-        for parameter in network.parameters():
-            if parameter.ndim == 1:
-                torch.nn.init.normal_(parameter, 0.5, 0.5)
+        if example is not None:
+            center(network.eval(), torch.from_numpy(example)[None], parts["network_def"])
     extra = {key: value for key, value in parts.items() if key not in (*_PARTS, "names")}
     config = {
         "imports": ["$import os"],
@@ -228,6 +233,16 @@ def write_bundle(root: Path, parts: Mapping[str, Any], *, seed: int = 0, **chang
     (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
     torch.save(network.state_dict(), root / "models" / "model.pt")
     return root
+
+
+def center(network: Any, example: Any, definition: Mapping[str, Any]) -> None:
+    """Move the last bias of a network so that its outputs have a mean of 0."""
+    import torch
+
+    count = definition["out_channels"]
+    bias = [p for n, p in network.named_parameters() if n.endswith("bias") and len(p) == count]
+    with torch.no_grad():
+        bias[-1] -= network(example).mean((0, 2, 3, 4))
 
 
 _PARTS = ("network_def", "preprocessing", "inferer", "postprocessing")

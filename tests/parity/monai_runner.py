@@ -111,6 +111,19 @@ def monai_segment(folder, images, *, until=None):
         return prepared.numpy(), case["pred"].numpy()
 
 
+def exported(checkpoint):
+    """Return a checkpoint's network in ONNX Runtime; in torch where axes must stay free."""
+    (network,) = checkpoint.networks.values()
+    if None in checkpoint.manifest["sliding_window"]["patch_size"]:
+        return as_predictor(network)
+    from deepseg_export.graph import to_onnx
+    from onnxruntime import InferenceSession
+
+    onnx = to_onnx(network, checkpoint.input_shape)
+    session = InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    return lambda patches: session.run(None, {"image": np.ascontiguousarray(patches)})[0]
+
+
 def as_predictor(network):
     """Return a torch network as a function of arrays."""
     import torch

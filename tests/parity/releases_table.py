@@ -74,7 +74,9 @@ def _row(task: Task, release: Release, found: dict[str, list[dict[str, str]]]) -
     layout = [
         f"{len(stage.archives)} zips" if len(stage.archives) > 1 else "1 zip",
         f"in {variant.wrapper}" if variant.wrapper else "no top folder",
-        f"fold {', '.join(stage.layout.folds or variant.folds)}" if len(stage.archives) == 1 else "a fold each",
+        f"fold {', '.join(stage.layout.folds or variant.folds)}"
+        if len(stage.archives) == 1
+        else "a fold each",
     ]
     layout += ["no nnUNetTrainer folder"] * (not variant.trainer_level)
     layout += ["legacy plans"] * variant.legacy + ["cropped"] * stage.crop

@@ -12,7 +12,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 
 from deepseg_lite.errors import OptionError
 from deepseg_lite.geometry import Cropped
-from deepseg_lite.volume import Array, Spacing, Volume
+from deepseg_lite.volume import AnyArray, Spacing, Volume
 
 FACES = ("xmin", "xmax", "ymin", "ymax", "zmin", "zmax")
 """Names of faces: axes of the volume as stored, lowest and highest voxel inside."""
@@ -136,7 +136,7 @@ def box_mask(box: Box, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def truncated_faces(labels: Array, box: Box) -> list[str]:
+def truncated_faces(labels: AnyArray, box: Box) -> list[str]:
     """Return the faces of the box, not at the rim of the volume, where something was found.
 
     Parameters

@@ -288,7 +288,10 @@ CASES: dict[str, tuple[Maker, str]] = {
     "mirroring": (_with_option("--tta", mirror_axes=[]), "trained without mirroring"),
     "holes-in-probabilities": (_with_option("--soft", "--fill-holes"), "add --threshold"),
     "size-of-nothing": (_with_option("--remove-small", "5cm"), "'5cm' is not the size"),
-    "mixed-units": (_with_option("--remove-small", "5mm3", "--remove-small", "5vox"), "mixes units"),
+    "mixed-units": (
+        _with_option("--remove-small", "5mm3", "--remove-small", "5vox"),
+        "mixes units",
+    ),
     "too-many-sizes": (
         _with_option("--remove-small", "5", "--remove-small", "5"),
         "2 sizes of small objects were given; one is needed, or one for each of 1 files",

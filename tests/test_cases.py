@@ -16,7 +16,6 @@ from deepseg_lite.cases import Case, plan_cases, run_case, write_phantom
 from deepseg_lite.errors import Cancelled, ImageError, OptionError, OutputError
 from deepseg_lite.settings import Settings
 
-
 SOFT = Settings(soft=True)
 
 

@@ -1,0 +1,207 @@
+"""Reading an image at the voxels of another grid, with the conventions of MONAI's resampling.
+
+Two back ends do the work there and differ at the border, in what aligned corners mean, and in
+rounding: torch's ``grid_sample`` (nearest, linear) and ``scipy.ndimage`` (splines).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from deepseg_lite.volume import Affine, AnyArray, FloatArray
+
+SLAB_VOXELS = 2**21
+"""Voxels whose coordinates exist at a time; splines need all of them at once."""
+
+_NDIMAGE_MODES = {
+    False: {"zeros": "grid-constant", "border": "nearest", "reflection": "reflect"},
+    True: {"zeros": "grid-constant", "border": "nearest", "reflection": "mirror"},
+}
+"""What linear ``grid_sample`` does outside the image, by whether corners are aligned."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How values between and outside voxels are found.
+
+    Attributes
+    ----------
+    method : {"nearest", "linear", "spline"}
+        The first two as torch's ``grid_sample``, splines as ``scipy.ndimage``.
+    order : int
+        Of the spline, 0 to 5; 0 for nearest, 1 for linear.
+    padding : str
+        Outside the image: ``zeros``, ``border`` or ``reflection``; for splines a mode of
+        ``scipy.ndimage.map_coordinates``.
+    align_corners : bool
+        Whether -1 and 1 mean the centres of corner voxels rather than their outer edges.
+    """
+
+    method: str
+    order: int
+    padding: str
+    align_corners: bool
+
+
+def pull(arrays: AnyArray, matrix: Affine, shape: Sequence[int], sampling: Sampling) -> FloatArray:
+    """Sample images of one grid on another.
+
+    Parameters
+    ----------
+    arrays : array of shape (C, X, Y, Z)
+        The images.
+    matrix : array of shape (4, 4)
+        Voxel indices of the new grid to those of the images.
+    shape : sequence of 3 ints
+        Of the new grid, X', Y', Z'.
+    sampling : Sampling
+        Interpolation and border.
+
+    Returns
+    -------
+    sampled : array of shape (C, X', Y', Z')
+        float32; computed in double precision.
+
+    Notes
+    -----
+    Source: MONAI 1.6.1, ``transforms/spatial/functional.py``, ``spatial_resample`` with its default
+    type; checked by ``tests/parity/test_monai.py``.
+    """
+    old, new = arrays.shape[1:], tuple(shape)
+    result = np.empty((len(arrays), *new), np.float32)
+    if sampling.method == "spline":
+        grid = _spline_coordinates(old, matrix, new, sampling.align_corners)
+        for image, pulled in zip(arrays, result, strict=True):
+            pulled[:] = ndimage.map_coordinates(
+                image, grid, order=sampling.order, mode=sampling.padding
+            )
+        return result
+    axes = _grid_axes(new, sampling.align_corners)
+    theta = _normalized(old, matrix, new, sampling.align_corners)
+    mode = _NDIMAGE_MODES[sampling.align_corners][sampling.padding]
+    thickness = max(1, SLAB_VOXELS // max(1, new[1] * new[2]))
+    for start in range(0, new[0], thickness):
+        rows = slice(start, start + thickness)
+        grid = _affine_grid(theta, (axes[0][rows], *axes[1:]), (2, 1, 0))
+        for coordinates, size in zip(grid, old, strict=True):
+            coordinates[:] = _to_index(coordinates, size, sampling)
+        if sampling.method == "nearest":
+            inside, indices = _nearest(grid, old, sampling)
+        for image, pulled in zip(arrays, result, strict=True):
+            if sampling.method == "nearest":
+                pulled[rows] = np.where(inside, image[indices], 0)
+            else:
+                pulled[rows] = ndimage.map_coordinates(image, grid, order=1, mode=mode)
+    return result
+
+
+def _spline_coordinates(
+    old: Sequence[int], matrix: Affine, new: Sequence[int], align_corners: bool
+) -> FloatArray:
+    """Return indices into the image, (3, X', Y', Z'), by way of a grid around the new centre."""
+    centre = np.eye(4)
+    centre[:3, 3] = [(n - 1) / 2 for n in new]
+    matrix = matrix @ centre
+    if align_corners:
+        scale = np.array([*(max(n, 2) / (max(n, 2) - 1) for n in new), 1.0], np.float32)
+        matrix = matrix * scale  # upstream's scale is in single precision
+    axes = [_spaced(-(n - 1) / 2, (n - 1) / 2, n) for n in new]
+    grid = _affine_grid(matrix, axes, (0, 1, 2))
+    if align_corners:
+        for coordinates, n in zip(grid, old, strict=True):
+            coordinates += 0.5
+            coordinates *= (max(n, 2) - 1) / max(n, 2)
+    return grid
+
+
+def _normalized(
+    old: Sequence[int], matrix: Affine, new: Sequence[int], align_corners: bool
+) -> FloatArray:
+    """Return the matrix for coordinates from -1 to 1 on both grids."""
+    back = np.linalg.inv(_to_unit(new, align_corners))
+    return _product(_product(_to_unit(old, align_corners), matrix), back)
+
+
+def _product(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Multiply small matrices term by term, as torch does; BLAS rounds another way."""
+    product: FloatArray = (a[:, :, None] * b).sum(axis=1)
+    return product
+
+
+def _to_unit(shape: Sequence[int], align_corners: bool) -> FloatArray:
+    """Return the matrix from voxel indices to coordinates from -1 to 1."""
+    unit = np.eye(4)
+    for axis, n in enumerate(shape):
+        unit[axis, axis] = 2 / max(n - 1, 1) if align_corners else 2 / n
+        unit[axis, 3] = -1 if align_corners else 1 / n - 1
+    return unit
+
+
+def _grid_axes(shape: Sequence[int], align_corners: bool) -> list[FloatArray]:
+    """Return where voxels are between -1 and 1, per axis."""
+    axes: list[FloatArray] = []
+    for n in shape:
+        axis = _spaced(-1, 1, n) if n > 1 else np.zeros(1)
+        axes.append(axis if align_corners else axis * (n - 1) / n)
+    return axes
+
+
+def _spaced(low: float, high: float, count: int) -> FloatArray:
+    """Return evenly spaced numbers, bit by bit those of ``torch.linspace``.
+
+    Half-way between two voxels the last bit decides which one is nearest. torch adds step by step
+    from both ends and rounds once; the wider type has room for that.
+    """
+    step = np.longdouble((high - low) / max(count - 1, 1))
+    index = np.arange(count)
+    ends = np.where(index < count // 2, low + step * index, high - step * (count - 1 - index))
+    return ends.astype(np.float64)
+
+
+def _affine_grid(
+    matrix: FloatArray, axes: Sequence[FloatArray], order: Sequence[int]
+) -> FloatArray:
+    """Map every point of a grid by a matrix, (3, X', Y', Z'), adding up in an order of axes."""
+    points = np.ones((*map(len, axes), 4))
+    for column, axis in enumerate(order):
+        points[..., column] = axes[axis].reshape(-1, *[1] * (2 - axis))
+    mapped: FloatArray = points.reshape(-1, 4) @ matrix[:3, [*order, 3]].T
+    return np.ascontiguousarray(mapped.T).reshape(3, *map(len, axes))
+
+
+def _to_index(coordinates: FloatArray, size: int, sampling: Sampling) -> FloatArray:
+    """Return voxel indices of coordinates from -1 to 1."""
+    if sampling.align_corners:
+        return (coordinates + 1) / 2 * (size - 1)
+    return ((coordinates + 1) * size - 1) / 2
+
+
+def _nearest(
+    places: FloatArray, shape: Sequence[int], sampling: Sampling
+) -> tuple[AnyArray, tuple[AnyArray, ...]]:
+    """Return which places have a nearest voxel, and which; ties go to the even one, as in torch."""
+    inside = np.ones(places[0].shape, bool)
+    indices = []
+    for place, size in zip(places, shape, strict=True):
+        if sampling.padding == "reflection":
+            place = _reflected(place, size, sampling.align_corners)
+        if sampling.padding != "zeros":
+            place = np.clip(place, 0, size - 1)
+        index = np.rint(place).astype(np.intp)
+        inside &= (index >= 0) & (index < size)
+        indices.append(np.clip(index, 0, size - 1))
+    return inside, tuple(indices)
+
+
+def _reflected(place: FloatArray, size: int, align_corners: bool) -> FloatArray:
+    """Fold indices back into the image, at the centres or the edges of its last voxels."""
+    low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
+    if span == 0:
+        return np.zeros_like(place)
+    distance = np.abs(place - low) % (2 * span)
+    folded: FloatArray = np.minimum(distance, 2 * span - distance) + low
+    return folded

@@ -1,0 +1,159 @@
+"""ivadomed: a folder or zip with ``NAME.json`` and ``NAME.onnx`` or ``NAME.pt``."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepseg_export.archive import opened_model
+from deepseg_export.checkpoint import file_sha256
+from deepseg_export.errors import UnsupportedError
+from deepseg_export.families import Checkpoint
+from deepseg_export.families.ivadomed.configuration import read_configuration
+from deepseg_export.families.ivadomed.folder import ModelFiles, find_model, is_wanted
+from deepseg_export.families.ivadomed.onnx_graph import read_graph
+from deepseg_export.families.ivadomed.outputs import (
+    read_channel_names,
+    read_outputs,
+    read_postprocessing,
+    read_suffixes,
+)
+from deepseg_export.families.ivadomed.preprocessing import (
+    is_3d,
+    read_axes,
+    read_steps,
+    read_transformations,
+    read_window,
+)
+from deepseg_lite.errors import OptionError
+
+logger = logging.getLogger(__name__)
+
+FOLD = "0"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OTHER_NETWORKS = ("FiLMedUnet", "HeMISUnet")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose; None leaves it to the model."""
+
+    name: str | None = None
+    release: str = "1"
+    license: str | None = None
+    citation: str | None = None
+    urls: Sequence[str] = ()
+    trust_checkpoint: bool = False
+
+
+def load(model: Path, options: Options) -> Checkpoint:
+    """Read a trained ivadomed model.
+
+    Parameters
+    ----------
+    model : Path
+        A folder that holds exactly one model, at any depth, or a zip of one.
+    options : Options
+        The user's choices.
+
+    Returns
+    -------
+    checkpoint : Checkpoint
+        Manifest and one network: a `ReadyGraph` where the model has an ONNX file, which then is
+        taken; otherwise a ``torch.nn.Module``. An axis of any size is None in the shapes.
+
+    Raises
+    ------
+    CheckpointError
+        If the model is missing, ambiguous, damaged or unsafe to load.
+    UnsupportedError
+        If the runtime cannot do what the model needs.
+    OptionError
+        If an option does not fit.
+    """
+    if options.name is not None and not _NAME.fullmatch(options.name):
+        raise OptionError(
+            f"--name {options.name!r} is not a name; letters, digits, dot, dash and underscore."
+        )
+    with opened_model([model], is_wanted) as root:
+        return _load_files(find_model(root, str(model)), options)
+
+
+def _load_files(files: ModelFiles, options: Options) -> Checkpoint:
+    settings = read_configuration(files.settings)
+    notes: list[str] = []
+    try:
+        manifest = _describe(settings, notes)
+        batch = int(settings["training_parameters"]["batch_size"])
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{files.name} cannot be exported: {error}.") from error
+    except KeyError as error:
+        raise UnsupportedError(f"{files.settings.name} lacks {error}; it is needed.") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UnsupportedError(f"{files.settings.name} cannot be understood: {error}.") from error
+    for note in notes:
+        logger.warning("%s", note)
+    patch: list[int | None] = manifest["sliding_window"]["patch_size"]
+    shape: tuple[Any, ...] = tuple(patch if is_3d(settings) else patch[1:])
+    channels, classes = len(manifest["inputs"]["channel_names"]), len(manifest["outputs"]["labels"])
+    network, batch_matters = _network(files, settings, (channels, *shape), classes, options)
+    if batch_matters:
+        manifest["sliding_window"]["batch_size"] = batch
+    manifest["name"] = options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", files.name).strip("-._")
+    manifest["version"] = options.release
+    manifest["source"] = {
+        "family": "ivadomed",
+        "release": options.release,
+        **({"urls": list(options.urls)} if options.urls else {}),
+        "license": options.license,
+        "citation": options.citation,
+        "details": {"model": files.name, "notes": "; ".join(notes) or None},
+        "files": {file.name: file_sha256(file) for file in files.used},
+    }
+    return Checkpoint(manifest, {FOLD: network}, (channels, *shape), (classes, *shape))
+
+
+def _describe(settings: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return the manifest as far as the JSON tells it."""
+    for name in _OTHER_NETWORKS:
+        if settings.get(name, {}).get("applied"):
+            raise UnsupportedError(f"the network {name}")
+    transformations = read_transformations(settings, notes)
+    steps = read_steps(settings, transformations)
+    postprocessing = read_postprocessing(settings, notes)
+    return {
+        "schema": 1,
+        "inputs": {
+            "channel_names": read_channel_names(settings),
+            "orientation": "RAS",
+            "axes": read_axes(settings),
+            "spacing": "reoriented",
+        },
+        "preprocessing": steps,
+        "sliding_window": read_window(settings, transformations, steps),
+        "ensemble": "mean_logits",
+        "mirror_axes": [],
+        "outputs": read_outputs(read_suffixes(settings), postprocessing),
+        "postprocessing": postprocessing,
+    }
+
+
+def _network(
+    files: ModelFiles,
+    settings: Mapping[str, Any],
+    input_shape: tuple[int | None, ...],
+    classes: int,
+    options: Options,
+) -> tuple[Any, bool]:
+    """Return the network, and whether what it gives for an image depends on the rest of a batch."""
+    if files.onnx is not None:
+        graph = read_graph(files.onnx, input_shape, classes)
+        return graph, not graph.has_free_batch
+    from deepseg_export.families.ivadomed.rebuilding import rebuild
+
+    assert files.pickle is not None
+    return rebuild(files.pickle, len(input_shape) - 1, classes, trust=options.trust_checkpoint)

@@ -1,0 +1,346 @@
+"""Every part, and whole models, against ivadomed 2.9.10 live, through files.
+
+DEEPSEG_LITE_IVADOMED_PYTHON names the interpreter of an environment that has it.
+The bar of whole models: 1 of 10,000 voxels for binary results, 1e-3 for soft ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from deepseg_export.families.ivadomed import Options, load
+from straight_line import patches, postprocess, prepare, segment
+from tiny_bundles import ORIENTATIONS, make_affine
+
+from deepseg_lite.cropping import center_crop, prior_box
+from deepseg_lite.nifti import read_volume
+from deepseg_lite.placement import normalize_instance
+from deepseg_lite.volume import Volume
+from deepseg_lite.zooming import zoom
+
+torch = pytest.importorskip("torch")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+PYTHON = os.environ.get("DEEPSEG_LITE_IVADOMED_PYTHON")
+SCRIPT = Path(__file__).parent / "ivadomed_reference.py"
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+pytestmark = [
+    pytest.mark.parity,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(PYTHON is None, reason="DEEPSEG_LITE_IVADOMED_PYTHON is not set"),
+]
+
+T2STAR = [
+    "gm_challenge/sub-9418_T2starw.nii.gz",
+    "gm_challenge/sub-10062Ses2_T2starw.nii.gz",
+    "sct_testing/t2s_uncropped.nii.gz",
+]
+VOLUMES = ["sct_testing/t2.nii.gz", "sct_testing/t1w.nii.gz", "sct_tutorial/t2_lumbar.nii.gz"]
+PRIORS = {
+    VOLUMES[0]: "sct_testing/t2_seg-manual.nii.gz",
+    VOLUMES[1]: "sct_testing/t1w_seg-manual.nii.gz",
+}
+SLICE_MODELS = ("t2star_sc", "multiclass_7t", "exvivo")
+OTHER_MODELS = ("sagittal_softmax", "coronal_patches", "relu_batches", "relu_3d", "unet_3d")
+CORD_MODELS = ("lumbar", "findcord_tumor")
+SECOND_MODELS = {"t2_tumor": 1, "tumor_edema_cavity": 2}  # and their channels
+# What SCT gives ivadomed since 7.0 when the user asks for nothing.
+SINCE_7 = {"keep_largest": 0, "fill_holes": 0}
+
+Array = np.ndarray[Any, Any]
+Results = list[dict[str, Array]]
+Reference = Callable[[list[dict[str, Any]]], Results]
+
+
+def _call(*arguments: object) -> None:
+    environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    command = [str(PYTHON), "-W", "ignore", str(SCRIPT), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Reference:
+    """Do jobs with ivadomed, all in one process; arrays go and come through files."""
+
+    def run(jobs: list[dict[str, Any]]) -> Results:
+        for index, job in enumerate(jobs):
+            job["output"] = str(tmp_path / f"result{index}.npz")
+            if "array" in job:
+                job["input"] = str(tmp_path / f"input{index}.npy")
+                np.save(job["input"], job.pop("array"))
+        (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+        _call("run", tmp_path / "jobs.json")
+        return [dict(np.load(job["output"])) for job in jobs]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Let ivadomed write its models, and beside them the same without their ONNX files."""
+    folder = tmp_path_factory.mktemp("ivadomed")
+    _call("models", folder / "onnx")
+    leave_out = shutil.ignore_patterns("*.onnx")
+    shutil.copytree(folder / "onnx", folder / "pt", ignore=leave_out)
+    return folder
+
+
+def _network(network: Any) -> Callable[[Array], Array]:
+    """Return a function of arrays for what the exporter read: a graph or a rebuilt module."""
+    if isinstance(network, torch.nn.Module):
+
+        def call(batch: Array) -> Array:
+            with torch.inference_mode():
+                return network(torch.from_numpy(np.ascontiguousarray(batch))).numpy()
+
+        return call
+    session = onnxruntime.InferenceSession(network.onnx, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: np.ascontiguousarray(batch)})[0]
+
+
+def _volume(array: Array, spacing: tuple[float, ...]) -> Volume:
+    """Return an array (H, W[, D]) as a volume; a slice gets its first axis."""
+    if array.ndim == 2:
+        return Volume.from_array(array[None], np.diag([1, *spacing[:2], 1]))
+    return Volume.from_array(array, np.diag([*spacing, 1]))
+
+
+def _shapes(rng: Any, count: int, low: int = 3, high: int = 40) -> list[tuple[int, ...]]:
+    return [tuple(rng.integers(low, high, 2 + index % 2).tolist()) for index in range(count)]
+
+
+def test_resampling(reference, rng):
+    cases = []
+    for shape in _shapes(rng, 80):
+        array = rng.normal(300, 120, shape).astype(np.float32)
+        zooms = np.float32(rng.uniform(0.3, 3.5, 3)).tolist()
+        target = rng.choice([0.5, 0.75, 1, 1.7, 2], 3).tolist()
+        cases.append((array, zooms, target))
+    jobs = [dict(call="resample", array=a, zooms=z[: a.ndim], target=t) for a, z, t in cases]
+    for (array, zooms, target), expected in zip(cases, reference(jobs), strict=True):
+        volume = _volume(array, zooms)
+        spacing = target if array.ndim == 3 else (None, *target[:2])
+        zoomed, record = zoom(volume, spacing)
+        found = zoomed.data[0].reshape(expected["result"].shape)
+        np.testing.assert_allclose(found, expected["result"], rtol=1e-5, atol=1e-3)
+        back = record.undo(expected["result"].reshape(zoomed.data.shape))
+        back = back[0].reshape(array.shape)
+        np.testing.assert_allclose(back, expected["back"], rtol=1e-5, atol=1e-3)
+
+
+def test_centre_crops(reference, rng):
+    cases = [(rng.random(s, np.float32), rng.integers(1, 45, len(s))) for s in _shapes(rng, 80)]
+    jobs = [dict(call="center_crop", array=a, size=s.tolist()) for a, s in cases]
+    for (array, size), expected in zip(cases, reference(jobs), strict=True):
+        sizes = size.tolist() if array.ndim == 3 else [None, *size.tolist()]
+        cropped, record = center_crop(_volume(array, (1, 1, 1)), sizes)
+        np.testing.assert_array_equal(
+            cropped.data[0].reshape(expected["result"].shape), expected["result"]
+        )
+        back = record.undo(cropped.data)[0]
+        np.testing.assert_array_equal(back.reshape(array.shape), expected["back"])
+
+
+def test_boxes(reference, rng):
+    cases = []
+    for _ in range(150):
+        mask = np.zeros(rng.integers(12, 70, 3))
+        for _ in range(rng.integers(1, 4)):
+            low = [int(rng.integers(0, n - 3)) for n in mask.shape]
+            mask[tuple(slice(a, a + int(rng.integers(1, 30))) for a in low)] = 1
+        zooms = np.float32(rng.choice([0.9, 0.8, 1, 3.3, rng.uniform(0.3, 4)], 3)).tolist()
+        target = rng.choice([0.5, 1, 2], 3).tolist()
+        factor = rng.choice([1, 1.2, 1.5, 2], 3).tolist()
+        patch = rng.choice([16, 32, 48], 3).tolist()
+        stride = rng.choice([8, 16, 12], 3).tolist()
+        cases.append((mask, zooms, target, factor, patch, stride))
+    names = ("array", "zooms", "target", "factor", "patch", "stride")
+    jobs = [dict(zip(names, case, strict=True), call="box") for case in cases]
+    for case, expected in zip(cases, reference(jobs), strict=True):
+        mask, zooms, target, factor, patch, stride = case
+        scale = np.divide(zooms, target).tolist()
+        start, size = prior_box(mask, factor, scale, patch, stride)
+        assert (start, size) == (expected["start"].tolist(), expected["size"].tolist())
+
+
+def test_normalisation(reference, rng):
+    cases = [rng.normal(900, 200, shape).astype(np.float32) for shape in _shapes(rng, 20)]
+    cases += [np.full((5, 6), 7.25, np.float32), rng.normal(1, 5e-6, (9, 9)).astype(np.float32)]
+    results = reference([dict(call="normalize", array=array) for array in cases])
+    for array, expected in zip(cases, results, strict=True):
+        found = normalize_instance(array[None])[0]  # numpy's own sums differ between its versions
+        np.testing.assert_allclose(found, expected["result"], rtol=1e-6, atol=1e-6)
+
+
+STEPS: list[dict[str, Any]] = [
+    {"binarize_prediction": {"thr": 0.5}},
+    {"binarize_prediction": {"thr": 0.3}, "keep_largest": {}},
+    {"keep_largest": {}, "binarize_prediction": {"thr": 0.5}, "fill_holes": {}},
+    {"binarize_prediction": {"thr": -1}, "keep_largest": {}},
+    {"binarize_maxpooling": {}, "remove_small": {"unit": "vox", "thr": 4}},
+    {"remove_noise": {"thr": 0.4}, "remove_small": {"unit": "mm3", "thr": 5}},
+    {"remove_noise": {"thr": -1}, "remove_small": {"unit": "vox", "thr": 3}},
+    {"fill_holes": {}, "keep_largest": {}},
+]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_postprocessing(reference, rng, classes):
+    from deepseg_export.families.ivadomed.outputs import read_postprocessing
+    from scipy import ndimage
+
+    spacing = (0.75, 1.1, 2.0)
+    cases = []
+    for steps in STEPS:
+        for density in (0.35, 0.5):
+            noise = rng.random((14, 11, 9, classes))
+            soft = ndimage.gaussian_filter(noise, (0.8, 0.8, 0.8, 0))
+            rank = soft.ravel().argsort().argsort().reshape(soft.shape) / soft.size
+            maps = np.clip(rank - density, 0, None) / (1 - density) / classes**0.5
+            cases.append((steps, np.round(maps, 3).astype(np.float32)))
+    results = reference(
+        [
+            dict(call="postprocess", array=maps, steps=steps, spacing=spacing)
+            for steps, maps in cases
+        ]
+    )
+    for (steps, maps), expected in zip(cases, results, strict=True):
+        settings = {
+            "loader_parameters": {"target_suffix": ["_x"] * classes},
+            "postprocessing": steps,
+        }
+        listed = read_postprocessing(settings, [])
+        found = postprocess(listed, np.moveaxis(maps, -1, 0).copy(), spacing)
+        np.testing.assert_array_equal(np.moveaxis(found, 0, -1), expected["result"])
+
+
+def _write_image(path: Path, rng: Any, shape: tuple[int, ...], orientation: str) -> Path:
+    """Write an oblique, anisotropic image with a constant slice somewhere."""
+    data = rng.normal(200, 60, shape).astype(np.float32)
+    data[:, :, 2] = data[1] = data[:, 3] = 0
+    nib.save(nib.Nifti1Image(data, make_affine(orientation)), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t2star_sc", "sagittal_softmax", "coronal_patches", "lumbar"])
+def test_what_the_network_sees_in_every_orientation(reference, models, rng, tmp_path, name):
+    model = models / "onnx" / name
+    files = [
+        _write_image(tmp_path / f"{code}.nii.gz", rng, tuple(rng.integers(32, 60, 3)), code)
+        for code in ORIENTATIONS
+    ]
+    jobs = [dict(call="prepare", model=str(model), images=[str(file)]) for file in files]
+    manifest = load(model, Options()).manifest
+    for file, expected in zip(files, reference(jobs), strict=True):
+        prepared, _ = prepare(manifest, read_volume([nib.load(file)], [str(file)]))
+        found, _ = patches(manifest["sliding_window"], prepared)
+        np.testing.assert_allclose(
+            found.reshape(expected["result"].shape), expected["result"], atol=2e-5
+        )
+
+
+def _check(found: Array, expected: Array) -> None:
+    difference = np.abs(found.astype(np.float32) - expected)
+    if found.dtype == np.uint8:
+        assert np.count_nonzero(difference) * 10_000 <= found.size
+    else:
+        assert difference.max() <= 1e-3
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt"])
+def test_whole_models_in_every_orientation(reference, models, rng, tmp_path, form):
+    cases = []
+    for index, code in enumerate(ORIENTATIONS[form == "pt" :: 2]):
+        shape = tuple(rng.integers(34, 60, 3))
+        file = _write_image(tmp_path / f"{code}.nii.gz", rng, shape, code)
+        names = (*SLICE_MODELS, *CORD_MODELS, *OTHER_MODELS)
+        cases.append((names[index % len(names)], file))
+    jobs = [
+        dict(call="segment", model=str(models / form / name), images=[str(file)])
+        for name, file in cases
+    ]
+    read = {name: load(models / form / name, Options()) for name, _ in cases}
+    for (name, file), expected in zip(cases, reference(jobs), strict=True):
+        manifest, networks = read[name].manifest, read[name].networks
+        volume = read_volume([nib.load(file)], [str(file)])
+        _check(segment(manifest, _network(networks["0"]), volume), expected["maps"])
+        suffixes = [file["suffix"] for file in manifest["outputs"]["files"]]
+        assert suffixes == [target.lstrip("_") for target in expected["targets"]]
+
+
+REAL = {
+    **{name: T2STAR for name in SLICE_MODELS},
+    **{name: VOLUMES for name in (*CORD_MODELS, *OTHER_MODELS)},
+    **{name: list(PRIORS) for name in SECOND_MODELS},
+}
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
+@pytest.mark.parametrize("form", ["onnx", "pt"])
+@pytest.mark.parametrize("name", REAL)
+def test_whole_models_on_real_images(reference, models, record_property, name, form):
+    model = models / form / name
+    jobs, channels = [], SECOND_MODELS.get(name, 1)
+    for image in REAL[name]:
+        options = {"fname_prior": str(DATA / PRIORS[image])} if name in SECOND_MODELS else {}
+        images = [str(DATA / image)] * channels
+        jobs.append(dict(call="segment", model=str(model), images=images, options=options))
+    checkpoint = load(model, Options())
+    network = _network(checkpoint.networks["0"])
+    voxels = differing = largest = 0
+    for image, expected in zip(REAL[name], reference(jobs), strict=True):
+        files = [DATA / image] * channels
+        volume = read_volume([nib.load(file) for file in files], list(map(str, files)))
+        prior = None
+        if name in SECOND_MODELS:
+            mask = DATA / PRIORS[image]
+            prior = read_volume([nib.load(mask)], [str(mask)])
+        found = segment(checkpoint.manifest, network, volume, prior)
+        _check(found, expected["maps"])
+        difference = np.abs(found.astype(np.float32) - expected["maps"])
+        voxels, differing = voxels + found.size, differing + int((difference > 1e-3).sum())
+        largest = max(largest, float(difference.max()))
+    record_property("voxels", voxels)
+    record_property("differing", differing)
+    record_property("largest_difference", largest)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
+@pytest.mark.parametrize("name", ["multiclass_7t", "lumbar", "findcord_tumor"])
+def test_steps_that_sct_switches_off_since_7_0(reference, models, name):
+    model, file = models / "onnx" / name, str(DATA / REAL[name][0])
+    job = dict(call="segment", model=str(model), images=[file], options=SINCE_7)
+    (expected,) = reference([job])
+    checkpoint = load(model, Options())
+    steps = checkpoint.manifest["postprocessing"]
+    kept = [step for step in steps if step["step"] not in SINCE_7]
+    assert len(kept) < len(steps)
+    volume = read_volume([nib.load(file)], [file])
+    network = _network(checkpoint.networks["0"])
+    _check(
+        segment({**checkpoint.manifest, "postprocessing": kept}, network, volume), expected["maps"]
+    )
+
+
+def test_pickled_networks_compute_the_same(reference, models, rng):
+    jobs, found = [], []
+    for folder in sorted((models / "pt").iterdir()):
+        checkpoint = load(folder, Options())
+        spatial = (40, 36) if len(checkpoint.input_shape) == 3 else (32, 32, 16)
+        batch = rng.standard_normal((2, checkpoint.input_shape[0], *spatial), dtype=np.float32)
+        found.append(_network(checkpoint.networks["0"])(batch))
+        jobs.append(dict(call="forward", array=batch, model=str(folder / f"{folder.name}.pt")))
+    for maps, expected in zip(found, reference(jobs), strict=True):
+        np.testing.assert_allclose(maps, expected["result"], atol=1e-5)

@@ -235,7 +235,7 @@ class Segmenter:
         ).data
         if given.like is None:
             return data
-        return nifti.make_image(np.moveaxis(data, 0, -1) if soft else data, like=given.like)
+        return nifti.make_image(np.moveaxis(data, 0, -1) if data.ndim == 4 else data, given.like)
 
     def segment(
         self,

@@ -38,16 +38,26 @@ class Inputs:
     contrasts: tuple[tuple[str, ...], ...] = ()
     invert: tuple[str, ...] = ()
     advice: str | None = None
+    spacing: str = "header"
 
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """Patch geometry; ``patch_size`` in voxels, network axis order, 1 first for 2-D networks."""
+    """Patch geometry in network axis order; ``patch_size`` in voxels, 1 first for 2-D networks.
 
-    patch_size: tuple[int, int, int]
-    overlap: float
+    None in ``patch_size`` or ``stride`` is the whole axis. ``patch_normalization`` is what happens
+    to each patch before the network sees it.
+    """
+
+    patch_size: tuple[int | None, ...]
     placement: str
     importance_map: str
+    overlap: tuple[float, ...] = ()
+    stride: tuple[int | None, ...] = ()
+    sigma_scale: tuple[float, ...] = ()
+    padding: tuple[str, float] = ("constant", 0.0)
+    patch_normalization: str | None = None
+    batch_size: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +86,25 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Outputs:
-    """How scores become labels, and labels files."""
+    """How scores become labels or maps, and these files; see the manifest's schema."""
 
     activation: str
     labels: tuple[Label, ...]
     regions_class_order: tuple[int, ...] | None
     files: tuple[OutputFile, ...]
+    values: str | None = None
+    channels: int | None = None
+    before_undo: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def channel_count(self) -> int:
         """Output channels of the network: background counts as one for softmax."""
-        return len(self.labels) + (self.activation == "softmax")
+        return self.channels or len(self.labels) + (self.activation == "softmax")
+
+    @property
+    def are_maps(self) -> bool:
+        """Whether a result is one map for each label, rather than a label map."""
+        return self.values == "maps"
 
     @property
     def max_value(self) -> int:
@@ -148,19 +166,14 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         raise BundleError(
             f"{path} has an invalid manifest: {'; '.join(problems)}. Export the model again."
         )
-    window, outputs = manifest["sliding_window"], manifest["outputs"]
+    outputs = manifest["outputs"]
     order, crop = outputs["regions_class_order"], manifest.get("cord_crop")
     return Bundle(
         name=manifest["name"],
         version=manifest["version"],
         inputs=Inputs(**frozen(manifest["inputs"])),
         preprocessing=tuple(manifest["preprocessing"]),
-        sliding_window=SlidingWindow(
-            tuple(window["patch_size"]),
-            float(window["overlap"]),
-            window["placement"],
-            window["importance_map"],
-        ),
+        sliding_window=_parse_window(manifest["sliding_window"]),
         networks=tuple(Network(**network) for network in manifest["networks"]),
         ensemble=manifest["ensemble"],
         mirror_axes=tuple(manifest["mirror_axes"]),
@@ -169,6 +182,9 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
             tuple(Label(**frozen(label)) for label in outputs["labels"]),
             None if order is None else tuple(order),
             tuple(OutputFile(**frozen(file)) for file in outputs.get("files", [LABEL_MAP])),
+            outputs.get("values"),
+            outputs.get("channels"),
+            tuple(outputs.get("before_undo", ())),
         ),
         postprocessing=tuple(manifest["postprocessing"]),
         manifest=manifest,
@@ -176,6 +192,16 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         lone_file=lone_file,
         cord_crop=CordCrop(**crop) if crop else None,
     )
+
+
+def _parse_window(window: Mapping[str, Any]) -> SlidingWindow:
+    facts = frozen(dict(window))
+    overlap = facts.get("overlap", ())
+    if not isinstance(overlap, tuple):
+        facts["overlap"] = (float(overlap),) * 3
+    if "padding" in facts:
+        facts["padding"] = (facts["padding"]["mode"], float(facts["padding"]["value"]))
+    return SlidingWindow(**facts)
 
 
 def read_bundle(path: Path | str) -> Bundle:

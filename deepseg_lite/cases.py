@@ -17,13 +17,7 @@ from deepseg_lite.api import Segmenter
 from deepseg_lite.box import box_mask
 from deepseg_lite.bundle import OutputFile
 from deepseg_lite.errors import OptionError, OutputError
-from deepseg_lite.output_files import (
-    Cleaning,
-    check_cleaning,
-    chosen_files,
-    file_contents,
-    volumes_mm3,
-)
+from deepseg_lite.output_files import check_cleaning, chosen_files, file_contents, volumes_mm3
 from deepseg_lite.pipeline import Cancel, Progress
 from deepseg_lite.record import describe_run
 from deepseg_lite.settings import Settings
@@ -59,7 +53,6 @@ def plan_cases(
     images: Sequence[Sequence[Path]],
     output: Path | None,
     settings: Settings | None = None,
-    cleaning: Cleaning | None = None,
     *,
     cropbox: bool = False,
     overwrite: bool = False,
@@ -77,9 +70,7 @@ def plan_cases(
         the beginning of their names. Else a folder, made when missing. None writes beside each
         case's first image.
     settings : Settings
-        Whether probability maps are written in place of labels.
-    cleaning : Cleaning
-        What will be done to the files.
+        Whether probability maps are written in place of labels, and what is done to them.
     cropbox : bool
         Whether the box around the cord is written, too.
     overwrite : bool
@@ -105,7 +96,7 @@ def plan_cases(
         )
     outputs = segmenter.bundle.outputs
     files = chosen_files(outputs, soft=settings.soft)
-    check_cleaning(files, outputs, cleaning or Cleaning())
+    check_cleaning(files, outputs, settings.cleaning)
     if output is not None and nifti.is_nifti_name(output) and len(images) > 1:
         raise OptionError(
             f"{output} is one file, but {len(images)} cases will be written; give a folder."
@@ -183,7 +174,6 @@ def run_case(
     segmenter: Segmenter,
     case: Case,
     settings: Settings | None = None,
-    cleaning: Cleaning | None = None,
     *,
     command: Sequence[str] = (),
     progress: Progress | None = None,
@@ -201,7 +191,7 @@ def run_case(
     DeepsegError
         Whatever is wrong; nothing is written then.
     """
-    settings, cleaning = settings or Settings(), cleaning or Cleaning()
+    settings = settings or Settings()
     started = perf_counter()
     opened = [nifti.load_image(path) for path in case.images]
     volume, stored = nifti.read_case(opened, [str(path) for path in case.images])
@@ -209,7 +199,7 @@ def run_case(
     result = segmenter.segment(volume, settings, stored=stored, progress=progress, cancel=cancel)
     segmented = perf_counter()
     outputs = segmenter.bundle.outputs
-    arrays = file_contents(result.data, outputs, case.files, cleaning, volume.spacing)
+    arrays = file_contents(result.data, outputs, case.files, settings.cleaning, volume.spacing)
     contents = {
         path: nifti.image_bytes(nifti.make_image(array, like=opened[0]), path)
         for path, array in zip(case.paths, arrays, strict=True)
@@ -218,7 +208,7 @@ def run_case(
         mask = nifti.make_image(box_mask(result.box, volume.shape), like=opened[0])
         contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
     record = {
-        **describe_run(segmenter, case.images, settings, cleaning, command),
+        **describe_run(segmenter, case.images, settings, command),
         **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
         "Volumes_mm3": volumes_mm3(arrays, case.files, outputs, volume.spacing),
         "Seconds": {

@@ -129,7 +129,7 @@ def _describe_bundle(bundle: Bundle, task: Task | None) -> dict[str, Any]:
         "crop": f"around the cord, found by {crop.detector}" if crop else "none",
         "labels": _labels(bundle.outputs.labels),
         "writes": [f"_{file.suffix} ({file.kind})" for file in bundle.outputs.files],
-        "patch": " x ".join(map(str, bundle.sliding_window.patch_size)),
+        "patch": " x ".join(str(n or "all") for n in bundle.sliding_window.patch_size),
         "folds": [network.fold for network in bundle.networks],
         "tta": "available" if bundle.mirror_axes else "not available (trained without mirroring)",
         "size": f"{bundle.size / 1e6:.1f} MB",

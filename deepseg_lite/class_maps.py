@@ -16,16 +16,6 @@ from deepseg_lite.volume import AnyArray, Spacing
 HALF = 0.5
 
 
-def remove_noise(maps: AnyArray, threshold: float) -> AnyArray:
-    """Set values up to and with ``threshold`` to 0, in maps of shape (L, X, Y, Z)."""
-    return np.where(maps > threshold, maps, 0).astype(maps.dtype)
-
-
-def binarize(maps: AnyArray, threshold: float) -> AnyArray:
-    """Return 1 from ``threshold`` on and 0 below, uint8, for maps of shape (L, X, Y, Z)."""
-    return (maps >= threshold).astype(np.uint8)
-
-
 def binarize_maximum(maps: AnyArray) -> AnyArray:
     """Return 1 where a class has the largest value, uint8, for maps of shape (L, X, Y, Z).
 
@@ -51,11 +41,11 @@ def keep_largest(maps: AnyArray) -> AnyArray:
 
 def fill_holes(maps: AnyArray) -> AnyArray:
     """Binarise maps (L, X, Y, Z) at 0.5 and fill the holes of each; uint8."""
-    return np.stack([components.fill_holes(mask) for mask in binarize(maps, HALF)])
+    return np.stack([components.fill_holes(mask.astype(np.uint8)) for mask in maps >= HALF])
 
 
 def remove_small(
-    maps: AnyArray, minimum: Sequence[int], *, unit: str = "vox", spacing: Spacing = (1.0, 1.0, 1.0)
+    maps: AnyArray, minimum: Sequence[int], unit: str, *, image_spacing: Spacing
 ) -> AnyArray:
     """Set objects that are too small to 0, class by class; faces and edges connect.
 
@@ -67,14 +57,14 @@ def remove_small(
         Smallest object that stays, per class, or one number for all.
     unit : {"vox", "mm3"}
         Of ``minimum``; mm3 are rounded to whole voxels, ties to even.
-    spacing : tuple of 3 floats
+    image_spacing : tuple of 3 floats
         Voxel size in mm.
 
     Returns
     -------
     kept : array of shape (L, X, Y, Z)
     """
-    voxel = float(np.prod(spacing)) if unit == "mm3" else 1.0
+    voxel = float(np.prod(image_spacing)) if unit == "mm3" else 1.0
     sizes = [round(size / voxel) for size in minimum] * (len(maps) if len(minimum) == 1 else 1)
     pairs = zip(maps, sizes, strict=True)
     return np.stack([components.remove_small(each, size) for each, size in pairs])

@@ -124,10 +124,19 @@ def _box_options(command: Callable[..., None]) -> Callable[..., None]:
     "--threshold",
     type=click.FloatRange(0, 1),
     metavar="T",
-    help="With --soft: write a mask of the probabilities above T. 0 leaves them.",
+    help="Write a mask of the probabilities above T, with --soft and for models that give "
+    "probabilities. 0 leaves them.",
 )
-@click.option("--keep-largest", is_flag=True, help="Keep the largest object of every file.")
-@click.option("--fill-holes", is_flag=True, help="Fill holes in every mask.")
+@click.option(
+    "--keep-largest/--no-keep-largest",
+    default=None,
+    help="Keep the largest object of every file; or leave the model's own such step out.",
+)
+@click.option(
+    "--fill-holes/--no-fill-holes",
+    default=None,
+    help="Fill holes in every mask; or leave the model's own such step out.",
+)
 @click.option(
     "--remove-small",
     multiple=True,
@@ -170,7 +179,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         os.environ.setdefault(name, "1")
     from deepseg_lite import api
     from deepseg_lite.cases import plan_cases, run_case
-    from deepseg_lite.output_files import Cleaning, parse_sizes
+    from deepseg_lite.cleaning import Cleaning, parse_sizes
     from deepseg_lite.settings import Settings
 
     sizes, unit = parse_sizes(given["remove_small"])
@@ -184,6 +193,13 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         release=given["release"],
         retired=given["retired"],
     )
+    cleaning = Cleaning(
+        threshold=given["threshold"],
+        keep_largest=given["keep_largest"],
+        fill_holes=given["fill_holes"],
+        remove_small=sizes,
+        unit=unit,
+    )
     settings = Settings(
         step=given["step"],
         mirror=given["tta"],
@@ -192,16 +208,11 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         contrasts=given["contrasts"],
         box={face: given[f"box_{face}"] for face in FACES if given[f"box_{face}"] is not None},
         strict_crop=given["strict_crop"],
+        cleaning=cleaning,
         half_precision_sums=given["accumulator"] == "float16",
     )
-    cleaning = Cleaning(
-        threshold=given["threshold"],
-        keep_largest=given["keep_largest"],
-        fill_holes=given["fill_holes"],
-        remove_small=sizes,
-        unit=unit,
-    )
-    if cleaning.threshold is not None and not settings.soft:
+    decides = segmenter.bundle.outputs.are_maps or settings.soft
+    if cleaning.threshold is not None and not decides:
         _logger.warning("The threshold has no effect: labels are decided without one.")
     if advice := segmenter.bundle.inputs.advice:
         _logger.warning("%s: %s", segmenter.bundle.name, advice)
@@ -211,7 +222,6 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         _group(images, ctx.meta["case_sizes"], segmenter.bundle, given["cases"]),
         Path(given["output"]) if given["output"] else None,
         settings,
-        cleaning,
         cropbox=given["cropbox"],
         overwrite=given["overwrite"],
     )
@@ -220,9 +230,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     for case in planned:
         try:
             with progress_bar(case.images[0].name, hidden=quiet, show_pos=True) as progress:
-                report = run_case(
-                    segmenter, case, settings, cleaning, command=command, progress=progress
-                )
+                report = run_case(segmenter, case, settings, command=command, progress=progress)
         except DeepsegError as error:
             images_given = [str(path) for path in case.images]
             errors.append({"images": images_given, "error": report_error(error)})

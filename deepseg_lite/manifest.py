@@ -34,11 +34,27 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
     problems = []
     outputs, channels = manifest["outputs"], manifest["inputs"]["channel_names"]
     order = outputs["regions_class_order"]
-    if outputs["activation"] == "sigmoid" and (
-        order is None or len(order) != len(outputs["labels"])
+    values = outputs.get("values")
+    if values is None:
+        if outputs["activation"] not in ("softmax", "sigmoid"):
+            problems.append(f"outputs.activation: {outputs['activation']} needs values")
+        problems += [
+            f"outputs.{key}: goes with values"
+            for key in ("channels", "before_undo")
+            if key in outputs
+        ]
+    else:
+        if "channels" not in outputs:
+            problems.append("outputs.channels: values needs it")
+        if order is not None:
+            problems.append("outputs.regions_class_order: must be null with values")
+    if (
+        values is None
+        and outputs["activation"] == "sigmoid"
+        and (order is None or len(order) != len(outputs["labels"]))
     ):
         problems.append("outputs.regions_class_order: sigmoid needs one value per label")
-    if outputs["activation"] == "softmax":
+    if values is None and outputs["activation"] == "softmax":
         if order is not None:
             problems.append("outputs.regions_class_order: must be null for softmax")
         if [label["values"] for label in outputs["labels"]] != [
@@ -52,6 +68,10 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
     ):
         if len({item[key] for item in items}) != len(items):
             problems.append(f"{kind}: every {key} must be there once")
+    window = manifest["sliding_window"]
+    unwanted = "overlap" if window["placement"] in ("stride", "clamped_stride") else "stride"
+    if unwanted in window:
+        problems.append(f"sliding_window.{unwanted}: does not go with {window['placement']}")
     problems += _check_files(outputs)
     contrasts = manifest["inputs"].get("contrasts")
     if contrasts is not None and len(contrasts) != len(channels):
@@ -69,7 +89,7 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
             )
     if sum(step["step"] == "resample" for step in manifest["preprocessing"]) > 1:
         problems.append("preprocessing: resample must be there at most once")
-    patch_size = manifest["sliding_window"]["patch_size"]
+    patch_size = window["patch_size"]
     problems += [
         f"mirror_axes: axis {axis} of the patch has one voxel"
         for axis in manifest["mirror_axes"]
@@ -83,7 +103,7 @@ def _check_files(outputs: Mapping[str, Any]) -> list[str]:
     files, known = outputs.get("files"), [label["name"] for label in outputs["labels"]]
     if files is None:
         return []
-    if all(file["kind"] == "soft" for file in files):
+    if "values" not in outputs and all(file["kind"] == "soft" for file in files):
         problems.append("outputs.files: one that is not soft is needed")
     if len({file["suffix"] for file in files}) != len(files):
         problems.append("outputs.files: every suffix must be there once")

@@ -2,76 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from deepseg_lite.bundle import OutputFile, Outputs
+from deepseg_lite.cleaning import Cleaning
 from deepseg_lite.components import fill_holes, keep_largest, remove_small
 from deepseg_lite.errors import OptionError
 from deepseg_lite.volume import AnyArray, Spacing
 
 SOFT_SUFFIX = "softseg"
-_SIZE = re.compile(r"(\d+)(vox|mm3)?")
-
-
-@dataclass(frozen=True)
-class Cleaning:
-    """What is done to every file before it is written, in this order.
-
-    Attributes
-    ----------
-    threshold : float or None
-        Probabilities above it become 1 and the rest 0; None and 0 leave them as they are.
-    keep_largest, fill_holes : bool
-        See `deepseg_lite.components`.
-    remove_small : tuple of int
-        Smallest object that stays: one number for all files, or one for each; empty for none.
-    unit : {"vox", "mm3"}
-        Of ``remove_small``.
-
-    Notes
-    -----
-    Source: the Spinal Cord Toolbox, options ``-thr``, ``-largest``, ``-fill-holes`` and
-    ``-remove-small``, and their order.
-    """
-
-    threshold: float | None = None
-    keep_largest: bool = False
-    fill_holes: bool = False
-    remove_small: tuple[int, ...] = ()
-    unit: str = "vox"
-
-    def minimum_voxels(self, index: int, spacing: Spacing) -> int:
-        """Return the smallest object that stays in the file of that index; voxel sizes in mm."""
-        size = self.remove_small[index if len(self.remove_small) > 1 else 0]
-        return round(size / float(np.prod(spacing))) if self.unit == "mm3" else size
-
-
-def parse_sizes(texts: Sequence[str]) -> tuple[tuple[int, ...], str]:
-    """Return sizes such as ``5mm3`` or ``10`` (voxels) as numbers, and the unit of them all.
-
-    Raises
-    ------
-    OptionError
-        If one is no whole number with vox, mm3 or nothing behind it, or the units differ.
-    """
-    sizes, units = [], []
-    for text in texts:
-        match = _SIZE.fullmatch(text)
-        if match is None:
-            raise OptionError(
-                f"{text!r} is not the size of an object; give whole voxels or mm3, as 10vox, 10 or "
-                "5mm3."
-            )
-        sizes.append(int(match[1]))
-        units.append(match[2])
-    unit = (units[-1] if units else None) or "vox"
-    if any(other not in (None, unit) for other in units):
-        raise OptionError(f"{' '.join(texts)} mixes units; give all sizes in vox or all in mm3.")
-    return tuple(sizes), unit
 
 
 def chosen_files(outputs: Outputs, *, soft: bool) -> tuple[OutputFile, ...]:
@@ -81,7 +22,7 @@ def chosen_files(outputs: Outputs, *, soft: bool) -> tuple[OutputFile, ...]:
     """
     files = tuple(file for file in outputs.files if (file.kind == "soft") == soft)
     if files or not soft:
-        return files
+        return files or outputs.files
     return tuple(
         OutputFile(f"{label.name}_{SOFT_SUFFIX}", "soft", (label.name,)) for label in outputs.labels
     )
@@ -95,7 +36,7 @@ def check_cleaning(files: Sequence[OutputFile], outputs: Outputs, cleaning: Clea
     OptionError
         If holes are to be filled in what is not a mask, or the numbers of sizes and files differ.
     """
-    for file in files:
+    for file in () if outputs.are_maps else files:
         is_soft = file.kind == "soft" and not cleaning.threshold
         is_map = file.kind == "labels" and len(outputs.labels) > 1
         if cleaning.fill_holes and (is_soft or is_map):
@@ -124,33 +65,35 @@ def file_contents(
     Parameters
     ----------
     data : array
-        Labels (X, Y, Z), or probabilities (L, X, Y, Z) where the files are soft.
+        Labels (X, Y, Z), or probabilities or maps (L, X, Y, Z).
     outputs : Outputs
         What the labels mean.
     files : sequence of OutputFile
         As `chosen_files` gave them.
     cleaning : Cleaning
-        What is done to each.
+        What is done to each; to maps it has been done.
     spacing : tuple of 3 floats
         Voxel size in mm.
 
     Returns
     -------
     contents : list of arrays of shape (X, Y, Z)
-        Masks are uint8, label maps have the type of ``data``, probabilities are float32.
+        Masks of a label map are uint8; all else has the type of ``data``.
     """
     names = [label.name for label in outputs.labels]
     contents = []
     for index, file in enumerate(files):
         own = [names.index(name) for name in file.labels or names]
-        if file.kind == "soft":
-            array = data[own[0]]
+        if data.ndim == 4:
+            array = data[own[0]] if len(own) == 1 else data[own].max(axis=0)
         elif file.kind == "mask":
             values = [value for label in own for value in outputs.labels[label].values]
             array = np.isin(data, values).astype(np.uint8)
         else:
             array = data
-        contents.append(_cleaned(array, file, index, cleaning, spacing))
+        contents.append(
+            array if outputs.are_maps else _cleaned(array, file, index, cleaning, spacing)
+        )
     return contents
 
 

@@ -176,3 +176,32 @@ def pad(array: AnyArray, widths: Sequence[tuple[int, int]], mode: str, value: fl
     keywords = {"constant_values": value} if mode == "constant" else {}
     padded: AnyArray = np.pad(array, widths, mode=mode, **keywords)  # type: ignore[call-overload]
     return padded
+
+
+def pad_to_patch(
+    data: AnyArray, patch_size: Sequence[int], mode: str, value: float
+) -> tuple[AnyArray, tuple[slice, ...]]:
+    """Pad images that are smaller than a patch.
+
+    Parameters
+    ----------
+    data : array of shape (C, X, Y, Z)
+        Images.
+    patch_size : sequence of 3 ints
+        In voxels.
+    mode, value
+        See `pad_to_shape`.
+
+    Returns
+    -------
+    padded : array of shape (C, X', Y', Z')
+        Centred; an odd voxel goes to the end.
+    inside : tuple of 3 slices
+        Where the images are in it.
+    """
+    missing = [max(n - size, 0) for n, size in zip(patch_size, data.shape[1:], strict=True)]
+    widths = [(0, 0), *((room // 2, room - room // 2) for room in missing)]
+    inside = tuple(
+        slice(low, low + size) for (low, _), size in zip(widths[1:], data.shape[1:], strict=True)
+    )
+    return (pad(data, widths, mode, value) if any(missing) else data), inside

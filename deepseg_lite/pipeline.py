@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -10,27 +10,19 @@ from typing import Any
 import numpy as np
 
 from deepseg_lite.box import Box
-from deepseg_lite.bundle import Bundle, Outputs
+from deepseg_lite.bundle import Bundle
 from deepseg_lite.contrasts import arrange_channels
-from deepseg_lite.decoding import (
-    label_dtype,
-    label_probabilities,
-    majority,
-    paint_labels,
-    winning_probabilities,
-)
+from deepseg_lite.decoding import majority
 from deepseg_lite.errors import Cancelled
-from deepseg_lite.geometry import Resampled, to_frame
+from deepseg_lite.geometry import to_frame
+from deepseg_lite.placement import normalize_instance
+from deepseg_lite.restoring import finish, restore
 from deepseg_lite.settings import Settings
-from deepseg_lite.sliding_window import (
-    Predictor,
-    count_patches,
-    importance_map,
-    mirrored,
-    predict_sliding_window,
-)
-from deepseg_lite.steps import POSTPROCESSING, PREPROCESSING, Record, apply_step
-from deepseg_lite.volume import AnyArray, Array, FloatArray, Volume
+from deepseg_lite.sliding_window import Predictor, mirrored, per_patch, predict_sliding_window
+from deepseg_lite.steps import PREPROCESSING, Record, apply_step
+from deepseg_lite.volume import AnyArray, FloatArray, Volume
+from deepseg_lite.window_plan import plan_windows
+from deepseg_lite.zooming import reoriented_spacing
 
 Progress = Callable[[int, int], None]
 """Called with patches done and patches in all."""
@@ -46,15 +38,15 @@ class Segmentation:
     Attributes
     ----------
     data : array
-        Labels (X, Y, Z), or probabilities (L, X, Y, Z) for soft runs, in the order of the
-        bundle's labels.
+        Labels (X, Y, Z), or for soft runs and models whose result is maps (L, X, Y, Z), in the
+        order of the bundle's labels.
     timings : dict
         Seconds per stage.
     box, crop : Box, dict, or None
         The box around the cord and the record of it, for models of cropped images.
     """
 
-    data: Array
+    data: AnyArray
     timings: Mapping[str, float] = field(default_factory=dict)
     box: Box | None = None
     crop: Mapping[str, Any] | None = None
@@ -66,6 +58,7 @@ def segment(
     predictors: Iterable[Predictor],
     settings: Settings | None = None,
     *,
+    prior: AnyArray | None = None,
     fold_count: int = 1,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -83,6 +76,8 @@ def segment(
         so a lazy iterable needs one network in memory at a time.
     settings : Settings
         What differs from the bundle's own behaviour.
+    prior : array of shape (X, Y, Z), optional
+        What an earlier model found on the same grid, for models that crop to it.
     fold_count : int
         Number of predictors, for ``progress``.
     progress, cancel : callable
@@ -106,25 +101,23 @@ def segment(
     settings = settings or Settings()
     clock = [perf_counter()]
     volume = arrange_channels(volume, bundle.inputs, settings.contrasts)
-    framed, frame = to_frame(volume, bundle.inputs.orientation, bundle.inputs.axes)
-    prepared, trail = preprocess(framed, bundle.preprocessing)
+    prepared, trail = prepare(volume, bundle, prior)
     clock.append(perf_counter())
     folds = fold_scores(prepared.data, bundle, predictors, settings, fold_count, progress, cancel)
+    ensemble = settings.ensemble or bundle.ensemble
     result: AnyArray
-    votes = (settings.ensemble or bundle.ensemble) == "majority"
-    decode = decoder(bundle.outputs, soft=settings.soft, wins=votes)
-    if votes:  # every fold is decoded on its own, so its restoring counts as predicting
-        maps: Iterator[Any] = (restore(scores, trail, decode) for scores in folds)
-        result = average(maps) if settings.soft else majority(list(maps))
-        clock.append(perf_counter())
-    else:
+    if ensemble == "mean_logits":
         scores = average(folds)
         clock.append(perf_counter())
-        result = restore(scores, trail, decode)
-    result = frame.undo(result)
-    if not settings.soft:
-        for step in bundle.postprocessing:
-            result = apply_step(POSTPROCESSING, step, result)
+        result = finish(restore(scores, trail, bundle.outputs, settings), volume, bundle, settings)
+    else:  # every fold is decoded on its own, so its restoring counts as predicting
+        wins = ensemble == "majority"
+        maps = (restore(scores, trail, bundle.outputs, settings, wins=wins) for scores in folds)
+        if wins and not settings.soft:
+            result = finish(majority(list(maps)), volume, bundle, settings)
+        else:
+            result = average(finish(each, volume, bundle, settings) for each in maps)
+        clock.append(perf_counter())
     clock.append(perf_counter())
     seconds = np.diff(clock).round(4).tolist()
     return Segmentation(
@@ -132,14 +125,41 @@ def segment(
     )
 
 
-def preprocess(volume: Volume, steps: Sequence[Mapping[str, Any]]) -> tuple[Volume, list[Record]]:
-    """Apply the listed steps in order; return the volume and what undoes them."""
-    trail: list[Record] = []
-    for step in steps:
-        volume, record = apply_step(PREPROCESSING, step, volume)
+def prepare(
+    volume: Volume, bundle: Bundle, prior: AnyArray | None = None
+) -> tuple[Volume, list[Record]]:
+    """Bring a volume to the network's frame and apply the bundle's steps in order.
+
+    Parameters
+    ----------
+    volume : Volume
+        Data of shape (C, X, Y, Z).
+    bundle : Bundle
+        Says how.
+    prior : array of shape (X, Y, Z), optional
+        What an earlier model found on the same grid.
+
+    Returns
+    -------
+    prepared : Volume
+        What patches are cut from.
+    trail : list of Record
+        What undoes each step, the frame first.
+    """
+    inputs, window = bundle.inputs, bundle.sliding_window
+    if inputs.spacing == "reoriented" and inputs.orientation is not None:
+        volume = reoriented_spacing(volume, inputs.orientation)
+    framed, frame = to_frame(volume, inputs.orientation, inputs.axes)
+    context: dict[str, Any] = {"patch_size": window.patch_size, "stride": window.stride}
+    if prior is not None:
+        mask = Volume(prior[None], volume.affine, volume.spacing)
+        context["prior"] = to_frame(mask, inputs.orientation, inputs.axes)[0]
+    trail: list[Record] = [frame]
+    for step in bundle.preprocessing:
+        framed, record = apply_step(PREPROCESSING, step, framed, **context)
         if record is not None:
             trail.append(record)
-    return volume, trail
+    return framed, trail
 
 
 def fold_scores(
@@ -153,9 +173,9 @@ def fold_scores(
 ) -> Iterator[FloatArray]:
     """Yield each fold's blended logits, shape (K, X, Y, Z)."""
     window = bundle.sliding_window
-    step = 1 - window.overlap if settings.step is None else settings.step
-    importance = importance_map(window.patch_size, window.importance_map)
-    total = fold_count * count_patches(data.shape[1:], window.patch_size, step)
+    x, y, z = data.shape[1:]
+    plan = plan_windows(window, (x, y, z), settings.step)
+    total = fold_count * plan.count
     done = 0
 
     def on_patches(count: int) -> None:
@@ -167,14 +187,17 @@ def fold_scores(
             raise Cancelled("cancelled by the caller; nothing was written.")
 
     for predict in predictors:
+        if window.patch_normalization == "instance":
+            predict = per_patch(predict, normalize_instance)
         yield predict_sliding_window(
             data,
             mirrored(predict, bundle.mirror_axes) if settings.mirror else predict,
-            window.patch_size,
-            step=step,
-            importance=importance,
+            plan.patch_size,
+            starts=plan.starts,
+            importance=plan.importance,
+            padding=plan.padding,
             accumulator=np.float16 if settings.half_precision_sums else np.float32,
-            batch_size=settings.batch_size,
+            batch_size=max(settings.batch_size, window.batch_size),
             on_patches=on_patches,
         )
         del predict  # so that it can go before the next one is opened
@@ -189,32 +212,3 @@ def average(arrays: Iterable[FloatArray]) -> FloatArray:
         count += 1
     assert sums is not None
     return sums if count == 1 else np.divide(sums, sums.dtype.type(count), out=sums)
-
-
-def decoder(outputs: Outputs, *, soft: bool, wins: bool) -> Callable[[FloatArray], Array]:
-    """Return what turns scores (K, ...) into labels (...) or probabilities (L, ...).
-
-    ``wins`` leaves only the probabilities of labels that win their voxel.
-    """
-    if soft:
-        probabilities = winning_probabilities if wins else label_probabilities
-        return lambda scores: probabilities(scores, outputs.activation)
-    dtype = label_dtype(outputs.max_value)
-    return lambda scores: paint_labels(scores, outputs.regions_class_order, dtype)
-
-
-def restore(
-    scores: FloatArray,
-    trail: Sequence[Record],
-    decode: Callable[[FloatArray], Array],
-) -> Array:
-    """Undo the preprocessing: on scores through the resampling, on decoded values after it."""
-    resampled = [record for record in trail if isinstance(record, Resampled)]
-    last = trail.index(resampled[-1]) if resampled else len(trail)
-    for record in reversed(trail[last + 1 :]):
-        scores = record.undo(scores)
-    slabs = resampled[-1].undo_slabs(scores) if resampled else [scores]
-    result: Array = np.concatenate([decode(slab) for slab in slabs], axis=-3)
-    for record in reversed(trail[:last]):
-        result = record.undo(result)
-    return result

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from deepseg_lite.api import Segmenter
-from deepseg_lite.output_files import Cleaning
 from deepseg_lite.settings import Settings
 
 
@@ -19,7 +18,6 @@ def describe_run(
     segmenter: Segmenter,
     images: Sequence[Path],
     settings: Settings,
-    cleaning: Cleaning,
     command: Sequence[str],
 ) -> dict[str, Any]:
     """Return what made a result: software, model, device, settings.
@@ -27,7 +25,8 @@ def describe_run(
     ``GeneratedBy`` is as in BIDS, and has the fields of the Spinal Cord Toolbox.
     """
     number = version("deepseg-lite")
-    choices = {**asdict(settings), **asdict(cleaning)}
+    choices = asdict(settings)
+    choices |= choices.pop("cleaning")
     source = segmenter.bundle.manifest["source"]
     return {
         "GeneratedBy": [

@@ -78,13 +78,16 @@ def binarize(maps: FloatArray, threshold: float, inclusive: bool) -> FloatArray:
     return (maps >= level if inclusive else maps > level).astype(np.float32)
 
 
-def limit(maps: FloatArray, floor: float, ceiling: float) -> FloatArray:
-    """Set values up to the floor to 0, and from the ceiling on to 1.
+def limit(maps: FloatArray, floor: float, ceiling: float | None) -> FloatArray:
+    """Set values up to the floor to 0, and from the ceiling on, if there is one, to 1.
 
-    Source: the Spinal Cord Toolbox 6.4 and 6.5, on its contrast-agnostic model.
+    Source: the Spinal Cord Toolbox 6.4 and 6.5, on its contrast-agnostic model; without a ceiling
+    ivadomed 2.9.10, ``threshold_predictions``.
     """
     limited = np.where(maps <= floor, 0, maps)
-    return np.where(limited >= ceiling, 1, limited).astype(np.float32)
+    if ceiling is not None:
+        limited = np.where(limited >= ceiling, 1, limited)
+    return limited.astype(np.float32)
 
 
 def keep_components(

@@ -81,7 +81,7 @@ def translate(
         elif word in FLAGS:
             translated.append(FLAGS[word])
         elif word in SWITCHES and left:
-            translated += [SWITCHES[word]] * (left.pop(0) != "0")
+            translated.append(SWITCHES[word].replace("--", "--no-" if left.pop(0) == "0" else "--"))
         elif word in VALUES or word in BOX:
             translated += [VALUES.get(word, f"-{word}"), *left[:1]]
             del left[:1]

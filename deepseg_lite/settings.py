@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deepseg_lite.bundle import Bundle
+from deepseg_lite.cleaning import Cleaning
 from deepseg_lite.contrasts import channel_order
 from deepseg_lite.errors import OptionError
 
@@ -32,6 +33,8 @@ class Settings:
         voxel indices inside the box by the names ``xmin`` to ``zmax``.
     strict_crop : bool
         Fail where no cord is found to crop around.
+    cleaning : Cleaning
+        What is done to a result before it is written; by `segment` to maps alone.
     half_precision_sums : bool
         Add up logits in float16, as nnU-Net does: only for comparing with it.
     batch_size : int
@@ -45,6 +48,7 @@ class Settings:
     contrasts: tuple[str, ...] = ()
     box: Mapping[str, int] = field(default_factory=dict)
     strict_crop: bool = False
+    cleaning: Cleaning = Cleaning()  # noqa: RUF009 - a frozen value
     half_precision_sums: bool = False
     batch_size: int = 1
 
@@ -59,6 +63,8 @@ def check_settings(settings: Settings, bundle: Bundle) -> None:
     """
     if settings.step is not None and not 0 < settings.step <= 1:
         raise OptionError(f"step is {settings.step}; a number above 0 and up to 1 is needed.")
+    if settings.step is not None and bundle.sliding_window.stride:
+        raise OptionError(f"{bundle.name} has patches at a fixed distance; leave --step out.")
     if settings.mirror and not bundle.mirror_axes:
         raise OptionError(
             f"{bundle.name} was trained without mirroring, so test-time augmentation has nothing "

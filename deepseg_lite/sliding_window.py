@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import DTypeLike
 from scipy import ndimage
 
+from deepseg_lite.padding import pad_to_patch
 from deepseg_lite.volume import FloatArray
 
 Predictor = Callable[[FloatArray], FloatArray]
 """Patches (N, C, *P) to logits (N, K, *P), float32; P has three axes."""
 
 PatchSize = tuple[int, int, int]
+Starts = Sequence[Sequence[int]]
 
 
 def patch_starts(size: int, patch: int, step: float) -> list[int]:
@@ -91,10 +93,15 @@ def mirrored(predict: Predictor, axes: Sequence[int]) -> Predictor:
     return predict_mirrored if flips else predict
 
 
-def count_patches(shape: Sequence[int], patch_size: PatchSize, step: float) -> int:
-    """Return how many patches a volume of that spatial shape takes."""
-    return math.prod(
-        len(patch_starts(max(size, patch), patch, step))
+def per_patch(predict: Predictor, prepare: Callable[[FloatArray], FloatArray]) -> Predictor:
+    """Wrap a predictor: something is done to each patch (C, *P) before it sees them."""
+    return lambda patches: predict(np.stack([prepare(patch) for patch in patches]))
+
+
+def spread_starts(shape: Sequence[int], patch_size: PatchSize, step: float) -> Starts:
+    """Return `patch_starts` of every axis; a volume smaller than a patch is padded to it."""
+    return tuple(
+        patch_starts(max(size, patch), patch, step)
         for size, patch in zip(shape, patch_size, strict=True)
     )
 
@@ -104,8 +111,9 @@ def predict_sliding_window(
     predict: Predictor,
     patch_size: PatchSize,
     *,
-    step: float = 0.5,
+    starts: Starts,
     importance: FloatArray,
+    padding: tuple[str, float] = ("constant", 0.0),
     accumulator: DTypeLike = np.float32,
     batch_size: int = 1,
     on_patches: Callable[[int], None] = lambda count: None,
@@ -115,15 +123,17 @@ def predict_sliding_window(
     Parameters
     ----------
     data : array of shape (C, X, Y, Z)
-        Normalised intensities. Where smaller than a patch it is padded with zeros, centred.
+        Normalised intensities. Where smaller than a patch it is padded, centred.
     predict : callable
         Patches (N, C, *P) to logits (N, K, *P).
     patch_size : tuple of 3 ints
         P, in voxels.
-    step : float
-        Largest distance of neighbouring patches as a fraction of the patch.
+    starts : sequence of 3 lists of int
+        First voxels of patches along each axis of the padded volume; they must cover it.
     importance : array of shape (P)
         Blending weights, all positive.
+    padding : tuple of str and float
+        Mode and value, see `deepseg_lite.padding.pad`.
     accumulator : dtype
         Type of the running sums; float16 rounds as nnU-Net does.
     batch_size : int
@@ -141,16 +151,11 @@ def predict_sliding_window(
     Source: nnunetv2 2.8.1, ``nnUNetPredictor.predict_sliding_window_return_logits`` and
     ``acvl_utils`` ``pad_nd_image``; checked by ``tests/parity/test_sliding_window.py``.
     """
-    shape = data.shape[1:]
-    padding = [max(patch - size, 0) for size, patch in zip(shape, patch_size, strict=True)]
-    below = [pad // 2 for pad in padding]
-    if any(padding):
-        widths = [(low, pad - low) for low, pad in zip(below, padding, strict=True)]
-        data = np.pad(data, [(0, 0), *widths])
+    data, inside = pad_to_patch(data, patch_size, *padding)
     weights = np.zeros(data.shape[1:], accumulator)
     step_weights = importance.astype(accumulator)
     total: FloatArray | None = None
-    for batch in _batches(_patch_boxes(data.shape[1:], patch_size, step), batch_size):
+    for batch in _batches(_patch_boxes(starts, patch_size), batch_size):
         logits = predict(np.stack([data[(slice(None), *box)] for box in batch]))
         if total is None:
             total = np.zeros((logits.shape[1], *data.shape[1:]), accumulator)
@@ -160,13 +165,10 @@ def predict_sliding_window(
         on_patches(len(batch))
     assert total is not None
     total /= weights
-    return total[(slice(None), *(slice(a, a + n) for a, n in zip(below, shape, strict=True)))]
+    return total[(slice(None), *inside)]
 
 
-def _patch_boxes(
-    shape: Sequence[int], patch_size: PatchSize, step: float
-) -> Iterator[tuple[slice, ...]]:
-    starts = [patch_starts(n, patch, step) for n, patch in zip(shape, patch_size, strict=True)]
+def _patch_boxes(starts: Starts, patch_size: PatchSize) -> Iterator[tuple[slice, ...]]:
     for corner in itertools.product(*starts):
         yield tuple(slice(a, a + n) for a, n in zip(corner, patch_size, strict=True))
 

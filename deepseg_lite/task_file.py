@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 TASK_FILE = "task.toml"
-EXPORTED_FAMILIES = frozenset({"nnunet"})  # those of deepseg_export.families
+EXPORTED_FAMILIES = frozenset({"nnunet", "ivadomed", "monai"})  # those of deepseg_export.families
 UNKNOWN = "unknown"
 
 
@@ -108,6 +108,8 @@ class Release:
             return f"{', '.join(families)} models are not supported yet"
         if len(self.stages) > 1:
             return "cascades are not supported yet"
+        if any(stage.ensemble == "mean_output" and len(stage.archives) > 1 for stage in self.stages):
+            return "ensembles of separate models are not supported yet"
         return None
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepseg_lite.padding import pad
 from deepseg_lite.volume import FloatArray
 
 SMALLEST_WEIGHT = 1e-3
@@ -54,32 +53,3 @@ def gaussian_importance(patch_size: Sequence[int], sigma_scale: Sequence[float])
         weights = weights[..., None] * bell
     result: FloatArray = np.maximum(weights[0], np.float32(max(weights.min(), SMALLEST_WEIGHT)))
     return result
-
-
-def pad_to_patch(
-    data: FloatArray, patch_size: Sequence[int], mode: str, value: float
-) -> tuple[FloatArray, tuple[slice, ...]]:
-    """Pad images that are smaller than a patch.
-
-    Parameters
-    ----------
-    data : array of shape (C, X, Y, Z)
-        Images.
-    patch_size : sequence of 3 ints
-        In voxels.
-    mode, value
-        See `deepseg_lite.padding.pad_to_shape`.
-
-    Returns
-    -------
-    padded : array of shape (C, X', Y', Z')
-        Centred; an odd voxel goes to the end.
-    inside : tuple of 3 slices
-        Where the images are in it.
-    """
-    missing = [max(n - size, 0) for n, size in zip(patch_size, data.shape[1:], strict=True)]
-    widths = [(0, 0), *((room // 2, room - room // 2) for room in missing)]
-    inside = tuple(
-        slice(low, low + size) for (low, _), size in zip(widths[1:], data.shape[1:], strict=True)
-    )
-    return (pad(data, widths, mode, value) if any(missing) else data), inside

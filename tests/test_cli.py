@@ -251,8 +251,8 @@ def test_options_reach_the_record(command, tiny_bundle, image_file):
         "half_precision_sums": True,
         "batch_size": 1,
         "threshold": None,
-        "keep_largest": False,
-        "fill_holes": False,
+        "keep_largest": None,
+        "fill_holes": None,
         "remove_small": [],
         "unit": "vox",
     }

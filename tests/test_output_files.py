@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from deepseg_lite.bundle import Label, OutputFile, Outputs
+from deepseg_lite.cleaning import Cleaning, parse_sizes
 from deepseg_lite.errors import OptionError
-from deepseg_lite.output_files import (
-    Cleaning,
-    check_cleaning,
-    chosen_files,
-    file_contents,
-    parse_sizes,
-    volumes_mm3,
-)
+from deepseg_lite.output_files import check_cleaning, chosen_files, file_contents, volumes_mm3
 
 CORD = OutputFile("sc_seg", "mask", ("sc",))
 LESION = OutputFile("lesion_seg", "mask", ("lesion",))

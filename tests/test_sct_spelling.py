@@ -27,7 +27,7 @@ VALUED = {"-o", "--device", "-i", "--image"}
         ("-o out task -i a b", "-o out task -i a -i b"),
         ("task -i", "task -i"),
         ("task -i a -largest 1", "task -i a --keep-largest"),
-        ("task -i a -largest 0 -fill-holes 1", "task -i a --fill-holes"),
+        ("task -i a -largest 0 -fill-holes 1", "task -i a --no-keep-largest --fill-holes"),
         ("task -i a -thr 0.5", "task -i a --threshold 0.5"),
         ("task -i a -remove-small 5mm3", "task -i a --remove-small 5mm3"),
         ("task -i a -remove-small 10 20", "task -i a --remove-small 10 --remove-small 20"),

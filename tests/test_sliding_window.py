@@ -10,15 +10,20 @@ import pytest
 
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.sliding_window import (
-    count_patches,
     importance_map,
     mirrored,
     patch_starts,
     predict_sliding_window,
+    spread_starts,
 )
 
 GAUSSIAN = importance_map((4, 6, 8), "gaussian_filter")
 SHAPES = [(4, 6, 8), (9, 13, 17), (3, 20, 8), (1, 1, 1), (5, 6, 2)]
+
+
+def _predict(data, predict, patch_size, *, step=0.5, **options):
+    starts = spread_starts(data.shape[1:], patch_size, step)
+    return predict_sliding_window(data, predict, patch_size, starts=starts, **options)
 
 
 def identity(patches):
@@ -74,14 +79,14 @@ def test_gaussian_importance_peaks_at_ten_in_the_middle_and_is_never_zero(patch)
 @pytest.mark.parametrize("step", [1, 0.5, 0.25])
 def test_identity_predictor_returns_the_volume(rng, shape, step):
     data = rng.normal(size=(2, *shape)).astype(np.float32)
-    found = predict_sliding_window(data, identity, GAUSSIAN.shape, step=step, importance=GAUSSIAN)
+    found = _predict(data, identity, GAUSSIAN.shape, step=step, importance=GAUSSIAN)
     np.testing.assert_allclose(found, data, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_constant_predictor_gives_the_constant(shape):
     data = np.zeros((1, *shape), np.float32)
-    found = predict_sliding_window(data, constant, GAUSSIAN.shape, importance=GAUSSIAN)
+    found = _predict(data, constant, GAUSSIAN.shape, importance=GAUSSIAN)
     np.testing.assert_allclose(found, np.full((2, *shape), 3.25), rtol=1e-6)
 
 
@@ -89,7 +94,7 @@ def test_patches_that_differ_are_blended_by_importance():
     """Two patches overlap by half; the second answers 1, the first 0."""
     answers = iter((0.0, 1.0))
     weights = np.array([1, 2, 3, 4], np.float32).reshape(4, 1, 1)
-    found = predict_sliding_window(
+    found = _predict(
         np.zeros((1, 6, 1, 1), np.float32),
         lambda patches: np.full_like(patches, next(answers)),
         (4, 1, 1),
@@ -101,7 +106,7 @@ def test_patches_that_differ_are_blended_by_importance():
 
 def test_small_volumes_are_padded_with_zeros_around_the_middle():
     seen = []
-    predict_sliding_window(
+    _predict(
         np.ones((1, 3, 2, 4), np.float32),
         lambda patches: seen.append(patches) or patches,
         (6, 5, 4),
@@ -116,10 +121,8 @@ def test_small_volumes_are_padded_with_zeros_around_the_middle():
 @pytest.mark.parametrize("batch_size", [2, 5, 1000])
 def test_batch_size_does_not_matter(rng, batch_size):
     data = rng.normal(size=(2, 9, 13, 17)).astype(np.float32)
-    one = predict_sliding_window(data, np.tanh, GAUSSIAN.shape, importance=GAUSSIAN)
-    many = predict_sliding_window(
-        data, np.tanh, GAUSSIAN.shape, importance=GAUSSIAN, batch_size=batch_size
-    )
+    one = _predict(data, np.tanh, GAUSSIAN.shape, importance=GAUSSIAN)
+    many = _predict(data, np.tanh, GAUSSIAN.shape, importance=GAUSSIAN, batch_size=batch_size)
     np.testing.assert_array_equal(many, one)
 
 
@@ -127,7 +130,7 @@ def test_batch_size_does_not_matter(rng, batch_size):
 def test_progress_adds_up_to_the_number_of_patches(batch_size):
     counts = []
     shape = (9, 13, 17)
-    predict_sliding_window(
+    _predict(
         np.zeros((1, *shape), np.float32),
         identity,
         GAUSSIAN.shape,
@@ -135,7 +138,9 @@ def test_progress_adds_up_to_the_number_of_patches(batch_size):
         batch_size=batch_size,
         on_patches=counts.append,
     )
-    assert sum(counts) == count_patches(shape, GAUSSIAN.shape, 0.5) == 4 * 4 * 4
+    assert (
+        sum(counts) == math.prod(map(len, spread_starts(shape, GAUSSIAN.shape, 0.5))) == 4 * 4 * 4
+    )
     assert max(counts) == batch_size
 
 
@@ -146,7 +151,7 @@ def test_what_the_progress_hook_raises_ends_the_run():
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        predict_sliding_window(
+        _predict(
             np.zeros((1, 9, 13, 17), np.float32),
             lambda patches: calls.append(1) or patches,
             GAUSSIAN.shape,
@@ -158,9 +163,7 @@ def test_what_the_progress_hook_raises_ends_the_run():
 
 def test_half_precision_sums_are_rounded_to_half_precision():
     data = np.full((1, 6, 9, 12), 1.0001, np.float32)
-    half = predict_sliding_window(
-        data, identity, GAUSSIAN.shape, importance=GAUSSIAN, accumulator=np.float16
-    )
+    half = _predict(data, identity, GAUSSIAN.shape, importance=GAUSSIAN, accumulator=np.float16)
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, data, rtol=5e-3)
 
@@ -168,9 +171,7 @@ def test_half_precision_sums_are_rounded_to_half_precision():
 def test_input_is_not_changed(rng):
     data = rng.normal(size=(1, 9, 13, 17)).astype(np.float32)
     before = data.copy()
-    predict_sliding_window(
-        data, mirrored(np.negative, (0, 1, 2)), GAUSSIAN.shape, importance=GAUSSIAN
-    )
+    _predict(data, mirrored(np.negative, (0, 1, 2)), GAUSSIAN.shape, importance=GAUSSIAN)
     np.testing.assert_array_equal(data, before)
 
 

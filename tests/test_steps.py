@@ -11,23 +11,27 @@ import pytest
 from deepseg_lite.intensity import SCHEMES
 from deepseg_lite.interpolation import Interpolation
 from deepseg_lite.manifest import manifest_schema
-from deepseg_lite.steps import POSTPROCESSING, PREPROCESSING, apply_step
+from deepseg_lite.steps import CONTEXT, MAP_STEPS, PREPROCESSING, apply_step
 from deepseg_lite.volume import Volume
 
 SCHEMA = manifest_schema()
 DEFINITIONS = SCHEMA["$defs"]
-TABLES = {"preprocessing": PREPROCESSING, "postprocessing": POSTPROCESSING}
+ITEMS = {
+    "preprocessing": SCHEMA["properties"]["preprocessing"]["items"],
+    "maps": DEFINITIONS["map_step"],
+}
+TABLES = {"preprocessing": PREPROCESSING, "maps": MAP_STEPS}
 STEPS = [(kind, name) for kind, table in TABLES.items() for name in table]
 
 
 def _keywords(function: Any) -> set[str]:
-    """Return a function's parameters after the value it works on."""
-    return set(list(inspect.signature(function).parameters)[1:])
+    """Return what a manifest gives a function beside the value it works on."""
+    return set(list(inspect.signature(function).parameters)[1:]) - CONTEXT
 
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_the_schema_knows_exactly_the_steps_of_the_table(kind):
-    items = SCHEMA["properties"][kind]["items"]
+    items = ITEMS[kind]
     assert set(items["properties"]["step"]["enum"]) == set(TABLES[kind])
     refined = {rule["if"]["properties"]["step"]["const"] for rule in items["allOf"]}
     assert refined == set(TABLES[kind])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepseg_lite.windows import gaussian_importance, interval_starts, pad_to_patch, whole_axes
+from deepseg_lite.padding import pad_to_patch
+from deepseg_lite.windows import gaussian_importance, interval_starts, whole_axes
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from deepseg_lite.sliding_window import (
     mirrored,
     patch_starts,
     predict_sliding_window,
+    spread_starts,
 )
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
@@ -107,6 +108,7 @@ def test_scores_equal_predict_sliding_window_return_logits(network, shape, patch
         data,
         mirrored(predict, axes) if mirror else predict,
         patch_size,
+        starts=spread_starts(shape, patch_size, 0.5),
         importance=importance_map(patch_size, "gaussian_filter"),
         accumulator=np.float16 if half else np.float32,
         batch_size=3,

@@ -1,0 +1,106 @@
+"""From blended scores back to the image's grid, and what is done to the result there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from deepseg_lite.bundle import Bundle, Outputs
+from deepseg_lite.cleaning import HARDENING, joined_steps, soft_steps
+from deepseg_lite.decoding import (
+    label_dtype,
+    label_probabilities,
+    paint_labels,
+    winning_probabilities,
+)
+from deepseg_lite.geometry import Resampled
+from deepseg_lite.score_maps import ACTIVATIONS
+from deepseg_lite.settings import Settings
+from deepseg_lite.steps import MAP_STEPS, Record, apply_step
+from deepseg_lite.volume import AnyArray, Array, FloatArray, Volume
+
+
+def restore(
+    scores: FloatArray,
+    trail: Sequence[Record],
+    outputs: Outputs,
+    settings: Settings,
+    *,
+    wins: bool = False,
+) -> AnyArray:
+    """Return labels (X, Y, Z), or probabilities or maps (L, X, Y, Z), on the image's grid.
+
+    nnU-Net's scores are decoded when the resampling is undone, slab by slab, and the rest is undone
+    on what they became. Maps are undone as they are.
+
+    Parameters
+    ----------
+    scores : array of shape (K, X', Y', Z')
+        Blended output of the network.
+    trail : sequence of Record
+        As `prepare` left it.
+    outputs : Outputs
+        What the channels mean.
+    settings : Settings
+        Whether probabilities are wanted.
+    wins : bool
+        Leave only the probabilities of labels that win their voxel.
+    """
+    if outputs.values is None:
+        return decode_on_undo(scores, trail, decoder(outputs, soft=settings.soft, wins=wins))
+    maps: AnyArray = ACTIVATIONS[outputs.activation](scores)
+    steps = soft_steps(outputs.before_undo) if settings.soft else outputs.before_undo
+    for step in steps:
+        maps = apply_step(MAP_STEPS, step, maps)
+    for record in reversed(trail):
+        maps = record.undo(maps)
+    return maps
+
+
+def finish(result: AnyArray, volume: Volume, bundle: Bundle, settings: Settings) -> AnyArray:
+    """Apply the steps that act on a result: the bundle's, and on maps the user's, too."""
+    outputs, steps = bundle.outputs, list(bundle.postprocessing)
+    if outputs.values is None:
+        if settings.soft:
+            return result
+        for step in steps:
+            (result,) = apply_step(MAP_STEPS, step, result[None], image_spacing=volume.spacing)
+        return result
+    if outputs.are_maps:
+        steps = joined_steps(steps, settings.cleaning)
+    for step in soft_steps(steps) if settings.soft else steps:
+        result = apply_step(MAP_STEPS, step, result, image_spacing=volume.spacing)
+    if outputs.are_maps:
+        hard = not settings.soft and any(step["step"] in HARDENING for step in steps)
+        return result.astype(np.uint8 if hard else np.float32, copy=False)
+    if settings.soft:
+        return result[[label.values[0] for label in outputs.labels]]
+    labels: AnyArray = result[0].astype(label_dtype(outputs.max_value))
+    return labels
+
+
+def decoder(outputs: Outputs, *, soft: bool, wins: bool) -> Callable[[FloatArray], Array]:
+    """Return what turns scores (K, ...) into labels (...) or probabilities (L, ...)."""
+    if soft:
+        probabilities = winning_probabilities if wins else label_probabilities
+        return lambda scores: probabilities(scores, outputs.activation)
+    dtype = label_dtype(outputs.max_value)
+    return lambda scores: paint_labels(scores, outputs.regions_class_order, dtype)
+
+
+def decode_on_undo(
+    scores: FloatArray,
+    trail: Sequence[Record],
+    decode: Callable[[FloatArray], Array],
+) -> AnyArray:
+    """Undo the preprocessing: on scores through the resampling, on decoded values after it."""
+    resampled = [record for record in trail if isinstance(record, Resampled)]
+    last = trail.index(resampled[-1]) if resampled else len(trail)
+    for record in reversed(trail[last + 1 :]):
+        scores = record.undo(scores)
+    slabs = resampled[-1].undo_slabs(scores) if resampled else [scores]
+    result: AnyArray = np.concatenate([decode(slab) for slab in slabs], axis=-3)
+    for record in reversed(trail[:last]):
+        result = record.undo(result)
+    return result

@@ -10,16 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepseg_lite.api import Segmenter, load
+    from deepseg_lite.api import load
     from deepseg_lite.bundle import Bundle, read_bundle
     from deepseg_lite.errors import Cancelled, DeepsegError
     from deepseg_lite.phantom import make_phantom
+    from deepseg_lite.segmenter import Segmenter
 
 _HOME = {
     "Bundle": "bundle",
     "Cancelled": "errors",
     "DeepsegError": "errors",
-    "Segmenter": "api",
+    "Segmenter": "segmenter",
     "load": "api",
     "make_phantom": "phantom",
     "read_bundle": "bundle",

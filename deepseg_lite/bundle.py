@@ -123,6 +123,14 @@ class CordCrop:
     padding_mm: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Prior:
+    """A model that runs first: its bundle, and the channels it is given."""
+
+    bundle: str
+    channels: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle(BundleFiles):
     """A validated manifest and where its files are: a model that segments."""
@@ -136,6 +144,7 @@ class Bundle(BundleFiles):
     outputs: Outputs
     postprocessing: tuple[Mapping[str, Any], ...]
     cord_crop: CordCrop | None = None
+    prior: Prior | None = None
 
 
 def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bundle:
@@ -191,6 +200,7 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         path=path,
         lone_file=lone_file,
         cord_crop=CordCrop(**crop) if crop else None,
+        prior=Prior(**frozen(manifest["prior"])) if "prior" in manifest else None,
     )
 
 

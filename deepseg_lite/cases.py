@@ -13,13 +13,13 @@ from time import perf_counter
 from typing import Any
 
 from deepseg_lite import nifti
-from deepseg_lite.api import Segmenter
 from deepseg_lite.box import box_mask
 from deepseg_lite.bundle import OutputFile
 from deepseg_lite.errors import OptionError, OutputError
 from deepseg_lite.output_files import check_cleaning, chosen_files, file_contents, volumes_mm3
 from deepseg_lite.pipeline import Cancel, Progress
 from deepseg_lite.record import describe_run
+from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.settings import Settings
 
 CROPBOX = "cropbox"

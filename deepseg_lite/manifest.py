@@ -72,6 +72,11 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
     unwanted = "overlap" if window["placement"] in ("stride", "clamped_stride") else "stride"
     if unwanted in window:
         problems.append(f"sliding_window.{unwanted}: does not go with {window['placement']}")
+    wants_prior = any(step["step"] == "crop_to_prior" for step in manifest["preprocessing"])
+    if wants_prior != ("prior" in manifest):
+        problems.append("prior: goes with the step crop_to_prior")
+    if unknown := [n for n in manifest.get("prior", {}).get("channels", ()) if n not in channels]:
+        problems.append(f"prior.channels: {', '.join(unknown)} is none of the input channels")
     problems += _check_files(outputs)
     contrasts = manifest["inputs"].get("contrasts")
     if contrasts is not None and len(contrasts) != len(channels):

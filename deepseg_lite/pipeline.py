@@ -11,7 +11,6 @@ import numpy as np
 
 from deepseg_lite.box import Box
 from deepseg_lite.bundle import Bundle
-from deepseg_lite.contrasts import arrange_channels
 from deepseg_lite.decoding import majority
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.geometry import to_frame
@@ -100,7 +99,6 @@ def segment(
     """
     settings = settings or Settings()
     clock = [perf_counter()]
-    volume = arrange_channels(volume, bundle.inputs, settings.contrasts)
     prepared, trail = prepare(volume, bundle, prior)
     clock.append(perf_counter())
     folds = fold_scores(prepared.data, bundle, predictors, settings, fold_count, progress, cancel)

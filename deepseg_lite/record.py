@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deepseg_lite.api import Segmenter
+from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.settings import Settings
 
 

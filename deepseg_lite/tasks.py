@@ -119,6 +119,25 @@ def find_bundle(
     )
 
 
+def find_beside(name: str, bundle: Bundle) -> Bundle:
+    """Return the bundle of that name that another one needs: beside it, or in the local cache.
+
+    Raises
+    ------
+    BundleNotFoundError
+        If it is in neither place.
+    BundleError
+        If it is invalid.
+    """
+    for path in (bundle.path.parent / name, locate(name)):
+        if path is not None and (path / MANIFEST_NAME).is_file():
+            return read_bundle(path)
+    raise BundleNotFoundError(
+        f"{bundle.name} needs the bundle {name}, whose model runs first; put its folder beside "
+        f"{bundle.path}, or export the task again."
+    )
+
+
 def how_to_get(task: Task, version: str | None = None) -> tuple[str, str, str]:
     """Return three lines that say how a task's bundle gets to this machine."""
     release = task.release(version) if version else task.exportable or task.releases[0]

@@ -1,0 +1,264 @@
+"""A bundle that stays warm, called with images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from nibabel.spatialimages import SpatialImage
+
+from deepseg_lite import nifti
+from deepseg_lite.box import FACES, crop_to_box
+from deepseg_lite.bundle import Bundle, Network
+from deepseg_lite.contrasts import arrange_channels
+from deepseg_lite.cord_crop import Finder, describe_crop, find_box, open_finder
+from deepseg_lite.errors import ImageError
+from deepseg_lite.images import Image, read_images
+from deepseg_lite.pipeline import Cancel, Progress, Segmentation, segment
+from deepseg_lite.session import OnnxPredictor
+from deepseg_lite.settings import Settings, check_settings
+from deepseg_lite.sliding_window import Predictor
+from deepseg_lite.task_file import Task
+from deepseg_lite.tasks import find_beside
+from deepseg_lite.volume import AnyArray, Volume
+
+
+@dataclass(eq=False)
+class Segmenter:
+    """A model that is called with images; made by `load`.
+
+    Attributes
+    ----------
+    bundle : Bundle
+        What the model needs and what its labels mean.
+    task : Task or None
+        The task it was found under, if any.
+    provider : str
+        ONNX Runtime's execution provider that does the work.
+    threads : int
+        CPU threads.
+    networks : tuple of Network
+        The folds in use.
+    """
+
+    bundle: Bundle
+    task: Task | None
+    provider: str
+    threads: int
+    networks: tuple[Network, ...]
+    keep_folds_loaded: bool = False
+    _open: dict[str, OnnxPredictor] = field(default_factory=dict, repr=False)
+    _cord_finder: Finder | None = field(default=None, repr=False)
+    _first_model: Segmenter | None = field(default=None, repr=False)
+
+    @property
+    def stays_loaded(self) -> bool:
+        """Whether networks stay in memory between calls."""
+        return self.keep_folds_loaded or len(self.networks) == 1
+
+    def predictors(self) -> Iterator[Predictor]:
+        """Yield one predictor per fold, opening networks as they are needed."""
+        for network in self.networks:
+            predictor = self._open.get(network.fold)
+            if predictor is None:
+                predictor = OnnxPredictor(self.bundle, network, self.provider, self.threads)
+            if self.stays_loaded:
+                self._open[network.fold] = predictor
+            yield predictor
+            del predictor  # so that only one fold's weights are in memory when the next is opened
+
+    @overload
+    def __call__(
+        self,
+        *images: Image,
+        soft: bool = ...,
+        tta: bool = ...,
+        step: float | None = ...,
+        contrasts: Sequence[str] = ...,
+        box: Mapping[str, int] | None = ...,
+        progress: Progress | None = ...,
+        cancel: Cancel | None = ...,
+    ) -> SpatialImage: ...
+
+    @overload
+    def __call__(
+        self,
+        *images: npt.NDArray[Any],
+        affine: npt.ArrayLike,
+        soft: bool = ...,
+        tta: bool = ...,
+        step: float | None = ...,
+        contrasts: Sequence[str] = ...,
+        box: Mapping[str, int] | None = ...,
+        progress: Progress | None = ...,
+        cancel: Cancel | None = ...,
+    ) -> npt.NDArray[Any]: ...
+
+    def __call__(
+        self,
+        *images: Image | npt.NDArray[Any],
+        affine: npt.ArrayLike | None = None,
+        soft: bool = False,
+        tta: bool = False,
+        step: float | None = None,
+        contrasts: Sequence[str] = (),
+        box: Mapping[str, int] | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> SpatialImage | npt.NDArray[Any]:
+        """Segment one case.
+
+        Parameters
+        ----------
+        *images : path, nibabel image, or array of shape (X, Y, Z)
+            One per channel of the model, in the order of ``bundle.inputs.channel_names``.
+        affine : array of shape (4, 4), optional
+            Voxel indices to mm; needed for arrays and only for them.
+        soft : bool
+            Return probabilities instead of labels.
+        tta : bool
+            Average over the flips the model allows (test-time augmentation).
+        step : float, optional
+            Distance of neighbouring patches as a fraction of the patch, above 0 to 1.
+        contrasts : sequence of str
+            Contrast of each image, for models that tell them apart.
+        box : mapping, optional
+            Faces of the box around the cord, ``xmin`` to ``zmax``, that replace those found; for
+            models of cropped images. They are voxel indices inside the box.
+        progress : callable, optional
+            ``progress(done, total)``, in patches.
+        cancel : callable, optional
+            Asked after every patch; returning True ends the run with `Cancelled`.
+
+        Returns
+        -------
+        labels : nibabel image or array
+            On the grid of the input: an array for arrays, an image for paths and images. Labels
+            are uint8 or uint16 of shape (X, Y, Z). Probabilities are float32 of shape (L, X, Y, Z)
+            for arrays, and (X, Y, Z, L) for images, in the order of ``bundle.outputs.labels``.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be segmented, or the number of channels is wrong.
+        OptionError
+            If an option does not fit.
+        Cancelled
+            If ``cancel`` returned True.
+        """
+        self.check_channel_count(len(images))
+        settings = Settings(
+            step=step, mirror=tta, soft=soft, contrasts=tuple(contrasts), box=box or {}
+        )
+        given = read_images(images, affine)
+        data = self.segment(
+            given.volume, settings, stored=given.stored, progress=progress, cancel=cancel
+        ).data
+        if given.like is None:
+            return data
+        return nifti.make_image(np.moveaxis(data, 0, -1) if data.ndim == 4 else data, given.like)
+
+    def segment(
+        self,
+        volume: Volume,
+        settings: Settings | None = None,
+        *,
+        stored: AnyArray | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Segmentation:
+        """Segment a `Volume`; see `deepseg_lite.pipeline.segment`.
+
+        ``stored`` is the first channel (X, Y, Z) in the type it is stored in, where that is not
+        float32: models of cropped images look for the cord in it.
+        """
+        settings = settings or Settings()
+        self.check_settings(settings)
+        started = perf_counter()
+        timings: dict[str, float] = {}
+        volume = arrange_channels(volume, self.bundle.inputs, settings.contrasts)
+        part, undo, cropped = volume, None, None
+        if self.bundle.cord_crop is not None:
+            data = volume.data[:1] if stored is None else stored[None]
+            cropped = find_box(
+                Volume(data, volume.affine, volume.spacing),
+                self.bundle.cord_crop,
+                settings.box,
+                self._finder,
+                strict=settings.strict_crop,
+            )
+            part, undo = crop_to_box(volume, cropped.box)
+            timings["crop"] = round(perf_counter() - started, 4)
+        result = segment(
+            part,
+            self.bundle,
+            self.predictors(),
+            settings,
+            prior=self._prior(part, settings, cancel),
+            fold_count=len(self.networks),
+            progress=progress,
+            cancel=cancel,
+        )
+        data = result.data if undo is None else undo.undo(result.data)
+        timings |= result.timings
+        timings["segment"] = round(perf_counter() - started, 4)
+        if cropped is None:
+            return Segmentation(data, timings)
+        return Segmentation(data, timings, cropped.box, describe_crop(cropped, data))
+
+    def _prior(self, volume: Volume, settings: Settings, cancel: Cancel | None) -> AnyArray | None:
+        """Return what the model that runs first finds, shape (X, Y, Z); None without one."""
+        prior = self.bundle.prior
+        if prior is None:
+            return None
+        names = self.bundle.inputs.channel_names
+        channels = volume.data[[names.index(name) for name in prior.channels]]
+        first = Volume(channels, volume.affine, volume.spacing)
+        found = self._first().segment(first, Settings(cleaning=settings.cleaning), cancel=cancel)
+        return found.data[0] if found.data.ndim == 4 else found.data
+
+    def _first(self) -> Segmenter:
+        """Return the model that runs first; opened when it is first needed."""
+        assert self.bundle.prior is not None
+        if self._first_model is None:
+            bundle = find_beside(self.bundle.prior.bundle, self.bundle)
+            self._first_model = Segmenter(
+                bundle, None, self.provider, self.threads, bundle.networks, self.keep_folds_loaded
+            )
+        return self._first_model
+
+    def check_settings(self, settings: Settings) -> None:
+        """Refuse settings that do not fit, and find what else the model needs, before any work.
+
+        Raises
+        ------
+        OptionError
+            Saying which and why.
+        BundleNotFoundError
+            If the model needs another bundle, which is not here.
+        """
+        check_settings(settings, self.bundle)
+        if self.bundle.cord_crop is not None and set(settings.box) != set(FACES):
+            self._finder()
+        if self.bundle.prior is not None:
+            self._first()
+
+    def _finder(self) -> Finder:
+        """Return what finds the cord; opened when it is first needed."""
+        assert self.bundle.cord_crop is not None
+        if self._cord_finder is None:
+            self._cord_finder = open_finder(self.bundle.cord_crop.detector, self.threads)
+        return self._cord_finder
+
+    def check_channel_count(self, count: int) -> None:
+        """Raise `ImageError` unless ``count`` images make one case of this model."""
+        names = self.bundle.inputs.channel_names
+        if count != len(names):
+            raise ImageError(
+                f"{count} images were given; {self.bundle.name} needs {len(names)} per case, in "
+                f"this order: {', '.join(names)}."
+            )

@@ -11,6 +11,7 @@ from tiny_bundles import make_affine, make_data, write_bundle, write_image
 
 import deepseg_lite
 from deepseg_lite import api
+from deepseg_lite import segmenter as segmenter_module
 from deepseg_lite.errors import BundleError, Cancelled, ImageError, OptionError
 from deepseg_lite.session import OnnxPredictor
 
@@ -33,7 +34,7 @@ def opened(monkeypatch):
             folds.append(network.fold)
             super().__init__(bundle, network, provider, threads)
 
-    monkeypatch.setattr(api, "OnnxPredictor", Counted)
+    monkeypatch.setattr(segmenter_module, "OnnxPredictor", Counted)
     return folds
 
 

@@ -106,9 +106,9 @@ class Release:
         families = sorted({stage.family for stage in self.stages} - EXPORTED_FAMILIES)
         if families:
             return f"{', '.join(families)} models are not supported yet"
-        if len(self.stages) > 1:
-            return "cascades are not supported yet"
-        if any(stage.ensemble == "mean_output" and len(stage.archives) > 1 for stage in self.stages):
+        if any(
+            stage.ensemble == "mean_output" and len(stage.archives) > 1 for stage in self.stages
+        ):
             return "ensembles of separate models are not supported yet"
         return None
 

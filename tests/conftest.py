@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,10 @@ class Outcome(NamedTuple):
 
 Command = Callable[..., Outcome]
 
+# huggingface_hub reads these when it is imported, and other packages import it.
+for _name in ("DISABLE_XET", "DISABLE_PROGRESS_BARS", "DISABLE_TELEMETRY"):
+    os.environ[f"HF_HUB_{_name}"] = "1"
+
 
 @pytest.fixture(autouse=True)
 def _caches_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
@@ -32,8 +37,6 @@ def _caches_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     caches = tmp_path_factory.mktemp("caches")
     monkeypatch.setenv("DEEPSEG_LITE_HOME", str(caches / "deepseg_lite"))
     monkeypatch.setenv("HF_HOME", str(caches / "huggingface"))
-    for name in ("DISABLE_XET", "DISABLE_PROGRESS_BARS", "DISABLE_TELEMETRY"):
-        monkeypatch.setenv(f"HF_HUB_{name}", "1")
     monkeypatch.setenv("HF_HUB_VERBOSITY", "error")
     for name in ("DEEPSEG_LITE_REPO", "DEEPSEG_LITE_MIRROR", "HF_HUB_OFFLINE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -44,7 +45,7 @@ def test_where_a_task_stands(tmp_path):
     add_task(tmp_path / "m", "a_shipped")
     for name in ("b_ready", "c_exportable"):
         add_task(tmp_path / "m", name, kind=None)
-    add_task(tmp_path / "m", "d_not_yet", TASK.replace("nnunet", "ivadomed"), kind=None)
+    add_task(tmp_path / "m", "d_not_yet", re.sub("nnunet|monai", "totalspineseg", TASK), kind=None)
     write_bundle(bundle_directory("b_ready"))
     tasks = list_tasks(tmp_path / "m")
     assert [catalogue.standing(task) for task in tasks] == [
@@ -87,8 +88,8 @@ def test_list_as_json(rows):
     assert cord["releases"][:2] == ["v4.0", "v3.0"]
     assert (cord["standing"], cord["obstacle"]) == ("needs export", None)
     assert rows["mice_sc"]["license"] is None
-    assert rows["mice_sc"]["standing"] == "not supported yet"
-    assert rows["mice_sc"]["obstacle"] == "ivadomed models are not supported yet"
+    assert rows["tumor_t2"]["standing"] == "not supported yet"
+    assert rows["tumor_t2"]["obstacle"] == "cascades are not supported yet"
     assert rows["ms_sc_mp2rage"]["status"] == "retired"
 
 

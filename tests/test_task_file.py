@@ -112,7 +112,11 @@ def test_a_cascade_is_stages():
     [
         ("seg_sc_contrast_agnostic", "v4.0", None),
         ("seg_sc_contrast_agnostic", "v3.0", None),
-        ("seg_sc_contrast_agnostic", "v2.5", "monai"),
+        ("seg_sc_contrast_agnostic", "v2.5", None),
+        ("mice_sc", "r20200622", None),
+        ("seg_ms_lesion_mp2rage", "r20230210", "ensembles of separate models"),
+        ("seg_ms_lesion_mp2rage", "r20211223", None),
+        ("tumor_t2", "r20201215", "cascades"),
         ("totalspineseg", "r20260730", "totalspineseg"),
         ("seg_sc_ms_lesion_stir_psir", "r20240125", None),
     ],
@@ -120,13 +124,6 @@ def test_a_cascade_is_stages():
 def test_a_release_knows_what_keeps_it_from_running(name, version, obstacle):
     found = read_task(MODELS / name).release(version).obstacle
     assert obstacle in found if obstacle else found is None
-
-
-def test_a_cascade_of_supported_families_is_still_an_obstacle(tmp_path):
-    text = (MODELS / "tumor_t2" / "task.toml").read_text(encoding="utf-8")
-    (tmp_path / "tumor_t2").mkdir()
-    (tmp_path / "tumor_t2" / "task.toml").write_text(text.replace('ivadomed"', 'nnunet"'))
-    assert "cascades" in read_task(tmp_path / "tumor_t2").releases[0].obstacle
 
 
 def test_inputs_may_come_with_advice():

@@ -22,7 +22,9 @@ def write_card(manifest: Mapping[str, Any]) -> str:
         "Source": _source(manifest["source"]),
         "Conversion": _conversion(manifest),
         "Agreement with the original": _agreement(
-            manifest["export"]["checks"], manifest.get("parity")
+            manifest["export"]["checks"],
+            manifest.get("parity"),
+            by_torch="torch" in manifest["export"]["versions"],
         ),
         "Limits": _limits(),
     }
@@ -65,10 +67,10 @@ def _inputs(manifest: Mapping[str, Any]) -> str:
         *_wanted_images(manifest),
         f"Orientation: {orientation} (nibabel's codes; images are brought to it and back)",
         f"Axis order of the network: {inputs['axes']}",
-        f"Patch size: {' x '.join(map(str, patch))} voxels",
+        f"Patch size: {' x '.join('all' if n is None else str(n) for n in patch)} voxels",
     ]
     for step in manifest["preprocessing"]:
-        if step["step"] == "resample":
+        if "spacing" in step:
             spacing = " x ".join("own" if s is None else f"{s:.4g}" for s in step["spacing"])
             lines.append(f"Resampled to: {spacing} mm")
         elif step["step"] == "normalize":
@@ -118,12 +120,15 @@ def _conversion(manifest: Mapping[str, Any]) -> str:
     return f"{text}\n\n{_table(['fold', 'file', 'size'], rows)}"
 
 
-def _agreement(checks: list[Mapping[str, Any]], parity: Mapping[str, Any] | None) -> str:
+def _agreement(
+    checks: list[Mapping[str, Any]], parity: Mapping[str, Any] | None, *, by_torch: bool
+) -> str:
     rows = [
         [check["fold"], f"{check['max_abs_error']:.2g}", f"{check['max_rel_error']:.2g}"]
         for check in checks
     ]
-    text = "Logits of ONNX Runtime against the original framework, on noise of the patch size."
+    other = "original framework" if by_torch else "ONNX file that was given"
+    text = f"Logits of ONNX Runtime against the {other}, on noise of the patch size."
     table = _table(["fold", "largest difference", "relative"], rows)
     if parity is None:
         return f"{text}\n\n{table}\n\nLabel maps of real images were not compared."

@@ -74,11 +74,11 @@ def _export_one(
     if (path / MANIFEST_NAME).is_file() and not force:
         return f"there already: {path}"
     if supply.sources:
-        found = (find_archives(task, release, folder) for folder in supply.sources)
-        sources = next(filter(None, found), None)
-        if sources is None:
+        having = (place for place in supply.sources if find_archives(task, release, place))
+        folder = next(having, None)
+        if folder is None:
             names = ", ".join(map(file_name, archives))
             raise CheckpointError(f"{names} not in {', '.join(map(str, supply.sources))}.")
-        supply = replace(supply, sources=sources)
+        supply = replace(supply, sources=(folder,))
     logger.info("%s %s", task.name, release.version)
     return str(export_task(task.name, path, supply=supply, force=force))

@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from deepseg_export import cli_tasks
-from deepseg_export.cli_common import CONTEXT, PATH, Command, model_options, run_options
+from deepseg_export.cli_common import (
+    CONTEXT,
+    PATH,
+    Command,
+    model_options,
+    output_options,
+    run_options,
+    trust_option,
+)
 
 
 def _version() -> str:
@@ -27,20 +35,9 @@ def cli() -> None:
 
 @cli.command(cls=Command, context_settings=CONTEXT)
 @click.argument("model", type=PATH)
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="BUNDLE",
-    type=PATH,
-    help="Bundle directory to write; a name ending in .onnx gives one self-contained file.",
-)
-@click.option("--name", help="Name of the bundle. [default: the training data set's]")
-@click.option("--release", default="1", show_default=True, help="Version of the model.")
-@click.option("--license", metavar="TEXT", help="Licence of the weights.")
-@click.option("--citation", metavar="TEXT", help="What to cite.")
-@click.option("--url", "urls", multiple=True, help="Where the checkpoint comes from.")
+@output_options
 @model_options
+@trust_option
 @run_options
 def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert an nnU-Net v2 model.
@@ -52,6 +49,69 @@ def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any
     from deepseg_export.families.nnunet import Options
 
     click.echo(export_nnunet(model, output, Options(**choices), force=force))
+
+
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("model", type=PATH)
+@output_options
+@click.option(
+    "--prior",
+    metavar="NAME",
+    help="Bundle of the model that runs first, on the first channel, for a model that looks where "
+    "another one found something. It is looked for beside this one and in the local cache.",
+)
+@trust_option
+@run_options
+def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
+    """Convert an ivadomed model.
+
+    MODEL is a folder with NAME.json and NAME.onnx or NAME.pt, a folder above exactly one such
+    pair, or a zip of either.
+    """
+    from deepseg_export.exporting import export_ivadomed
+    from deepseg_export.families.ivadomed import Options
+
+    click.echo(export_ivadomed(model, output, Options(**choices), force=force))
+
+
+@cli.command("monai-ckpt", cls=Command, context_settings=CONTEXT)
+@click.argument("model", type=PATH)
+@click.option(
+    "--sct",
+    metavar="VERSION",
+    help="Treat images as this version of the Spinal Cord Toolbox: 6.2, 6.3, 6.4 or 6.5. "
+    "[default: the newest with this network]",
+)
+@click.option("--soft", is_flag=True, help="Leave the result a soft map.")
+@output_options
+@trust_option
+@run_options
+def monai_checkpoint(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
+    """Convert a Lightning checkpoint of the contrast-agnostic cord model.
+
+    MODEL is a .ckpt file, or a folder or zip with exactly one.
+    """
+    from deepseg_export.exporting import export_monai_checkpoint
+    from deepseg_export.families.monai import Options
+
+    click.echo(export_monai_checkpoint(model, output, Options(**choices), force=force))
+
+
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("bundle", type=PATH)
+@output_options
+@trust_option
+@run_options
+def monai_bundle(bundle: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
+    """Convert a MONAI bundle.
+
+    BUNDLE is its folder, with configs/inference.json and models/model.pt, a folder above exactly
+    one, or a zip of either.
+    """
+    from deepseg_export.exporting import export_monai_bundle
+    from deepseg_export.families.monai import Options
+
+    click.echo(export_monai_bundle(bundle, output, Options(**choices), force=force))
 
 
 @cli.command(cls=Command, context_settings=CONTEXT)

@@ -42,6 +42,21 @@ def _folds(
     return None if value is None else [fold.strip() for fold in value.split(",") if fold.strip()]
 
 
+_OUTPUT_OPTIONS = (
+    click.option(
+        "-o",
+        "--output",
+        required=True,
+        metavar="BUNDLE",
+        type=PATH,
+        help="Bundle directory to write; a name ending in .onnx gives one self-contained file.",
+    ),
+    click.option("--name", help="Name of the bundle. [default: what the model is called]"),
+    click.option("--release", default="1", show_default=True, help="Version of the model."),
+    click.option("--license", metavar="TEXT", help="Licence of the weights."),
+    click.option("--citation", metavar="TEXT", help="What to cite."),
+    click.option("--url", "urls", multiple=True, help="Where the checkpoint comes from."),
+)
 _MODEL_OPTIONS = (
     click.option(
         "--folds",
@@ -61,11 +76,6 @@ _MODEL_OPTIONS = (
         help="Axis codes of the training images (nibabel's convention, such as RAS), or 'file' to "
         "keep each image's own. [default: image_orientation of dataset.json, else as the Spinal "
         "Cord Toolbox]",
-    ),
-    click.option(
-        "--trust-checkpoint",
-        is_flag=True,
-        help="Let the checkpoint run code of its own when loaded.",
     ),
 )
 _RUN_OPTIONS = (
@@ -98,6 +108,12 @@ def _added(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     return add
 
 
+trust_option = click.option(
+    "--trust-checkpoint",
+    is_flag=True,
+    help="Let the checkpoint run code of its own when loaded.",
+)
+output_options = _added(_OUTPUT_OPTIONS)
 model_options = _added(_MODEL_OPTIONS)
 run_options = _added(_RUN_OPTIONS)
 network_options = _added(_NETWORK_OPTIONS)

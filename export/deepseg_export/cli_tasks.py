@@ -15,6 +15,7 @@ from deepseg_export.cli_common import (
     model_options,
     network_options,
     run_options,
+    trust_option,
 )
 
 
@@ -35,6 +36,7 @@ from deepseg_export.cli_common import (
     "-o", "--output", type=PATH, metavar="DIR", help="Bundle to write. [default: the local cache]"
 )
 @model_options
+@trust_option
 @download_options
 @run_options
 def task(
@@ -54,13 +56,11 @@ def task(
     """Download and convert the official model of TASK, such that deepseg-lite run TASK finds it."""
     if more and not sources:
         raise click.UsageError(f"{more[0]} is one argument too many; archives go after --from.")
-    from deepseg_export.families.nnunet import Options
     from deepseg_export.task_export import Supply, export_task
 
     supply = Supply((*sources, *more), mirror, offline, keep_downloads, repin)
-    options = Options(**choices)
     click.echo(
-        export_task(name, output, release=release, supply=supply, options=options, force=force)
+        export_task(name, output, release=release, supply=supply, choices=choices, force=force)
     )
 
 

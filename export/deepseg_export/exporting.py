@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from deepseg_export.card import write_card
-from deepseg_export.errors import MissingPackageError, UnsupportedError
-from deepseg_export.families import Checkpoint, nnunet
+from deepseg_export.errors import UnsupportedError
+from deepseg_export.families import Checkpoint, ReadyGraph, ivadomed, monai, nnunet
 from deepseg_export.graph import OPSET, to_onnx
 from deepseg_export.output import staged_output
+from deepseg_export.packages import GRAPH_PACKAGES, package_versions, require_packages
 from deepseg_export.verify import verify
 from deepseg_lite.bundle import MANIFEST_NAME, read_bundle, read_network
 from deepseg_lite.errors import OptionError
@@ -25,28 +24,23 @@ from deepseg_lite.onnx_metadata import append_manifest
 logger = logging.getLogger(__name__)
 
 CARD_NAME = "README.md"
-_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "dynamic_network_architectures")
 
 
-def export_nnunet(
-    model: Path | Sequence[Path],
+def export(
+    load: Callable[[], Checkpoint],
     output: Path,
-    options: nnunet.Options | None = None,
     *,
     adapt: Callable[[Checkpoint], Checkpoint] | None = None,
     force: bool = False,
 ) -> Path:
-    """Convert a trained nnU-Net v2 model into a bundle.
+    """Convert a trained model into a bundle.
 
     Parameters
     ----------
-    model : Path, or sequence of Path
-        A trained-model folder, a folder above exactly one, or a zip of either. Several are laid
-        onto one another first.
+    load : callable
+        Reads the model.
     output : Path
         The bundle directory, or a lone ``.onnx`` file for a model with one network.
-    options : Options, optional
-        Folds, checkpoint, names and facts to record.
     adapt : callable, optional
         Given the model before it is converted: adds to its manifest, or refuses it.
     force : bool
@@ -68,34 +62,84 @@ def export_nnunet(
     """
     lone_file = output.suffix == ".onnx"
     with staged_output(output, force=force) as staged:
-        require_packages()
-        checkpoint = nnunet.load(model, options or nnunet.Options())
+        require_packages(GRAPH_PACKAGES)
+        checkpoint = load()
         if adapt is not None:
             checkpoint = adapt(checkpoint)
         check(checkpoint, lone_file=lone_file)
         if not lone_file:
             staged.mkdir()
-        networks, checks = [], []
+        networks, checks, graphs = [], [], []
         for fold, network in checkpoint.networks.items():
             logger.info("Converting fold %s (%d in all)", fold, len(checkpoint.networks))
-            onnx = to_onnx(network, checkpoint.input_shape)
-            agreement = verify(network, onnx, checkpoint.input_shape, checkpoint.output_shape)
-            logger.info("Largest difference to torch: %.2g", agreement.max_abs_error)
+            graph = convert(network, checkpoint.input_shape, checkpoint.output_shape)
+            logger.info("Largest difference: %.2g", graph.agreement.max_abs_error)
             name = "model.onnx" if len(checkpoint.networks) == 1 else f"fold_{fold}.onnx"
-            (staged if lone_file else staged / name).write_bytes(onnx)
+            (staged if lone_file else staged / name).write_bytes(graph.onnx)
             networks.append(
                 {
                     "fold": fold,
                     "path": name,
-                    "sha256": hashlib.sha256(onnx).hexdigest(),
-                    "size": len(onnx),
+                    "sha256": hashlib.sha256(graph.onnx).hexdigest(),
+                    "size": len(graph.onnx),
                 }
             )
-            checks.append({"fold": fold, **agreement._asdict()})
-        record = {"versions": package_versions(), "opset": OPSET, "checks": checks}
+            checks.append({"fold": fold, **graph.agreement._asdict()})
+            graphs.append(graph)
+        is_ready = all(isinstance(each, ReadyGraph) for each in checkpoint.networks.values())
+        record = {
+            "versions": package_versions((*([] if is_ready else ["torch"]), *GRAPH_PACKAGES)),
+            "opset": max(graph.opset for graph in graphs),
+            "checks": checks,
+        }
         manifest = {**checkpoint.manifest, "networks": networks, "export": record}
         write(manifest, staged, lone_file=lone_file)
     return output
+
+
+def convert(
+    network: Any, input_shape: tuple[int | None, ...], output_shape: tuple[int | None, ...]
+) -> ReadyGraph:
+    """Return a verified ONNX file of a network; one that is ONNX already stays as it is."""
+    if isinstance(network, ReadyGraph):
+        return network
+    onnx = to_onnx(network, input_shape)
+    agreement = verify(network, onnx, input_shape, output_shape)
+    return ReadyGraph(onnx, OPSET, agreement, has_free_batch=True)
+
+
+def export_nnunet(
+    model: Path | Sequence[Path],
+    output: Path,
+    options: nnunet.Options | None = None,
+    *,
+    adapt: Callable[[Checkpoint], Checkpoint] | None = None,
+    force: bool = False,
+) -> Path:
+    """Convert a trained nnU-Net v2 model; see `export` and ``families.nnunet.load``."""
+    given = options or nnunet.Options()
+    return export(lambda: nnunet.load(model, given), output, adapt=adapt, force=force)
+
+
+def export_ivadomed(
+    model: Path | Sequence[Path], output: Path, options: ivadomed.Options, *, force: bool = False
+) -> Path:
+    """Convert a trained ivadomed model; see `export` and ``families.ivadomed.load``."""
+    return export(lambda: ivadomed.load(model, options), output, force=force)
+
+
+def export_monai_checkpoint(
+    model: Path | Sequence[Path], output: Path, options: monai.Options, *, force: bool = False
+) -> Path:
+    """Convert a Lightning checkpoint; see `export` and ``families.monai.load_lightning``."""
+    return export(lambda: monai.load_lightning(model, options), output, force=force)
+
+
+def export_monai_bundle(
+    model: Path, output: Path, options: monai.Options, *, force: bool = False
+) -> Path:
+    """Convert a MONAI bundle; see `export` and ``families.monai.load_bundle``."""
+    return export(lambda: monai.load_bundle(model, options), output, force=force)
 
 
 def check(checkpoint: Checkpoint, *, lone_file: bool) -> None:
@@ -137,41 +181,3 @@ def write(manifest: dict[str, Any], staged: Path, *, lone_file: bool) -> None:
     bundle = read_bundle(staged)
     for network in bundle.networks:
         read_network(bundle, network)
-
-
-def require_packages() -> None:
-    """Fail early, and helpfully, when the ``export`` extra is not installed.
-
-    Raises
-    ------
-    MissingPackageError
-        Naming what is missing and how to install it.
-    """
-    missing = [name for name in _PACKAGES if not _is_importable(name)]
-    if missing:
-        raise MissingPackageError(
-            f"Exporting needs {', '.join(missing)}, which cannot be imported: "
-            'pip install "deepseg-lite[export]"'
-        )
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of what made a bundle."""
-    names = {"deepseg_lite": "deepseg-lite", "torch": "torch", "onnx": "onnx"}
-    names |= {"onnxscript": "onnxscript", "onnxruntime": "onnxruntime"}
-    return {name: _version(distribution) for name, distribution in names.items()}
-
-
-def _is_importable(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:  # a checkout on the path, not an installation
-        return "unknown"

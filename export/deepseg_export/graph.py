@@ -18,15 +18,29 @@ INPUT, OUTPUT = "image", "logits"
 MAX_WEIGHT_BYTES = 2 * 1024**3 - 16 * 1024**2
 
 
-def to_onnx(network: Any, input_shape: Sequence[int]) -> bytes:
+# Axes of any size are tried at two sizes that networks with strides can halve five times.
+_SIZES = (64, 96)
+
+
+def example_shapes(shape: Sequence[int | None]) -> list[tuple[int, ...]]:
+    """Return the shape, or where axes are free two examples; neighbouring free axes differ."""
+    return list(
+        dict.fromkeys(
+            tuple(size or _SIZES[(axis + turn) % 2] for axis, size in enumerate(shape))
+            for turn in (0, 1)
+        )
+    )
+
+
+def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
     """Convert a network to ONNX.
 
     Parameters
     ----------
     network : torch.nn.Module
         From float32 (N, C, *P) to float32 (N, K, *P); put in evaluation mode.
-    input_shape : sequence of int
-        (C, *P), without the batch axis, which stays free.
+    input_shape : sequence of int or None
+        (C, *P), without the batch axis, which stays free; None for an axis of any size.
 
     Returns
     -------
@@ -45,7 +59,10 @@ def to_onnx(network: Any, input_shape: Sequence[int]) -> bytes:
     network = network.eval().float()
     _check_size(network)
     # Two items: torch.export would take a batch of one for a constant.
-    example = torch.zeros((2, *input_shape))
+    example = torch.zeros((2, *example_shapes(input_shape)[0]))
+    free = {
+        axis + 1: torch.export.Dim.DYNAMIC for axis, size in enumerate(input_shape) if size is None
+    }
     try:
         with _silenced(), torch.no_grad():
             program = torch.onnx.export(
@@ -55,7 +72,7 @@ def to_onnx(network: Any, input_shape: Sequence[int]) -> bytes:
                 opset_version=OPSET,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                dynamic_shapes=({0: torch.export.Dim("N"), **free},),
                 external_data=False,
                 verbose=False,
             )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from deepseg_export import sct_rules
 from deepseg_export.errors import CheckpointError
-from deepseg_export.families import Checkpoint, nnunet
+from deepseg_export.families import Checkpoint
 from deepseg_export.families.nnunet.crop import CROP
 from deepseg_export.families.nnunet.plans import ORIENTATION_KEY
 from deepseg_lite.task_file import Output, Release, Stage, Task
@@ -20,7 +20,7 @@ _YES_NO = ("no", "yes")
 
 
 def merged(
-    checkpoint: Checkpoint, task: Task, release: Release, options: nnunet.Options
+    checkpoint: Checkpoint, task: Task, release: Release, chosen: Collection[str] = ()
 ) -> Checkpoint:
     """Return a model with what its task file adds; warn where the two disagree.
 
@@ -30,8 +30,8 @@ def merged(
         What the archive says.
     task, release : Task, Release
         What people expect of it; a release of one stage.
-    options : Options
-        The user's choices: what they overrule is not compared.
+    chosen : collection of str
+        Names of the options that the user gave: what they overrule is not compared.
 
     Raises
     ------
@@ -45,34 +45,75 @@ def merged(
             f"{task.name} {release.version} needs {CROP}, which says how the image is "
             "cropped around the cord, and the archive has none; get the archive again."
         )
-    for what, found, expected, remedy in _disagreements(checkpoint, stage, options):
+    for what, found, expected, remedy in _disagreements(checkpoint, release, chosen):
         logger.warning(
             "%s: the archive says %s, the catalogue expected %s; the archive is used%s",
             *(what, found, expected, remedy),
         )
-    names = [label["name"] for label in given["outputs"]["labels"]]
-    steps = [_without(step, "forced") for step in stage.postprocessing if step.get("forced")]
-    steps += [step for step in sct_rules.forced_steps(names) if step not in steps]
+    added = _inputs(task, stage, len(given["inputs"]["channel_names"]))
     manifest = {
         **given,
-        "inputs": {
-            **given["inputs"],
-            **_inputs(task, stage, len(given["inputs"]["channel_names"])),
-        },
+        "inputs": {**given["inputs"], **added},
         "ensemble": stage.ensemble,
-        "outputs": {**given["outputs"], "files": _files(release.outputs, names)},
-        "postprocessing": steps,
+        **({} if _names_files(given) else _added(given, release)),
     }
     return replace(checkpoint, manifest=manifest)
 
 
+def _names_files(manifest: Mapping[str, Any]) -> bool:
+    """Tell whether a model says itself what its files are and what comes before them."""
+    return "files" in manifest["outputs"]
+
+
+def _added(given: Mapping[str, Any], release: Release) -> dict[str, Any]:
+    """Return what SCT makes of a label map: files, and the steps that it forces."""
+    (stage,) = release.stages
+    names = [label["name"] for label in given["outputs"]["labels"]]
+    steps = [_without(step, "forced") for step in stage.postprocessing if step.get("forced")]
+    steps += [step for step in sct_rules.forced_steps(names) if step not in steps]
+    files = _files(release.outputs, names)
+    return {"outputs": {**given["outputs"], "files": files}, "postprocessing": steps}
+
+
 def _disagreements(
-    checkpoint: Checkpoint, stage: Stage, options: nnunet.Options
+    checkpoint: Checkpoint, release: Release, chosen: Collection[str]
 ) -> Iterator[tuple[str, str, str, str]]:
     """Yield what differs, how it is in the archive and in the catalogue, and a remedy."""
+    (stage,) = release.stages
     manifest, layout = checkpoint.manifest, stage.layout
-    details, outputs = manifest["source"]["details"], manifest["outputs"]
-    orientation = manifest["inputs"]["orientation"]
+    details, used = manifest["source"]["details"], manifest["source"]["files"]
+    channels = [str(len(names)) for names in (manifest["inputs"]["channel_names"], stage.channels)]
+    compared: list[tuple[str, Sequence[str | None]]] = [
+        *(_result_files if _names_files(manifest) else _labels)(manifest["outputs"], release),
+        ("number of channels", channels),
+        ("crop around the cord", [_YES_NO[x] for x in ("cord_crop" in manifest, stage.crop)]),
+    ]
+    known = (
+        ("configuration", "configuration", layout.configuration),
+        ("trained-model folder", "folder", layout.folder),
+        ("data set", "dataset", layout.dataset),
+    )
+    compared += [(what, (details[key], value)) for what, key, value in known if key in details]
+    if "folds" not in chosen:
+        compared.append(("folds", (", ".join(checkpoint.networks), ", ".join(layout.folds))))
+    for what, (found, expected) in compared:
+        if expected and found != expected:
+            yield what, str(found), expected, ""
+    kinds = {name.rpartition(".")[2] for name in used}
+    if layout.weights and not kinds & set(layout.weights):
+        yield "weights", ", ".join(sorted(used)), f".{' or .'.join(layout.weights)}", ""
+    usual, orientation = stage.orientation, manifest["inputs"]["orientation"]
+    if "orientation" not in chosen and usual and orientation != usual:
+        can_choose = ORIENTATION_KEY in details
+        if can_choose and details[ORIENTATION_KEY] is None:
+            orientation = f"nothing, which is {orientation} by SCT's rule"
+        remedy = f"; --orientation {usual} overrules it" if can_choose else ""
+        yield "orientation", orientation, usual, remedy
+
+
+def _labels(outputs: Mapping[str, Any], release: Release) -> list[tuple[str, list[str]]]:
+    """Return what the labels of a label map are, and what people expect."""
+    (stage,) = release.stages
     painted = [
         ", ".join(map(str, order or ())) or "none"
         for order in (outputs["regions_class_order"], stage.regions_class_order)
@@ -84,26 +125,19 @@ def _disagreements(
             [(label.name, label.values) for label in stage.labels],
         )
     ]
-    channels = [str(len(names)) for names in (manifest["inputs"]["channel_names"], stage.channels)]
-    compared: list[tuple[str, Sequence[str | None]]] = [
-        ("labels", labels),
-        ("regions_class_order", painted),
-        ("number of channels", channels),
-        ("configuration", (details["configuration"], layout.configuration)),
-        ("trained-model folder", (details["folder"], layout.folder)),
-        ("data set", (details["dataset"], layout.dataset)),
-        ("crop around the cord", [_YES_NO[x] for x in ("cord_crop" in manifest, stage.crop)]),
+    return [("labels", labels), ("regions_class_order", painted)]
+
+
+def _result_files(outputs: Mapping[str, Any], release: Release) -> list[tuple[str, list[str]]]:
+    """Return which files a model says it gives, and what people expect."""
+    files = [
+        ", ".join(f"_{suffix} ({kind})" for suffix, kind in pairs)
+        for pairs in (
+            [(file["suffix"], file["kind"]) for file in outputs["files"]],
+            [(output.suffix, output.kind) for output in release.outputs],
+        )
     ]
-    if options.folds is None:
-        compared.append(("folds", (", ".join(checkpoint.networks), ", ".join(layout.folds))))
-    for what, (found, expected) in compared:
-        if expected and found != expected:
-            yield what, str(found), expected, ""
-    usual = stage.orientation
-    if options.orientation is None and usual and orientation != usual:
-        if details[ORIENTATION_KEY] is None:
-            orientation = f"nothing, which is {orientation} by SCT's rule"
-        yield "orientation", orientation, usual, f"; --orientation {usual} overrules it"
+    return [("files", files)]
 
 
 def _inputs(task: Task, stage: Stage, channel_count: int) -> dict[str, Any]:

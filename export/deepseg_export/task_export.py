@@ -4,27 +4,45 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from deepseg_export.archive import check_zip
 from deepseg_export.checkpoint import file_sha256
 from deepseg_export.downloads import Received, find_local, obtain
 from deepseg_export.errors import UnsupportedError
-from deepseg_export.exporting import export_nnunet, require_packages
-from deepseg_export.families import Checkpoint, nnunet
+from deepseg_export.exporting import export
+from deepseg_export.families import Checkpoint, ivadomed, monai, nnunet
 from deepseg_export.families.nnunet.crop import CROP, DETECTOR
 from deepseg_export.merging import merged
 from deepseg_export.output import check_free
+from deepseg_export.packages import GRAPH_PACKAGES, require_packages
 from deepseg_export.pins import check_pins, record_pins
 from deepseg_lite import store
 from deepseg_lite.errors import BundleNotFoundError, OptionError
-from deepseg_lite.task_file import Release, Task
+from deepseg_lite.task_file import Release, Stage, Task
 from deepseg_lite.tasks import closest_names, list_tasks, resolve
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """How models of a family are read: with what options, by what, with which packages."""
+
+    options: type[Any]
+    load: Callable[[Sequence[Path], Any], Checkpoint]
+    packages: Sequence[str]
+
+
+_FAMILIES = {
+    "nnunet": _Family(nnunet.Options, nnunet.load, nnunet.PACKAGES),
+    "ivadomed": _Family(ivadomed.Options, ivadomed.load, ivadomed.PACKAGES),
+    "monai": _Family(monai.Options, monai.load_lightning, monai.PACKAGES),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,7 @@ def export_task(
     *,
     release: str | None = None,
     supply: Supply | None = None,
-    options: nnunet.Options | None = None,
+    choices: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Path:
     """Export an official release of a task.
@@ -63,8 +81,8 @@ def export_task(
         Its version; by default the newest that this version of the software exports and runs.
     supply : Supply, optional
         Where the archives come from; by default the network.
-    options : Options, optional
-        Folds, checkpoint, orientation and trust; the rest is the task file's.
+    choices : dict, optional
+        Options of the family, such as ``folds``; the rest is the task file's. None is no choice.
     force : bool
         Replace the bundle that is there.
 
@@ -78,7 +96,7 @@ def export_task(
     BundleNotFoundError
         If there is no such task.
     OptionError
-        If it has no such release, or nothing to download.
+        If it has no such release, nothing to download, or is of a family without that option.
     UnsupportedError
         If something keeps the release from running, or the runtime cannot do what the model needs.
     ExportError
@@ -90,43 +108,115 @@ def export_task(
     """
     task = find_task(name)
     chosen = choose_release(task, release)
-    supply, options = supply or Supply(), options or nnunet.Options()
+    supply = supply or Supply()
     bundle = task.bundle_name(release)
     output = output or store.bundle_directory(bundle)
     check_free(output, force=force)
-    require_packages()
-    folder = downloads_folder(task, chosen)
-    received: list[Received] = []
-    sources = _on_disk(task, chosen, supply.sources)
-    if not sources:
-        received = _download(task, chosen, folder, supply)
-        sources = [file.path for file in received]
-    options = replace(
-        options,
-        name=bundle,
-        release=chosen.version,
-        license=task.license,
-        citation=task.citation,
-        urls=tuple(file.url for file in received),
-    )
-    files: dict[str, str] = {}
-
-    def adapt(checkpoint: Checkpoint) -> Checkpoint:
-        files.update(checkpoint.manifest["source"]["files"])
-        if not supply.repin:
-            check_pins(task.name, chosen.version, files)
-        return merged(checkpoint, task, chosen, options)
-
-    export_nnunet(sources, output, options, adapt=adapt, force=force)
-    if CROP in files and store.locate(DETECTOR) is None:
-        logger.info("It needs what finds the cord, too: deepseg-export cord-detector")
-    archives = {path.name: file_sha256(path) for path in sources if path.is_file()}
-    record_pins(task.name, chosen.version, files, archives, repin=supply.repin)
-    if received and not supply.keep_downloads:
+    made: list[Path] = []
+    try:
+        for index, stage in enumerate(chosen.stages):
+            last = index == len(chosen.stages) - 1
+            name = bundle if last else f"{bundle}.{stage.name}"
+            path = output if last else output.parent / name
+            part = _Part(task, chosen, index, name, made[-1].name if made else None)
+            _export_part(part, path, supply, choices or {}, force=force or not last)
+            made.append(path)
+    except BaseException:
+        for path in made:  # of no use without the last
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    if not supply.sources and not supply.keep_downloads:
+        folder = downloads_folder(task, chosen)
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # another release of the task is waiting there
             folder.parent.rmdir()
     return output
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One model of a release: which of its stages, and the names of its bundle and the first's."""
+
+    task: Task
+    release: Release
+    index: int
+    name: str
+    first: str | None
+
+    @property
+    def stage(self) -> Stage:
+        return self.release.stages[self.index]
+
+    @property
+    def alone(self) -> Release:
+        """The release as if it was this model alone; only the last one writes files."""
+        is_last = self.index == len(self.release.stages) - 1
+        return replace(
+            self.release, stages=(self.stage,), outputs=self.release.outputs if is_last else ()
+        )
+
+    def pinned(self, files: Mapping[str, str]) -> dict[str, str]:
+        """Return the files of the model under names that no other model of the release has."""
+        before = f"{self.stage.name}/" if len(self.release.stages) > 1 else ""
+        return {f"{before}{name}": digest for name, digest in files.items()}
+
+
+def _export_part(
+    part: _Part, output: Path, supply: Supply, choices: Mapping[str, Any], *, force: bool
+) -> None:
+    """Export one model of a release."""
+    task, release = part.task, part.release
+    family = _FAMILIES[part.stage.family]
+    given = _fitting(choices, family, task, release)
+    require_packages((*GRAPH_PACKAGES, *family.packages))
+    received: list[Received] = []
+    sources = _on_disk(part, supply.sources)
+    if not sources:
+        received = _download(part, supply)
+        sources = [file.path for file in received]
+    facts = {
+        "name": part.name,
+        "release": release.version,
+        "license": task.license,
+        "citation": task.citation,
+        "urls": tuple(file.url for file in received),
+        "sct": release.sct,
+        "prior": part.first,
+    }
+    options = family.options(**_known(facts, family), **given)
+    files: dict[str, str] = {}
+
+    def adapt(checkpoint: Checkpoint) -> Checkpoint:
+        files.update(part.pinned(checkpoint.manifest["source"]["files"]))
+        if not supply.repin:
+            check_pins(task.name, release.version, files)
+        return merged(checkpoint, task, part.alone, given)
+
+    export(lambda: family.load(sources, options), output, adapt=adapt, force=force)
+    if CROP in files and store.locate(DETECTOR) is None:
+        logger.info("It needs what finds the cord, too: deepseg-export cord-detector")
+    archives = {path.name: file_sha256(path) for path in sources if path.is_file()}
+    repin = supply.repin and part.index == 0
+    record_pins(task.name, release.version, files, part.pinned(archives), repin=repin)
+
+
+def _known(facts: Mapping[str, Any], family: _Family) -> dict[str, Any]:
+    """Return the facts that a family has a place for."""
+    names = {field.name for field in fields(family.options)}
+    return {name: value for name, value in facts.items() if name in names}
+
+
+def _fitting(
+    choices: Mapping[str, Any], family: _Family, task: Task, release: Release
+) -> dict[str, Any]:
+    """Return what the user chose; refuse what the family has no place for."""
+    made = {name: value for name, value in choices.items() if value not in (None, False)}
+    if strange := sorted(made.keys() - _known(made, family).keys()):
+        raise OptionError(
+            f"{task.name} {release.version} is a model of {release.stages[0].family}, which has no "
+            f"--{', --'.join(strange)}; leave that out."
+        )
+    return made
 
 
 def find_task(name: str) -> Task:
@@ -172,27 +262,51 @@ def downloads_folder(task: Task, release: Release) -> Path:
     return store.home() / "downloads" / task.name / release.version
 
 
-def find_archives(task: Task, release: Release, folder: Path) -> list[Path] | None:
-    """Return the official archives of a release in a folder, or in its TASK/RELEASE below."""
-    folders = [folder / task.name / release.version, folder]
-    return find_local(folders, release.stages[0].archives)
+def find_archives(task: Task, release: Release, folder: Path) -> list[list[Path]] | None:
+    """Return the official archives of each model of a release in a folder; None if some miss.
+
+    They lie in the folder itself or in its TASK/RELEASE, for a cascade each in a STAGE below.
+    """
+    places = [folder / task.name / release.version, folder]
+    found = []
+    for stage in release.stages:
+        below = stage.name if len(release.stages) > 1 else ""
+        archives = find_local([place / below for place in places], stage.archives)
+        if archives is None:
+            return None
+        found.append(archives)
+    return found
 
 
-def _on_disk(task: Task, release: Release, sources: Sequence[Path]) -> list[Path]:
-    """Return what the user gave; a folder may hold the official archives."""
+def _on_disk(part: _Part, sources: Sequence[Path]) -> list[Path]:
+    """Return what the user gave for a model; a folder may hold the official archives."""
     if len(sources) == 1 and sources[0].is_dir():
-        return find_archives(task, release, sources[0]) or list(sources)
-    return list(sources)
+        found = find_archives(part.task, part.release, sources[0])
+        if found is not None:
+            return found[part.index]
+    stages = part.release.stages
+    if len(stages) == 1 or not sources:
+        return list(sources)
+    if len(sources) != len(stages):
+        raise OptionError(
+            f"{part.task.name} {part.release.version} is {len(stages)} models "
+            f"({', '.join(stage.name for stage in stages)}), and --from gives {len(sources)}; give "
+            "one for each in this order, or a folder with a folder of archives for each."
+        )
+    return [sources[part.index]]
 
 
-def _download(task: Task, release: Release, folder: Path, supply: Supply) -> list[Received]:
-    archives = release.stages[0].archives
+def _download(part: _Part, supply: Supply) -> list[Received]:
+    archives = part.stage.archives
     if not archives:
         raise OptionError(
-            f"{task.name} {release.version} ships with deepseg_lite, nothing needs an export; give "
-            "--from to export a model of your own in its place."
+            f"{part.task.name} {part.release.version} ships with deepseg_lite, nothing needs an "
+            "export; give --from to export a model of your own in its place."
         )
+    folder, mirror = downloads_folder(part.task, part.release), supply.mirror
+    if len(part.release.stages) > 1:  # their archives may have the same names
+        folder = folder / part.stage.name
+        mirror = mirror and f"{mirror.rstrip('/')}/{part.stage.name}"
     return [
-        obtain(folder, urls, check_zip, mirror=supply.mirror, offline=supply.offline)
-        for urls in archives
+        obtain(folder, urls, check_zip, mirror=mirror, offline=supply.offline) for urls in archives
     ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from deepseg_export.errors import VerificationError
-from deepseg_export.graph import INPUT, OUTPUT
+from deepseg_export.graph import INPUT, OUTPUT, example_shapes
 
 TOLERANCE = 1e-3
+LARGE = 2**21
+"""Voxels of a patch above which two at once would take gigabytes."""
+ODD_SIZE = 52
+"""Size of free axes that becomes odd on the way down a U-Net."""
 SEED = 20240229
 
 
@@ -22,7 +27,10 @@ class Agreement(NamedTuple):
 
 
 def verify(
-    network: Any, onnx: bytes, input_shape: Sequence[int], output_shape: Sequence[int]
+    network: Any,
+    onnx: bytes,
+    input_shape: Sequence[int | None],
+    output_shape: Sequence[int | None],
 ) -> Agreement:
     """Compare a torch network with its ONNX export.
 
@@ -32,13 +40,14 @@ def verify(
         The original, in evaluation mode.
     onnx : bytes
         The exported file.
-    input_shape, output_shape : sequence of int
-        (C, *P) and (K, *P). Normal noise of this shape is given, as a batch of two and of one.
+    input_shape, output_shape : sequence of int or None
+        (C, *P) and (K, *P); None for an axis of any size, which is tried at several. Normal noise
+        is given, as a batch of two and of one; patches above `LARGE` voxels only one by one.
 
     Returns
     -------
     agreement : Agreement
-        The worst of both batches.
+        The worst of all.
 
     Raises
     ------
@@ -47,7 +56,6 @@ def verify(
         the largest magnitude (at least 1).
     """
     import onnxruntime
-    import torch
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -55,17 +63,61 @@ def verify(
         session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise VerificationError(f"ONNX Runtime refuses the exported network: {error}") from error
-    noise = np.random.default_rng(SEED).standard_normal((2, *input_shape), dtype=np.float32)
+    rng = np.random.default_rng(SEED)
     worst = Agreement(0.0, 0.0)
-    for batch in (noise, noise[:1]):
-        with torch.inference_mode():
-            expected = network(torch.from_numpy(batch)).numpy()
-        found = session.run([OUTPUT], {INPUT: batch})[0]
-        worst = Agreement(*map(max, worst, compare(expected, found, (len(batch), *output_shape))))
+    for shape in _shapes(network, input_shape):
+        noise = rng.standard_normal((2, *shape), dtype=np.float32)
+        is_large = math.prod(shape[1:]) > LARGE
+        for batch in (noise[:1], noise[1:]) if is_large else (noise, noise[:1]):
+            agreement = compare(
+                _original(network, batch),
+                _exported(session, batch),
+                (len(batch), output_shape[0], *shape[1:]),
+            )
+            worst = Agreement(*map(max, worst, agreement))
     return worst
 
 
-def compare(expected: np.ndarray, found: np.ndarray, shape: Sequence[int]) -> Agreement:
+def _shapes(network: Any, input_shape: Sequence[int | None]) -> Iterator[tuple[int, ...]]:
+    """Yield what to try; an odd size only where the original can do with it."""
+    yield from example_shapes(input_shape)
+    odd = tuple(size or ODD_SIZE for size in input_shape)
+    if None in input_shape:
+        try:
+            _original(network, np.zeros((1, *odd), np.float32))
+        except VerificationError:
+            return
+        yield odd
+
+
+def _original(network: Any, batch: np.ndarray) -> np.ndarray:
+    import torch
+
+    try:
+        with torch.inference_mode():
+            result: np.ndarray = network(torch.from_numpy(batch)).numpy()
+    except Exception as error:  # any of torch's
+        raise _failure("The network", batch, error) from error
+    return result
+
+
+def _exported(session: Any, batch: np.ndarray) -> np.ndarray:
+    try:
+        result: np.ndarray = session.run([OUTPUT], {INPUT: batch})[0]
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise _failure("The exported network", batch, error) from error
+    return result
+
+
+def _failure(what: str, batch: np.ndarray, error: Exception) -> VerificationError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return VerificationError(
+        f"{what} fails on input of shape {batch.shape}: {reason[:300]}. The model cannot be "
+        "exported with patches of this size."
+    )
+
+
+def compare(expected: np.ndarray, found: np.ndarray, shape: Sequence[int | None]) -> Agreement:
     """Measure how far ``found`` is from ``expected``; both must be finite and of one shape.
 
     Raises

@@ -13,6 +13,7 @@ import pytest
 from deepseg_export import exporting, graph
 from deepseg_export.errors import MissingPackageError, UnsupportedError, VerificationError
 from deepseg_export.exporting import export_nnunet
+from deepseg_export.families import nnunet
 from deepseg_export.families.nnunet import Options, load
 from deepseg_export.graph import to_onnx
 from deepseg_export.verify import compare, verify
@@ -237,7 +238,7 @@ def test_output_that_cannot_be_made(model, tmp_path, quick):
 
 
 def test_missing_packages_are_named(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "_PACKAGES", ("torch", "no_such_package"))
+    monkeypatch.setattr(nnunet, "PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(MissingPackageError, match=r'no_such_package.*"deepseg-lite\[export\]"'):
         export_nnunet(model, tmp_path / "bundle")
     assert listing(tmp_path) == []

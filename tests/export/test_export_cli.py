@@ -62,8 +62,8 @@ def test_options_reach_the_export(monkeypatch, tmp_path):
 def test_archives_follow_from(monkeypatch):
     seen: list[Any] = []
 
-    def export(name, output, *, release, supply, options, force):
-        seen.extend([name, output, release, supply, options, force])
+    def export(name, output, *, release, supply, choices, force):
+        seen.extend([name, output, release, supply, choices, force])
         return "somewhere"
 
     monkeypatch.setattr(task_export, "export_task", export)
@@ -79,7 +79,7 @@ def test_archives_follow_from(monkeypatch):
         Path("out"),
         "r2",
         task_export.Supply(paths, "http://m", offline=True, keep_downloads=True, repin=True),
-        exporting.nnunet.Options(["0"], "c", orientation="RAS", trust_checkpoint=True),
+        {"folds": ["0"], "checkpoint": "c", "orientation": "RAS", "trust_checkpoint": True},
         True,
     ]
 
@@ -131,6 +131,9 @@ def test_wrong_usage_is_exit_code_2():
     ("command", "options"),
     [
         ("nnunet", ("--folds", "--trust-checkpoint", "--orientation", "--force")),
+        ("ivadomed", ("--trust-checkpoint", "--url", "--force")),
+        ("monai-ckpt", ("--trust-checkpoint", "--sct", "--soft")),
+        ("monai-bundle", ("--trust-checkpoint", "--license", "--citation")),
         ("task", ("--release", "--from", "--mirror", "--repin", "--keep-downloads", "--offline")),
         ("all", ("--from", "--mirror", "--force")),
         ("cord-detector", ("--from", "--mirror", "--offline")),

@@ -29,7 +29,8 @@ pytestmark = [pytest.mark.export, pytest.mark.filterwarnings("ignore::Deprecatio
 def manifest_of(folder: Path, settings: dict[str, Any], **choices: Any) -> Any:
     made = {"classes": len(settings["loader_parameters"]["target_suffix"])}
     made |= {"axes": 2 if settings["default_model"].get("is_2d", True) else 3, **choices}
-    return load(write_model(folder, settings, onnx=make_onnx(**made)), Options()).manifest
+    options = Options(prior="first" if "object_detection_params" in settings else None)
+    return load(write_model(folder, settings, onnx=make_onnx(**made)), options).manifest
 
 
 def test_a_slice_model_becomes_a_manifest(tmp_path):
@@ -57,13 +58,15 @@ def test_a_slice_model_becomes_a_manifest(tmp_path):
     }
     assert manifest["outputs"] == {
         "activation": "none",
-        "maps": True,
+        "values": "maps",
+        "channels": 1,
+        "before_undo": [],
         "labels": [{"name": "seg-manual", "values": [1]}],
         "regions_class_order": None,
         "files": [{"suffix": "seg-manual", "kind": "soft", "labels": ["seg-manual"]}],
     }
     assert manifest["postprocessing"] == [
-        {"step": "remove_noise", "threshold": 0.01},
+        {"step": "limit", "floor": 0.01, "ceiling": None},
         {"step": "remove_small", "minimum": [3], "unit": "vox"},
     ]
     assert manifest["mirror_axes"] == []
@@ -94,9 +97,22 @@ def test_a_volume_model_of_a_cascade_becomes_a_manifest(tmp_path):
         {"step": "zoom", "spacing": [1, 1, 2]},
         {"step": "crop_to_prior", "safety_factor": [1.2, 1, 1]},
     ]
+    assert manifest["prior"] == {"bundle": "first", "channels": ["T2star"]}
     window = manifest["sliding_window"]
     assert (window["patch_size"], window["stride"]) == ([64, 32, 16], [32, 16, 8])
     assert window["patch_normalization"] is None
+
+
+def test_the_model_that_runs_first_is_named_where_there_is_one_and_only_there(tmp_path):
+    crops = {"object_detection_params": {"object_detection_path": "/x"}}
+    for changes, options, message in (
+        (crops, Options(), "name the bundle of that one with --prior"),
+        ({}, Options(prior="first"), "leave --prior out"),
+    ):
+        settings = make_settings(volume=True, **changes)
+        model = write_model(tmp_path / "m", settings, onnx=make_onnx(axes=3))
+        with pytest.raises(OptionError, match=message):
+            load(model, options)
 
 
 def test_a_slice_without_crop_is_one_patch_of_any_size(tmp_path):
@@ -137,9 +153,9 @@ def test_postprocessing_keeps_its_order_and_thresholds(tmp_path, caplog):
     )
     manifest = manifest_of(tmp_path / "m", settings)
     assert manifest["postprocessing"] == [
-        {"step": "remove_noise", "threshold": 0.01},
+        {"step": "limit", "floor": 0.01, "ceiling": None},
         {"step": "keep_largest"},
-        {"step": "binarize", "threshold": 0.4},
+        {"step": "binarize", "threshold": 0.4, "inclusive": True},
         {"step": "fill_holes"},
         {"step": "remove_small", "minimum": [3, 4], "unit": "mm3"},
     ]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from deepseg_export.errors import CheckpointError
 from deepseg_export.families import Checkpoint
-from deepseg_export.families.nnunet import Options
 from deepseg_export.merging import merged
 from deepseg_export.sct_rules import files_of, forced_steps
 from tiny_bundles import make_manifest
@@ -66,7 +65,7 @@ def catalogue(
 
 
 def merge(model: Checkpoint, facts: tuple[Task, Release], **options: Any) -> dict[str, Any]:
-    manifest = dict(merged(model, *facts, Options(**options)).manifest)
+    manifest = dict(merged(model, *facts, options).manifest)
     complete = make_manifest("threshold")
     problems = manifest_problems(
         {**manifest, "networks": complete["networks"], "export": complete["export"]}
@@ -169,7 +168,7 @@ def test_what_the_user_chose_is_not_compared(caplog):
 
 def test_a_cropped_release_needs_its_paddings(caplog):
     with pytest.raises(CheckpointError, match=r"tiny r1 needs crop_metadata\.json"):
-        merged(checkpoint(), *catalogue(crop=True), Options())
+        merged(checkpoint(), *catalogue(crop=True))
     assert caplog.messages == []
     assert merge(checkpoint(cord_crop=CROP), catalogue(crop=True))["cord_crop"] == CROP
 
@@ -254,3 +253,29 @@ def test_fewer_levels_than_expected_are_still_one_file():
 )
 def test_files_by_the_rule_of_sct(labels, suffixes):
     assert [file["suffix"] for file in files_of(labels)] == suffixes
+
+
+def test_a_model_that_names_its_files_keeps_them_and_its_steps(caplog):
+    caplog.set_level("INFO")
+    outputs = {
+        "values": "maps",
+        "channels": 1,
+        "activation": "none",
+        "before_undo": [],
+        "files": [{"suffix": "cordseg", "kind": "soft", "labels": ["sc"]}],
+    }
+    limit = {"step": "limit", "floor": 0.1, "ceiling": None}
+    model = checkpoint(outputs=outputs, postprocessing=[limit, {"step": "fill_holes"}])
+    steps = ({"step": "binarize", "threshold": 0.5},)
+    facts = catalogue(postprocessing=steps, labels=(Label("other", (1,)),))
+    manifest = merge(model, facts)
+    assert manifest["outputs"] == model.manifest["outputs"]
+    assert manifest["postprocessing"] == model.manifest["postprocessing"]
+    (told,) = caplog.messages
+    assert told.startswith("files: the archive says _cordseg (soft), the catalogue expected _seg")
+
+
+def test_weights_in_another_form_are_told(caplog):
+    merge(checkpoint(), catalogue(layout=Layout(weights=("pt", "onnx"))))
+    (line,) = caplog.messages
+    assert line.endswith("the catalogue expected .pt or .onnx; the archive is used")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 import zipfile
@@ -11,19 +12,21 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 from deepseg_export import exporting
 from deepseg_export.catalogue_export import Outcome, export_all
 from deepseg_export.errors import CheckpointError, UnsupportedError, VerificationError
-from deepseg_export.families.nnunet import Options
+from deepseg_export.families.monai import lightning
 from deepseg_export.pins import pin_file
 from deepseg_export.task_export import Supply, export_task
 from deepseg_export.verify import Agreement
 from hub_server import HubServer
 from tiny_models import write_zip
+from tiny_monai import write_lightning
 from tiny_tasks import RETIRED, TASK, add_task
 
-from deepseg_lite import download, store
+from deepseg_lite import download, load, store
 from deepseg_lite.bundle import read_bundle
 from deepseg_lite.errors import BundleNotFoundError, NetworkError, OptionError, OutputError
 from deepseg_lite.tasks import find_bundle
@@ -31,6 +34,10 @@ from deepseg_lite.tasks import find_bundle
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("dynamic_network_architectures")
+
+from ivadomed_models import make_onnx, make_settings
+from ivadomed_models import write_model as write_ivadomed
+
 pytestmark = pytest.mark.export
 
 LEVEL = "nnUNetTrainer__nnUNetPlans__2d"
@@ -130,7 +137,9 @@ def test_a_release_that_is_named_has_a_bundle_of_its_own(models, archive, tmp_pa
     path = export_task("tiny", release="r2", supply=Supply([archive]))
     assert path == store.bundle_directory("tiny-r2")
     assert read_bundle(path).name == "tiny-r2"
-    other = export_task("tiny", tmp_path / "out", supply=Supply([archive]), options=Options(["0"]))
+    other = export_task(
+        "tiny", tmp_path / "out", supply=Supply([archive]), choices={"folds": ["0"]}
+    )
     assert (other, read_bundle(other).name) == (tmp_path / "out", "tiny")
     assert "urls" not in manifest_of(other)["source"]
 
@@ -167,7 +176,8 @@ def test_retired_tasks_export_when_named(models, archive):
 
 def test_what_cannot_run_is_refused_before_any_download(models, server, archive):
     mirror = serve(server, archive)
-    with pytest.raises(UnsupportedError, match="tiny r1 cannot be exported: monai models"):
+    add_task(models, "tiny", TASK.replace('"monai"', '"totalspineseg"'), kind=None)
+    with pytest.raises(UnsupportedError, match="tiny r1 cannot be exported: totalspineseg models"):
         export_task("tiny", release="r1", supply=Supply(mirror=mirror))
     with pytest.raises(OptionError, match="no release r9"):
         export_task("tiny", release="r9", supply=Supply(mirror=mirror))
@@ -255,6 +265,144 @@ def test_a_cropped_release(models, make_model, caplog):
     assert "crop_metadata.json" in json.loads(pin_file("cropped", "r2").read_text())["files"]
 
 
+def test_an_ivadomed_release_keeps_what_its_archive_says(models, server, tmp_path, caplog):
+    text = TASK.replace('"nnunet"', '"ivadomed"\nlayout = {{ weights = ["pt"] }}')
+    add_task(models, "slices", text, kind=None)
+    steps = {"keep_largest": {}, "binarize_prediction": {"thr": 0.5}}
+    settings = make_settings(classes=2, postprocessing=steps)
+    model = write_ivadomed(tmp_path / "model_x", settings, onnx=make_onnx(classes=2))
+    archive = write_zip(tmp_path / "two.zip", model, "model_x-r2/")
+    caplog.set_level("INFO")
+    path = export_task("slices", supply=Supply(mirror=serve(server, archive)))
+    manifest = manifest_of(path)
+    assert (manifest["source"]["family"], manifest["version"]) == ("ivadomed", "r2")
+    assert [file["suffix"] for file in manifest["outputs"]["files"]] == ["seg-manual", "gm"]
+    steps = [step["step"] for step in manifest["postprocessing"]]
+    assert steps == ["limit", "keep_largest", "binarize"]
+    assert manifest["inputs"]["contrasts"] == [["t2"]]
+    for line in (
+        "files: the archive says _seg-manual (mask), _gm (mask), the catalogue expected _cord",
+        "weights: the archive says model_x.json, model_x.onnx, the catalogue expected .pt",
+    ):
+        assert line in caplog.text
+    assert "labels:" not in caplog.text
+    pinned = json.loads(pin_file("slices", "r2").read_text())["files"]
+    assert set(pinned) == {"model_x.json", "model_x.onnx"}
+
+
+CASCADE = """
+[[releases.stages]]
+name = "cord"
+model = "model_cord"
+archives = [["https://example.org/r2.zip"]]
+labels = [{{ name = "sc", values = [1] }}]
+
+[[releases.stages]]
+name = "tumor"
+model = "model_tumor"
+archives = [["https://example.com/r2.zip"]]
+crop_to = {{ stage = "cord" }}
+labels = [{{ name = "seg-manual", values = [1] }}]
+"""
+
+
+@pytest.fixture
+def cascade(models, tmp_path):
+    """Add a task of two models; return the folder of their archives, of the same name."""
+    head = TASK.split("[[releases]]", 1)[0]
+    text = f"""{head}[[releases]]
+version = "r2"
+changes = "First release."
+family = "ivadomed"
+outputs = [{{{{ suffix = "seg-manual", kind = "mask" }}}}]
+{CASCADE}"""
+    add_task(models, "tumor", text, kind=None)
+    first = make_settings(volume=True, postprocessing={"binarize_prediction": {"thr": 0.5}})
+    second = make_settings(
+        volume=True,
+        object_detection_params={"object_detection_path": "/x", "safety_factor": [1, 1, 1]},
+        transformation={"Resample": {"hspace": 0.75, "wspace": 0.5, "dspace": 2}},
+        postprocessing={"binarize_prediction": {"thr": 0.5}},
+    )
+    folder = tmp_path / "archives" / "tumor" / "r2"
+    for name, settings in (("cord", first), ("tumor", second)):
+        model = write_ivadomed(tmp_path / f"m_{name}", settings, onnx=make_onnx(axes=3))
+        (folder / name).mkdir(parents=True)
+        write_zip(folder / name / "r2.zip", model, f"m_{name}-r2/")
+    return folder.parents[1]
+
+
+def test_a_cascade_gives_a_bundle_for_each_model(cascade, server, tmp_path, rng, caplog):
+    folder = cascade / "tumor" / "r2"
+    for name in ("cord", "tumor"):
+        server.mirror[f"c/{name}/r2.zip"] = (folder / name / "r2.zip").read_bytes()
+    path = export_task("tumor", supply=Supply(mirror=f"{server.url}/mirror/c"))
+    assert path == store.bundle_directory("tumor")
+    assert store.bundle_directory("tumor.cord").is_dir()
+    assert manifest_of(path)["prior"] == {"bundle": "tumor.cord", "channels": ["T2star"]}
+    assert "prior" not in manifest_of(store.bundle_directory("tumor.cord"))
+    pinned = json.loads(pin_file("tumor", "r2").read_text())["files"]
+    assert set(pinned) == {
+        *(f"cord/m_cord.{end}" for end in ("json", "onnx")),
+        *(f"tumor/m_tumor.{end}" for end in ("json", "onnx")),
+    }
+    assert not (store.home() / "downloads").exists() or not any(
+        (store.home() / "downloads").iterdir()
+    )
+    image = rng.normal(100, 30, (40, 36, 20)).astype("float32")
+    found = load("tumor", device="cpu")(image, affine=np.diag([0.75, 0.5, 2, 1]))
+    assert found.shape == (1, *image.shape)
+    assert 0 < found.sum() < found.size
+
+
+def test_sources_of_a_cascade_are_told_apart(cascade, tmp_path):
+    folder = cascade / "tumor" / "r2"
+    both = [folder / name / "r2.zip" for name in ("cord", "tumor")]
+    path = export_task("tumor", tmp_path / "a" / "x", supply=Supply(both))
+    assert sorted(found.name for found in path.parent.iterdir()) == ["tumor.cord", "x"]
+    export_task("tumor", tmp_path / "b" / "x", supply=Supply([cascade]))
+    with pytest.raises(OptionError, match=r"is 2 models \(cord, tumor\), and --from gives 1"):
+        export_task("tumor", tmp_path / "c" / "x", supply=Supply(both[:1]))
+    with pytest.raises(OptionError, match="--prior"):
+        export_task("tumor", tmp_path / "d" / "x", supply=Supply(both[::-1]))
+    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "d").exists()
+    outcomes = export_all(tmp_path / "e", supply=Supply([cascade]))
+    (outcome,) = (outcome for outcome in outcomes if outcome.task == "tumor")
+    assert (outcome.failed, outcome.result) == (False, str(tmp_path / "e" / "tumor"))
+
+
+def test_a_lightning_release_is_treated_as_its_toolbox_did(models, tmp_path, monkeypatch, caplog):
+    features = (2, 2, 2, 2, 2, 4)
+    monkeypatch.setattr(lightning, "FEATURES", {4: features})
+    monkeypatch.setattr(lightning, "_NEWEST_OF_FEATURES", {4: "6.5"})
+    text = TASK.replace('"nnunet"', '"monai"').replace("since 7.0", "6.3")
+    add_task(models, "agnostic", text, kind=None)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_lightning(folder / "best_model_loss.ckpt", features)
+    archive = write_zip(tmp_path / "two.zip", folder, "model/")
+    manifest = manifest_of(export_task("agnostic", supply=Supply([archive])))
+    assert manifest["source"]["details"]["sct"] == "6.3"
+    assert manifest["preprocessing"][1]["mode"] == "constant"
+    assert [step["step"] for step in manifest["postprocessing"]] == ["binarize"]
+    assert manifest["outputs"]["files"] == [{"suffix": "seg", "kind": "mask", "labels": ["sc"]}]
+    assert "files: the archive says _seg (mask), the catalogue expected _cord (mask)" in caplog.text
+
+
+def test_options_of_another_family_are_refused(models, tmp_path):
+    add_task(models, "slices", TASK.replace('"nnunet"', '"ivadomed"'), kind=None)
+    with pytest.raises(OptionError, match="r2 is a model of ivadomed, which has no --folds; leave"):
+        export_task("slices", supply=Supply([tmp_path]), choices={"folds": ["0"]})
+
+
+def test_separate_models_on_top_of_each_other_are_an_obstacle(models):
+    text = FOLDS.replace('"nnunet"', '"ivadomed"\nensemble = "mean_output"')
+    add_task(models, "seeds", text, kind=None)
+    with pytest.raises(UnsupportedError, match="ensembles of separate models are not supported"):
+        export_task("seeds", release="r2")
+
+
 @pytest.mark.parametrize("error", [VerificationError("differs"), KeyboardInterrupt()])
 def test_a_failure_leaves_the_download_and_nothing_else(
     models, server, archive, monkeypatch, error
@@ -280,7 +428,7 @@ def test_hostile_archives_leave_nothing(models, server, tmp_path, name):
 
 def test_all_goes_on_after_a_failure(models, archive, tmp_path, monkeypatch):
     add_task(models, "later", TASK.replace("/two.zip", "/later.zip"), kind=None)
-    add_task(models, "monai", TASK.replace('"nnunet"', '"monai"'), kind=None)
+    add_task(models, "never", re.sub('"(nnunet|monai)"', '"totalspineseg"', TASK), kind=None)
     add_task(models, "old", RETIRED, kind=None)
     add_task(models, "broken", TASK.replace("/two.zip", "/broken.zip"), kind=None)
     text = "\n".join(line for line in TASK.splitlines() if not line.startswith("archives"))
@@ -291,7 +439,7 @@ def test_all_goes_on_after_a_failure(models, archive, tmp_path, monkeypatch):
     assert [(o.task, o.release, o.failed) for o in outcomes] == [
         ("broken", "r2", True),
         ("later", "r2", True),
-        ("monai", "r2", False),
+        ("never", "r2", False),
         ("old", "r2", False),
         ("shipped", "r2", False),
         ("tiny", "r2", False),
@@ -299,7 +447,7 @@ def test_all_goes_on_after_a_failure(models, archive, tmp_path, monkeypatch):
     results = {outcome.task: outcome.result for outcome in outcomes}
     assert "broken.zip is not a readable zip file" in results["broken"]
     assert results["later"] == f"failed: later.zip not in {tmp_path}."
-    assert results["monai"] == "monai models are not supported yet"
+    assert results["never"] == "totalspineseg models are not supported yet"
     assert results["old"] == str(output / "old")
     assert results["shipped"] == "in the wheel"
     assert read_bundle(output / "tiny").name == "tiny"

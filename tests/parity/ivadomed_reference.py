@@ -18,6 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+try:
+    import torchvision  # noqa: F401 - ivadomed does so, too
+except RuntimeError:  # it was built for another torch, whose operators it then only looks up
+    _operators = torch.library.Library("torchvision", "FRAGMENT")
+    for _name in ("nms", "qnms"):
+        _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
 from ivadomed import inference, models, postprocessing, transforms, utils
 from ivadomed.loader import slice_filter
 from ivadomed.loader.mri2d_segmentation_dataset import MRI2DSegmentationDataset

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from reference import CHECKPOINTS, DATA, dice, nnunet_predictor, nnunet_segment
 
-from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.nifti import read_volume
+from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.session import CPU, available_threads
 from deepseg_lite.settings import Settings
 

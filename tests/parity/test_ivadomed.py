@@ -17,8 +17,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from deepseg_export.families.ivadomed import Options, load
-from straight_line import patches, postprocess, prepare, segment
+from deepseg_export.families import ivadomed
+from through_pipeline import apply_map_steps, patches, segment
 from tiny_bundles import ORIENTATIONS, make_affine
 
 from deepseg_lite.cropping import center_crop, prior_box
@@ -94,6 +94,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     leave_out = shutil.ignore_patterns("*.onnx")
     shutil.copytree(folder / "onnx", folder / "pt", ignore=leave_out)
     return folder
+
+
+def load(model: Path) -> Any:
+    """Read a model; the second ones of cascades are told which one runs first."""
+    first = "first" if model.name in SECOND_MODELS else None
+    return ivadomed.load(model, ivadomed.Options(prior=first))
 
 
 def _network(network: Any) -> Callable[[Array], Array]:
@@ -222,7 +228,7 @@ def test_postprocessing(reference, rng, classes):
             "postprocessing": steps,
         }
         listed = read_postprocessing(settings, [])
-        found = postprocess(listed, np.moveaxis(maps, -1, 0).copy(), spacing)
+        found = apply_map_steps(listed, np.moveaxis(maps, -1, 0).copy(), spacing)
         np.testing.assert_array_equal(np.moveaxis(found, 0, -1), expected["result"])
 
 
@@ -242,10 +248,9 @@ def test_what_the_network_sees_in_every_orientation(reference, models, rng, tmp_
         for code in ORIENTATIONS
     ]
     jobs = [dict(call="prepare", model=str(model), images=[str(file)]) for file in files]
-    manifest = load(model, Options()).manifest
+    manifest = load(model).manifest
     for file, expected in zip(files, reference(jobs), strict=True):
-        prepared, _ = prepare(manifest, read_volume([nib.load(file)], [str(file)]))
-        found, _ = patches(manifest["sliding_window"], prepared)
+        found = patches(manifest, read_volume([nib.load(file)], [str(file)]))
         np.testing.assert_allclose(
             found.reshape(expected["result"].shape), expected["result"], atol=2e-5
         )
@@ -271,11 +276,11 @@ def test_whole_models_in_every_orientation(reference, models, rng, tmp_path, for
         dict(call="segment", model=str(models / form / name), images=[str(file)])
         for name, file in cases
     ]
-    read = {name: load(models / form / name, Options()) for name, _ in cases}
+    read = {name: load(models / form / name) for name, _ in cases}
     for (name, file), expected in zip(cases, reference(jobs), strict=True):
         manifest, networks = read[name].manifest, read[name].networks
         volume = read_volume([nib.load(file)], [str(file)])
-        _check(segment(manifest, _network(networks["0"]), volume), expected["maps"])
+        _check(segment(manifest, volume, _network(networks["0"])), expected["maps"])
         suffixes = [file["suffix"] for file in manifest["outputs"]["files"]]
         assert suffixes == [target.lstrip("_") for target in expected["targets"]]
 
@@ -285,11 +290,13 @@ REAL = {
     **{name: VOLUMES for name in (*CORD_MODELS, *OTHER_MODELS)},
     **{name: list(PRIORS) for name in SECOND_MODELS},
 }
+SLOW = pytest.mark.slow
+QUICK = ("tumor_edema_cavity",)  # all others but t2_tumor run on synthetic images, too
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
 @pytest.mark.parametrize("form", ["onnx", "pt"])
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else SLOW) for n in REAL])
 def test_whole_models_on_real_images(reference, models, record_property, name, form):
     model = models / form / name
     jobs, channels = [], SECOND_MODELS.get(name, 1)
@@ -297,7 +304,7 @@ def test_whole_models_on_real_images(reference, models, record_property, name, f
         options = {"fname_prior": str(DATA / PRIORS[image])} if name in SECOND_MODELS else {}
         images = [str(DATA / image)] * channels
         jobs.append(dict(call="segment", model=str(model), images=images, options=options))
-    checkpoint = load(model, Options())
+    checkpoint = load(model)
     network = _network(checkpoint.networks["0"])
     voxels = differing = largest = 0
     for image, expected in zip(REAL[name], reference(jobs), strict=True):
@@ -307,7 +314,7 @@ def test_whole_models_on_real_images(reference, models, record_property, name, f
         if name in SECOND_MODELS:
             mask = DATA / PRIORS[image]
             prior = read_volume([nib.load(mask)], [str(mask)])
-        found = segment(checkpoint.manifest, network, volume, prior)
+        found = segment(checkpoint.manifest, volume, network, prior)
         _check(found, expected["maps"])
         difference = np.abs(found.astype(np.float32) - expected["maps"])
         voxels, differing = voxels + found.size, differing + int((difference > 1e-3).sum())
@@ -318,26 +325,28 @@ def test_whole_models_on_real_images(reference, models, record_property, name, f
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
-@pytest.mark.parametrize("name", ["multiclass_7t", "lumbar", "findcord_tumor"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("multiclass_7t", marks=SLOW), "lumbar", "findcord_tumor"]
+)
 def test_steps_that_sct_switches_off_since_7_0(reference, models, name):
     model, file = models / "onnx" / name, str(DATA / REAL[name][0])
     job = dict(call="segment", model=str(model), images=[file], options=SINCE_7)
     (expected,) = reference([job])
-    checkpoint = load(model, Options())
+    checkpoint = load(model)
     steps = checkpoint.manifest["postprocessing"]
     kept = [step for step in steps if step["step"] not in SINCE_7]
     assert len(kept) < len(steps)
     volume = read_volume([nib.load(file)], [file])
     network = _network(checkpoint.networks["0"])
     _check(
-        segment({**checkpoint.manifest, "postprocessing": kept}, network, volume), expected["maps"]
+        segment({**checkpoint.manifest, "postprocessing": kept}, volume, network), expected["maps"]
     )
 
 
 def test_pickled_networks_compute_the_same(reference, models, rng):
     jobs, found = [], []
     for folder in sorted((models / "pt").iterdir()):
-        checkpoint = load(folder, Options())
+        checkpoint = load(folder)
         spatial = (40, 36) if len(checkpoint.input_shape) == 3 else (32, 32, 16)
         batch = rng.standard_normal((2, checkpoint.input_shape[0], *spatial), dtype=np.float32)
         found.append(_network(checkpoint.networks["0"])(batch))

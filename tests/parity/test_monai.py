@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai_runner import (
-    MAPS,
-    apply,
-    as_predictor,
-    exported,
-    monai_segment,
-    predict,
-    prepare,
-    segment,
-)
+from monai_runner import as_predictor, exported, monai_segment
 from reference import DATA
+from through_pipeline import apply_map_steps, predict, prepare, segment
 
 from deepseg_lite.nifti import read_volume
 from deepseg_lite.score_maps import relu_scaled
@@ -329,9 +321,7 @@ def test_post_transforms_equal_monai(transform, form):
     assert problems == []
     (original,) = ConfigParser({"t": [listed]}).get_parsed_content("t")
     expected = original({"pred": torch.from_numpy(maps.copy())})["pred"].numpy()
-    found = maps
-    for step in read.steps:
-        found = apply(MAPS, step, found)
+    found = apply_map_steps(read.steps, maps)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -346,9 +336,13 @@ BUNDLES = {
     "dynunet": [["sct_testing/t1w"], ["sct_testing/t2"]],
 }
 CASES = [
-    pytest.param(name, files, id=f"{name}-{files[0].partition('/')[2]}")
+    pytest.param(
+        *(name, files),
+        id=f"{name}-{files[0].partition('/')[2]}",
+        marks=pytest.mark.slow if index else (),
+    )
     for name, listed in BUNDLES.items()
-    for files in listed
+    for index, files in enumerate(listed)
 ]
 
 

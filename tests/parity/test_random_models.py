@@ -13,8 +13,8 @@ import pytest
 from reference import nnunet_predictor, nnunet_segment, nnunet_sums
 from tiny_models import write_model
 
-from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.nifti import read_volume
+from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.session import CPU
 from deepseg_lite.settings import Settings
 

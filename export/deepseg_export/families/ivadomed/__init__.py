@@ -29,10 +29,13 @@ from deepseg_export.families.ivadomed.preprocessing import (
     read_transformations,
     read_window,
 )
+from deepseg_export.packages import require_packages
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
 
+PACKAGES: tuple[str, ...] = ()
+"""What an export needs beyond that of every family; pickled networks need torch, too."""
 FOLD = "0"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OTHER_NETWORKS = ("FiLMedUnet", "HeMISUnet")
@@ -47,16 +50,18 @@ class Options:
     license: str | None = None
     citation: str | None = None
     urls: Sequence[str] = ()
+    prior: str | None = None
     trust_checkpoint: bool = False
 
 
-def load(model: Path, options: Options) -> Checkpoint:
+def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
     """Read a trained ivadomed model.
 
     Parameters
     ----------
-    model : Path
-        A folder that holds exactly one model, at any depth, or a zip of one.
+    model : Path, or sequence of Path
+        A folder that holds exactly one model, at any depth, or a zip of one. Several are laid
+        onto one another first.
     options : Options
         The user's choices.
 
@@ -74,13 +79,16 @@ def load(model: Path, options: Options) -> Checkpoint:
         If the runtime cannot do what the model needs.
     OptionError
         If an option does not fit.
+    MissingPackageError
+        If the network is pickled and torch is not installed.
     """
     if options.name is not None and not _NAME.fullmatch(options.name):
         raise OptionError(
             f"--name {options.name!r} is not a name; letters, digits, dot, dash and underscore."
         )
-    with opened_model([model], is_wanted) as root:
-        return _load_files(find_model(root, str(model)), options)
+    sources = (model,) if isinstance(model, Path) else tuple(model)
+    with opened_model(sources, is_wanted) as root:
+        return _load_files(find_model(root, ", ".join(map(str, sources))), options)
 
 
 def _load_files(files: ModelFiles, options: Options) -> Checkpoint:
@@ -97,6 +105,15 @@ def _load_files(files: ModelFiles, options: Options) -> Checkpoint:
         raise UnsupportedError(f"{files.settings.name} cannot be understood: {error}.") from error
     for note in notes:
         logger.warning("%s", note)
+    crops = any(step["step"] == "crop_to_prior" for step in manifest["preprocessing"])
+    if crops != (options.prior is not None):
+        rule = "looks where another model found something; name the bundle of that one with --prior"
+        if not crops:
+            rule = "does not look where another model found something; leave --prior out"
+        raise OptionError(f"{files.name} {rule}.")
+    if options.prior is not None:
+        first_channel = manifest["inputs"]["channel_names"][0]
+        manifest["prior"] = {"bundle": options.prior, "channels": [first_channel]}
     patch: list[int | None] = manifest["sliding_window"]["patch_size"]
     shape: tuple[Any, ...] = tuple(patch if is_3d(settings) else patch[1:])
     channels, classes = len(manifest["inputs"]["channel_names"]), len(manifest["outputs"]["labels"])
@@ -153,6 +170,7 @@ def _network(
     if files.onnx is not None:
         graph = read_graph(files.onnx, input_shape, classes)
         return graph, not graph.has_free_batch
+    require_packages(("torch",))
     from deepseg_export.families.ivadomed.rebuilding import rebuild
 
     assert files.pickle is not None

@@ -5,44 +5,22 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepseg_export.errors import CheckpointError, UnsupportedError, VerificationError
+from deepseg_export.families import ReadyGraph
 from deepseg_export.families.ivadomed.onnx_repair import cast_booleans
 from deepseg_export.graph import OPSET, clean
-from deepseg_export.verify import SEED, Agreement, compare
+from deepseg_export.verify import SEED, compare
 
 logger = logging.getLogger(__name__)
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 # Size of axes that are free while the graph is checked: odd somewhere on the way down a U-Net.
 _FREE_SIZE, _CHECKED_SIZE = 52, 64
-
-
-@dataclass(frozen=True)
-class ReadyGraph:
-    """A network that is ONNX already.
-
-    Attributes
-    ----------
-    onnx : bytes
-        The file to ship.
-    opset : int
-        Of the default domain.
-    agreement : Agreement
-        The graph to ship against the one that was given, both in ONNX Runtime.
-    has_free_batch : bool
-        Whether every item of a batch gives what it gives alone.
-    """
-
-    onnx: bytes
-    opset: int
-    agreement: Agreement
-    has_free_batch: bool
 
 
 def read_graph(path: Path, input_shape: Sequence[int | None], classes: int) -> ReadyGraph:

@@ -35,13 +35,13 @@ def read_suffixes(settings: Mapping[str, Any]) -> list[str]:
 def read_postprocessing(settings: Mapping[str, Any], notes: list[str]) -> list[dict[str, Any]]:
     """Return the steps after the network in the JSON's order; ``notes`` is told what is ignored."""
     classes = len(settings["loader_parameters"]["target_suffix"])
-    steps: list[dict[str, Any]] = [{"step": "remove_noise", "threshold": NOISE_FLOOR}]
+    steps = [_floor(NOISE_FLOOR)]
     for name, given in settings["postprocessing"].items():
         if name in ("remove_noise", "binarize_prediction"):
             threshold = float(given["thr"])
-            if threshold >= 0:
-                step = "binarize" if name == "binarize_prediction" else name
-                steps.append({"step": step, "threshold": threshold})
+            if threshold >= 0:  # ivadomed skips the step otherwise
+                cut = {"step": "binarize", "threshold": threshold, "inclusive": True}
+                steps.append(cut if name == "binarize_prediction" else _floor(threshold))
         elif name == "binarize_maxpooling":
             steps.append({"step": "binarize_maximum"})
         elif name in ("keep_largest", "fill_holes"):
@@ -53,6 +53,10 @@ def read_postprocessing(settings: Mapping[str, Any], notes: list[str]) -> list[d
         else:
             raise UnsupportedError(f"the postprocessing step {name}")
     return steps
+
+
+def _floor(threshold: float) -> dict[str, Any]:
+    return {"step": "limit", "floor": threshold, "ceiling": None}
 
 
 def _sizes(given: Mapping[str, Any], classes: int) -> dict[str, Any]:
@@ -75,8 +79,10 @@ def read_outputs(suffixes: list[str], steps: list[dict[str, Any]]) -> dict[str, 
     is_binary = any(step["step"] in _BINARY_STEPS for step in steps)
     kind = "mask" if is_binary else "soft"
     return {
+        "values": "maps",
+        "channels": len(suffixes),
         "activation": "none",
-        "maps": True,
+        "before_undo": [],
         "labels": [{"name": name, "values": [i + 1]} for i, name in enumerate(suffixes)],
         "regions_class_order": None,
         "files": [{"suffix": name, "kind": kind, "labels": [name]} for name in suffixes],

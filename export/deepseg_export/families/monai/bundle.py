@@ -19,14 +19,14 @@ from deepseg_export.families.monai.options import Options, bundle_name, source_r
 from deepseg_export.families.monai.postprocessing import read_outputs, read_postprocessing
 from deepseg_export.families.monai.transforms import GEOMETRIC, read_preprocessing, undone_by
 from deepseg_export.families.monai.weights import load_into, read_weights
+from deepseg_export.graph import example_shapes
+from deepseg_export.packages import require_packages
 
 logger = logging.getLogger(__name__)
 
 CONFIG, METADATA = "inference", "metadata"
 WEIGHTS = ("model.pt", "model.ts")
 _WANTED = tuple(f"{name}{end}" for name in (CONFIG, METADATA) for end in (".json", ".yaml", ".yml"))
-_EXAMPLE = 64
-"""Voxels of an axis of the example that is as long as the image; deep networks halve it often."""
 
 
 def load_bundle(path: Path, options: Options) -> Checkpoint:
@@ -42,8 +42,7 @@ def load_bundle(path: Path, options: Options) -> Checkpoint:
     Returns
     -------
     checkpoint : Checkpoint
-        Manifest and network. Where ``patch_size`` is null the network's axis must stay free;
-        ``input_shape`` has an example there.
+        Manifest and network.
 
     Raises
     ------
@@ -52,13 +51,14 @@ def load_bundle(path: Path, options: Options) -> Checkpoint:
     UnsupportedError
         Listing everything the runtime cannot do.
     MissingPackageError
-        If MONAI is not installed.
+        If torch or MONAI is not installed.
 
     Notes
     -----
     Source: MONAI 1.6.1, ``bundle``, and the model zoo's form. Of the configuration only the
     network is built, out of plain values; the rest is read as data.
     """
+    require_packages(("torch", "monai"))
     with opened_model((path,), _is_wanted) as root:
         found = sorted(
             {
@@ -102,9 +102,9 @@ def _load(folder: Path, name: str, options: Options) -> Checkpoint:
     formats = metadata.get("network_data_format")
     formats = formats if isinstance(formats, Mapping) else {}
     channel_names = _names(formats, "inputs", "image", _input_channels(definition), "channel")
-    patch = [size or _EXAMPLE for size in manifest["sliding_window"]["patch_size"]]
+    patch = manifest["sliding_window"]["patch_size"]
     shape = (len(channel_names), *patch)
-    channels = output_channels(network, shape)
+    channels = output_channels(network, example_shapes(shape)[0])
     labels = _names(formats, "outputs", "pred", channels, "label")
     manifest |= {
         "name": bundle_name(options, name),

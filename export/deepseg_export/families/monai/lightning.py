@@ -6,7 +6,7 @@ Nothing in such a file says how an image is prepared; the toolbox had it in its 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,10 +16,13 @@ from deepseg_export.errors import CheckpointError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.monai.options import Options, bundle_name, source_record
 from deepseg_export.families.monai.weights import load_into, read_weights
+from deepseg_export.packages import require_packages
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
 
+PACKAGES = ("torch", "dynamic_network_architectures")
+"""What an export needs beyond that of every family."""
 PATCH_SIZE = (64, 192, 320)
 FEATURES = {320: (32, 64, 128, 256, 320, 320), 384: (32, 64, 128, 256, 384, 384)}
 """Per width of the deepest stage, of all stages: releases up to v2.4, and v2.5."""
@@ -37,13 +40,14 @@ _PREFIX = "net."
 _WIDTH = "encoder.stages.5.0.convs.0.conv.weight"
 
 
-def load_lightning(path: Path, options: Options) -> Checkpoint:
+def load_lightning(model: Path | Sequence[Path], options: Options) -> Checkpoint:
     """Read a Lightning checkpoint of the contrast-agnostic model.
 
     Parameters
     ----------
-    path : Path
-        A ``.ckpt`` file, or a folder or zip with exactly one.
+    model : Path, or sequence of Path
+        A ``.ckpt`` file, or a folder or zip with exactly one. Several folders and zips are laid
+        onto one another first.
     options : Options
         The user's choices; ``sct`` says which version's treatment the image gets.
 
@@ -58,20 +62,25 @@ def load_lightning(path: Path, options: Options) -> Checkpoint:
         If there is not exactly one checkpoint, or it is damaged or another model's.
     OptionError
         If ``sct`` is not a version that ran this model.
+    MissingPackageError
+        If torch or the package of the network is not installed.
 
     Notes
     -----
     Source: the Spinal Cord Toolbox 6.2 to 6.5, its MONAI inference; MONAI's part is checked by
     ``tests/parity/test_monai.py``.
     """
-    if path.is_file() and path.suffix == ".ckpt":
-        return _load(path, path.name, options)
-    with opened_model((path,), _is_wanted) as root:
+    require_packages(PACKAGES)
+    sources = (model,) if isinstance(model, Path) else tuple(model)
+    given = ", ".join(map(str, sources))
+    if len(sources) == 1 and sources[0].suffix == ".ckpt" and sources[0].is_file():
+        return _load(sources[0], sources[0].name, options)
+    with opened_model(sources, _is_wanted) as root:
         found = sorted(file for file in root.rglob("*.ckpt") if file.is_file())
         if len(found) != 1:
             names = ", ".join(file.relative_to(root).as_posix() for file in found)
             raise CheckpointError(
-                f"{path} holds {len(found)} Lightning checkpoints{names and ': '}{names}; name a "
+                f"{given} holds {len(found)} Lightning checkpoints{names and ': '}{names}; name a "
                 "folder or zip with one .ckpt file, or the file."
             )
         return _load(found[0], found[0].relative_to(root).as_posix(), options)

@@ -35,10 +35,13 @@ from deepseg_export.families.nnunet.plans import (
 from deepseg_export.families.nnunet.preprocessing import read_normalization, read_resampling
 from deepseg_export.families.nnunet.problems import Problems, collected
 from deepseg_export.families.nnunet.trained import Trained, disagreements, read_trained
+from deepseg_export.packages import require_packages
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
 
+PACKAGES = ("torch", "dynamic_network_architectures")
+"""What an export needs beyond that of every family."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CROP_VERSION = "sc_crop_version"
 
@@ -82,7 +85,10 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
         Listing everything the runtime cannot do.
     OptionError
         If an option does not fit.
+    MissingPackageError
+        If torch or the package of the networks is not installed.
     """
+    require_packages(PACKAGES)
     _check_options(options)
     sources = (model,) if isinstance(model, Path) else tuple(model)
     wanted = partial(is_wanted, checkpoint=options.checkpoint)

@@ -88,8 +88,9 @@ def test_list_as_json(rows):
     assert cord["releases"][:2] == ["v4.0", "v3.0"]
     assert (cord["standing"], cord["obstacle"]) == ("needs export", None)
     assert rows["mice_sc"]["license"] is None
-    assert rows["tumor_t2"]["standing"] == "not supported yet"
-    assert rows["tumor_t2"]["obstacle"] == "cascades are not supported yet"
+    assert rows["tumor_t2"]["standing"] == "needs export"
+    assert rows["totalspineseg"]["standing"] == "not supported yet"
+    assert rows["totalspineseg"]["obstacle"] == "totalspineseg models are not supported yet"
     assert rows["ms_sc_mp2rage"]["status"] == "retired"
 
 

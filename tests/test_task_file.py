@@ -116,7 +116,7 @@ def test_a_cascade_is_stages():
         ("mice_sc", "r20200622", None),
         ("seg_ms_lesion_mp2rage", "r20230210", "ensembles of separate models"),
         ("seg_ms_lesion_mp2rage", "r20211223", None),
-        ("tumor_t2", "r20201215", "cascades"),
+        ("tumor_t2", "r20201215", None),
         ("totalspineseg", "r20260730", "totalspineseg"),
         ("seg_sc_ms_lesion_stir_psir", "r20240125", None),
     ],

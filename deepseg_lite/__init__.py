@@ -1,4 +1,4 @@
-"""Spinal-cord MRI segmentation with nnU-Net models on ONNX Runtime, without PyTorch.
+"""Spinal-cord MRI segmentation on ONNX Runtime, without PyTorch.
 
 >>> import deepseg_lite
 >>> segment = deepseg_lite.load("sc_gm_t2star", device="cpu")    # doctest: +SKIP

@@ -25,7 +25,7 @@ from deepseg_lite.errors import DeepsegError
     help="Show the versions of the package and of ONNX Runtime.",
 )
 def cli() -> None:
-    """Segment spinal-cord MRI with nnU-Net models on ONNX Runtime, without PyTorch.
+    """Segment spinal-cord MRI on ONNX Runtime, without PyTorch.
 
     For research, not a medical device.
     """

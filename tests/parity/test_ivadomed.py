@@ -353,3 +353,38 @@ def test_pickled_networks_compute_the_same(reference, models, rng):
         jobs.append(dict(call="forward", array=batch, model=str(folder / f"{folder.name}.pt")))
     for maps, expected in zip(found, reference(jobs), strict=True):
         np.testing.assert_allclose(maps, expected["result"], atol=1e-5)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
+@pytest.mark.parametrize("form", ["onnx", "pt"])
+def test_a_cascade_from_the_command_lines_equals_two_calls_of_ivadomed(
+    reference, models, tmp_path, command, form
+):
+    """Export both models, run them as one, compare every file: two images, four maps."""
+    from click.testing import CliRunner
+    from deepseg_export.cli import cli
+
+    image = DATA / VOLUMES[1]
+    first, second = models / form / "findcord_tumor", models / form / "tumor_edema_cavity"
+    for model, *prior in ((first,), (second, "--prior", "findcord_tumor")):
+        words = ["ivadomed", str(model), "-o", str(tmp_path / model.name), *prior]
+        made = CliRunner().invoke(cli, words)
+        assert made.exit_code == 0, made.output
+    (cord,) = reference([dict(call="segment", model=str(first), images=[str(image)])])
+    like = nib.load(image)
+    mask = tmp_path / "prior.nii.gz"
+    nib.save(nib.Nifti1Image(cord["maps"][0].astype(np.float32), like.affine), mask)
+    assert 0 < cord["maps"].sum() < cord["maps"].size
+    options = {"fname_prior": str(mask)}
+    job = dict(call="segment", model=str(second), images=[str(image)] * 2, options=options)
+    (expected,) = reference([job])
+    output = tmp_path / "out"
+    ended = command(
+        "run", tmp_path / second.name, "-i", image, "-i", image, "-o", f"{output}/", "--threads", 1
+    )
+    assert ended.code == 0, ended.err
+    stem = image.name[: -len(".nii.gz")]
+    for target, maps in zip(expected["targets"], expected["maps"], strict=True):
+        found = np.asanyarray(nib.load(output / f"{stem}{target}.nii.gz").dataobj)
+        _check(found, maps)
+    assert expected["maps"].any()

@@ -459,3 +459,29 @@ def test_contrast_agnostic_equals_the_toolbox(sct, file, tmp_path):
 
 def test_relu_scaled_leaves_negative_scores_at_zero():
     np.testing.assert_array_equal(relu_scaled(np.full((1, 2, 2, 2), -1, np.float32)), 0)
+
+
+def test_a_bundle_from_the_command_lines_equals_monai(tmp_path, command):
+    """Export a zoo-shaped bundle, run it, compare the file with what MONAI's own run gives."""
+    from click.testing import CliRunner
+    from deepseg_export.cli import cli
+    from deepseg_export.families.monai import Options, load_bundle
+    from tiny_monai import ZOO, write_bundle
+
+    paths = image_files(["sct_testing/t1w"])
+    first = load_bundle(write_bundle(tmp_path / "first", ZOO["ct_organ"]()), Options())
+    prepared, _ = prepare(first.manifest, read_files(paths))
+    patch = first.manifest["sliding_window"]["patch_size"]
+    folder = write_bundle(
+        tmp_path / "organ", ZOO["ct_organ"](), example=middle(prepared.data, patch)
+    )
+    made = CliRunner().invoke(cli, ["monai-bundle", str(folder), "-o", str(tmp_path / "bundle")])
+    assert made.exit_code == 0, made.output
+    ended = command("run", tmp_path / "bundle", "-i", paths[0], "-o", f"{tmp_path / 'out'}/")
+    assert ended.code == 0, ended.err
+    (file,) = (tmp_path / "out").glob("*.nii.gz")
+    found = np.asanyarray(nib.load(file).dataobj)
+    _, (expected,) = monai_segment(folder, paths)
+    assert found.dtype == np.uint8
+    assert len(np.unique(expected)) > 1
+    assert (found != expected).mean() <= 1e-4

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite import store
+from deepseg_lite.bundle import Bundle
 from deepseg_lite.bundle_files import MANIFEST_NAME, BundleFiles, read_network
 from deepseg_lite.detector import parse_any, read_any
 from deepseg_lite.download import network_forbidden
@@ -54,6 +55,8 @@ def fetch(
 ) -> Installed:
     """Have a bundle in the cache: the one that is there, else from a repository or a mirror.
 
+    A model that is the second of a cascade brings the first along.
+
     Parameters
     ----------
     name : str
@@ -89,6 +92,30 @@ def fetch(
     OutputError
         If the cache cannot be written, or the disk is too full.
     """
+    given: dict[str, Any] = {
+        "repo": repo,
+        "revision": revision,
+        "mirror": mirror,
+        "force": force,
+        "offline": offline,
+        "progress": progress,
+    }
+    installed = _fetch_one(name, **given)
+    if isinstance(installed.bundle, Bundle) and installed.bundle.prior is not None:
+        fetch(installed.bundle.prior.bundle, **given)
+    return installed
+
+
+def _fetch_one(
+    name: str,
+    *,
+    repo: str | None,
+    revision: str | None,
+    mirror: str | None,
+    force: bool,
+    offline: bool,
+    progress: Progress | None,
+) -> Installed:
     if not store.is_name(name):
         raise BundleNotFoundError(
             f"{name} is not the name of a bundle; a name has letters, digits, '.', '_' and '-'."

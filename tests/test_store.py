@@ -309,6 +309,23 @@ def test_a_full_disk_is_seen_before_the_networks_are_fetched(place, server, monk
     assert _left() == []
 
 
+def test_the_second_model_of_a_cascade_brings_the_first_along(server, mirror, tmp_path):
+    prior = {"bundle": "pair.first", "channels": ["t1"]}
+    steps = [{"step": "crop_to_prior", "safety_factor": [1.0, 1.0, 1.0]}]
+    write_bundle(tmp_path / "pair", "channels", name="pair", prior=prior, preprocessing=steps)
+    write_bundle(tmp_path / "pair.first", name="pair.first")
+    for folder in ("pair", "pair.first"):
+        for file in (tmp_path / folder).iterdir():
+            server.mirror[f"{folder}/{file.name}"] = file.read_bytes()
+    installed = fetching.fetch("pair", mirror=mirror)
+    assert installed.bundle.name == "pair"
+    assert store.locate("pair.first") is not None
+    assert fetching.fetch("pair", offline=True).fetched is False
+    store.remove("pair.first")
+    with pytest.raises(NetworkError, match=r"pair\.first needs the network"):
+        fetching.fetch("pair", offline=True)
+
+
 def test_a_disk_that_fills_up_is_an_output_error(mirror, monkeypatch):
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,8 @@ from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from deepseg_lite.errors import ImageError
+from deepseg_lite.padding import Boxed
 from deepseg_lite.volume import AnyArray, Volume
-
-
-@dataclass(frozen=True)
-class Windowed:
-    """Record of a window: where it starts, below 0 where it was padded, and the shape before."""
-
-    start: tuple[int, ...]
-    shape: tuple[int, ...]
-
-    def undo(self, array: AnyArray) -> AnyArray:
-        """Put (..., X', Y', Z') back into zeros of shape (..., X, Y, Z); padding is cut off."""
-        return _window(array, [-start for start in self.start], self.shape)
 
 
 def _window(array: AnyArray, start: Sequence[int], size: Sequence[int]) -> AnyArray:
@@ -40,17 +28,15 @@ def _window(array: AnyArray, start: Sequence[int], size: Sequence[int]) -> AnyAr
     return result
 
 
-def crop_or_pad(
-    volume: Volume, start: Sequence[int], size: Sequence[int]
-) -> tuple[Volume, Windowed]:
+def crop_or_pad(volume: Volume, start: Sequence[int], size: Sequence[int]) -> tuple[Volume, Boxed]:
     """Take the window of ``size`` voxels from ``start`` on, in the volume's axes."""
     affine = volume.affine.copy()
     affine[:3, 3] = apply_affine(volume.affine, list(start))
     windowed = Volume(_window(volume.data, start, size), affine, volume.spacing)
-    return windowed, Windowed(tuple(start), volume.shape)
+    return windowed, Boxed(tuple(start), volume.shape)
 
 
-def center_crop(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Windowed]:
+def center_crop(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Boxed]:
     """Crop or pad a volume around its centre.
 
     Parameters
@@ -64,7 +50,7 @@ def center_crop(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Win
     -------
     cropped : Volume
         Data of shape (C, *size).
-    record : Windowed
+    record : Boxed
         ``record.undo`` maps (..., *size) back, zeros where it was cut.
 
     Notes
@@ -84,7 +70,7 @@ def crop_to_prior(
     safety_factor: Sequence[float],
     patch_size: Sequence[int],
     stride: Sequence[int],
-) -> tuple[Volume, Windowed]:
+) -> tuple[Volume, Boxed]:
     """Crop a resampled volume to the box around an earlier result.
 
     Parameters
@@ -100,7 +86,7 @@ def crop_to_prior(
     -------
     cropped : Volume
         Zeros where the box reaches beyond the volume.
-    record : Windowed
+    record : Boxed
         ``record.undo`` maps back.
 
     Raises

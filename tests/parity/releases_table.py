@@ -24,6 +24,7 @@ No official archive could be reached. So archives are made in the official layou
 official names, with small networks of the same kind: downloaded from a server on loopback, exported
 by `deepseg-export task`, run by `deepseg-lite run`. Every file is compared with
 what SCT's documented steps around `nnUNetPredictor` (nnunetv2 2.8.1) give, voxel by voxel.
+Releases of MONAI and ivadomed models are in a table of their own, below.
 
 - *float16*: voxels that differ when logits are added up in half precision, as nnU-Net does
   (`--accumulator float16`). *float32*: our default. A network with random weights (*random*) is
@@ -36,6 +37,19 @@ Written by `tests/parity/releases_table.py` from a run of `tests/parity/test_rel
 
 | task, release | archives tried | network | voxels | float16 | float32 | not verified |
 | --- | --- | --- | ---: | ---: | ---: | --- |
+"""
+
+
+OTHERS = """
+## MONAI and ivadomed
+
+Archives of these forms (a zip with or without a top folder such as NAME-TAG, `.onnx`, `.pt` or
+`.ckpt` inside, one zip for each model of a cascade) are taken from the download to the bundle in
+`tests/export/test_export_task.py`. What the bundles give is compared with ivadomed and MONAI for
+networks of every kind, made with their own classes: [parity-families.md](parity-families.md).
+
+| task, release | family | models | not verified |
+| --- | --- | --- | --- |
 """
 
 
@@ -57,6 +71,7 @@ def main() -> None:
     print("| --- | ---: | ---: | ---: |")
     for key, facts in options:
         print(f"| {key} | {' | '.join(_numbers([facts]))} |")
+    print(OTHERS + "\n".join(_other_row(*pair) for pair in _other_releases()))
     print(
         "\n## In the catalogue, not exported yet\n\n| task | releases | why |\n| --- | --- | --- |"
     )
@@ -83,19 +98,34 @@ def _row(task: Task, release: Release, found: dict[str, list[dict[str, str]]]) -
     layout += ["best checkpoint alone"] * (variant.checkpoints == ("checkpoint_best.pth",))
     network = f"{kind}, {'2-D' if stage.layout.configuration == '2d' else '3-D'}, {weights}"
     numbers = _numbers(facts) if facts else ["not run", "", ""]
-    unknown = [
+    name = f"{task.name}, {release.version}"
+    cells = [name, "; ".join(layout), network, *numbers, _unknown(task, release)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _unknown(task: Task, release: Release) -> str:
+    texts = [
         text.removeprefix(f"{release.version}: ")
         for text in task.unverified
         if release.version in text or not any(r.version in text for r in task.releases)
     ]
-    cells = [
-        f"{task.name}, {release.version}",
-        "; ".join(layout),
-        network,
-        *numbers,
-        "; ".join(unknown) or "nothing",
+    return "; ".join(texts) or "nothing"
+
+
+def _other_releases() -> list[tuple[Task, Release]]:
+    return [
+        (task, release)
+        for task in list_tasks()
+        for release in task.releases
+        if release.obstacle is None and release.stages[0].family != "nnunet"
     ]
-    return f"| {' | '.join(cells)} |"
+
+
+def _other_row(task: Task, release: Release) -> str:
+    models = ", then ".join(stage.model for stage in release.stages)
+    family = release.stages[0].family
+    name = f"{task.name}, {release.version}"
+    return f"| {name} | {family} | {models} | {_unknown(task, release)} |"
 
 
 def _numbers(facts: list[dict[str, str]]) -> list[str]:

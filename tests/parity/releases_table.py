@@ -109,7 +109,7 @@ def _unknown(task: Task, release: Release) -> str:
         for text in task.unverified
         if release.version in text or not any(r.version in text for r in task.releases)
     ]
-    return "; ".join(texts) or "nothing"
+    return "; ".join(texts) or "the weights alone"
 
 
 def _other_releases() -> list[tuple[Task, Release]]:

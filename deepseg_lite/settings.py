@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deepseg_lite.bundle import Bundle
-from deepseg_lite.cleaning import Cleaning
+from deepseg_lite.cleaning import HARDENING, Cleaning
 from deepseg_lite.contrasts import channel_order
 from deepseg_lite.errors import OptionError
 
@@ -74,5 +74,16 @@ def check_settings(settings: Settings, bundle: Bundle) -> None:
         raise OptionError(
             f"{bundle.name} is not cropped around the cord, so there is no box; leave its faces "
             "and --strict-crop out."
+        )
+    if settings.ensemble == "majority" and bundle.outputs.values is not None:
+        raise OptionError(
+            f"the result of {bundle.name} is maps, and folds vote on labels alone; leave --ensemble "
+            "out."
+        )
+    decided = any(step["step"] in HARDENING for step in bundle.outputs.before_undo)
+    if settings.cleaning.threshold is not None and decided:
+        raise OptionError(
+            f"{bundle.name} decides before its result is on the image's grid, so a threshold comes "
+            "too late; --soft gives the probabilities."
         )
     channel_order(bundle.inputs, settings.contrasts)

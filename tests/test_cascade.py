@@ -132,6 +132,20 @@ def test_a_label_map_of_maps(command, tmp_path, image_file):
     np.testing.assert_array_equal(soft > 0.5, make_data() > 0.5)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "words", "message"),
+    [
+        ({}, ["--ensemble", "majority"], "folds vote on labels alone"),
+        ({"before_undo": [HALF]}, ["--threshold", "0.3"], "a threshold comes too late"),
+    ],
+)
+def test_what_maps_cannot_do_is_refused(command, tmp_path, image_file, outputs, words, message):
+    bundle = write_bundle(tmp_path / "b", outputs={**MAPS, **outputs})
+    outcome = command("run", bundle, "-i", image_file, *words)
+    assert outcome.code == 1
+    assert message in outcome.err
+
+
 def test_the_second_model_looks_where_the_first_found_something(command, cascade, images):
     words = [word for image in images for word in ("-i", image)]
     result, (labels,) = _run(command, cascade, *words)

@@ -77,8 +77,8 @@ def check_settings(settings: Settings, bundle: Bundle) -> None:
         )
     if settings.ensemble == "majority" and bundle.outputs.values is not None:
         raise OptionError(
-            f"the result of {bundle.name} is maps, and folds vote on labels alone; leave --ensemble "
-            "out."
+            f"the result of {bundle.name} is maps, and folds vote on labels alone; leave "
+            "--ensemble out."
         )
     decided = any(step["step"] in HARDENING for step in bundle.outputs.before_undo)
     if settings.cleaning.threshold is not None and decided:

@@ -159,3 +159,18 @@ def test_networks_open_and_answer_with_finite_logits(directory, rng):
         assert logits.shape == (1, bundle.outputs.channel_count, *patch[2:])
         assert np.isfinite(logits).all()
         assert logits.std() > 0
+
+
+@pytest.mark.parametrize("task", list_tasks(MODELS), ids=lambda task: task.name)
+def test_a_card_says_how_the_model_is_converted_today(task):
+    card = (task.directory / "README.md").read_text(encoding="utf-8")
+    conversion = card.partition("## Conversion")[2].partition("\n## ")[0]
+    release = task.exportable
+    if release is None:
+        assert task.releases[0].obstacle in conversion
+    elif release.stages[0].archives:
+        assert f"deepseg-export task {task.name}\n" in conversion
+        for other in task.releases:
+            assert other.version in conversion
+            if other.obstacle:
+                assert other.obstacle in " ".join(conversion.split())

@@ -12,8 +12,8 @@ from typing import Any
 
 from deepseg_export.archive import check_zip
 from deepseg_export.checkpoint import file_sha256
+from deepseg_export.choosing import choose_release, find_task
 from deepseg_export.downloads import Received, find_local, obtain
-from deepseg_export.errors import UnsupportedError
 from deepseg_export.exporting import export
 from deepseg_export.families import Checkpoint, ivadomed, monai, nnunet
 from deepseg_export.families.nnunet.crop import CROP, DETECTOR
@@ -22,9 +22,8 @@ from deepseg_export.output import check_free
 from deepseg_export.packages import GRAPH_PACKAGES, require_packages
 from deepseg_export.pins import check_pins, record_pins
 from deepseg_lite import store
-from deepseg_lite.errors import BundleNotFoundError, OptionError
+from deepseg_lite.errors import OptionError
 from deepseg_lite.task_file import Release, Stage, Task
-from deepseg_lite.tasks import closest_names, list_tasks, resolve
 
 logger = logging.getLogger(__name__)
 
@@ -217,44 +216,6 @@ def _fitting(
             f"--{', --'.join(strange)}; leave that out."
         )
     return made
-
-
-def find_task(name: str) -> Task:
-    """Return a task by its name or alias.
-
-    Raises
-    ------
-    BundleNotFoundError
-        If there is none; the closest names are shown.
-    """
-    tasks = list_tasks()
-    task = resolve(name, tasks)
-    if task is None:
-        close = closest_names(name, tasks)
-        names = close or [task.name for task in tasks]
-        raise BundleNotFoundError(
-            f"{name} is not a task ({'closest' if close else 'known'}: {', '.join(names)}); see "
-            "deepseg-lite list. For a model of your own: deepseg-export nnunet MODEL -o DIR."
-        )
-    return task
-
-
-def choose_release(task: Task, version: str | None) -> Release:
-    """Return the release of a version, or the newest that can be exported.
-
-    Raises
-    ------
-    UnsupportedError
-        If something keeps it, or all of them, from being exported and run.
-    OptionError
-        If there is no such version.
-    """
-    release = task.release(version) if version else task.exportable or task.releases[0]
-    if release.obstacle:
-        raise UnsupportedError(
-            f"{task.name} {release.version} cannot be exported: {release.obstacle}."
-        )
-    return release
 
 
 def downloads_folder(task: Task, release: Release) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from deepseg_export.errors import ExportError, UnsupportedError
+from deepseg_export.exact_norm import with_exact_norms
 
 OPSET = 18
 INPUT, OUTPUT = "image", "logits"
@@ -76,7 +77,7 @@ def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
                 external_data=False,
                 verbose=False,
             )
-            model = program.model_proto
+            model = with_exact_norms(program.model_proto)
     except Exception as error:  # any of torch, onnxscript and onnx may give up in its own way
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnsupportedError(

@@ -16,10 +16,7 @@ them, on real images: what the original gives, run live, against `pipeline.segme
 exported manifest. A voxel differs when it is off by more than 0.001. The official weights could not
 be reached. Written by `tests/parity/families_table.py` from a run of
 `tests/parity/test_ivadomed.py` and `tests/parity/test_monai.py`. `onnx` and `pt` are the two forms
-in which ivadomed publishes networks. The bar for masks and label maps is 1 voxel in 10,000; the
-SwinUNETR misses it on one image. With its network in torch, the same pipeline gives MONAI's voxels:
-the exported network's scores are less exact (8e-4 from double precision, torch's 6e-6), and why is
-not known yet.
+in which ivadomed publishes networks. The bar for masks and label maps is 1 voxel in 10,000.
 
 | model | voxels, all maps | differing |
 | --- | ---: | ---: |

@@ -339,14 +339,11 @@ BUNDLES = {
     ],
     "dynunet": [["sct_testing/t1w"], ["sct_testing/t2"]],
 }
-# The exported network's scores are 8e-4 from those in double precision, torch's 6e-6.
-MISSED = pytest.mark.xfail(reason="32 of 284,229 voxels differ, the bar is 28", strict=False)
 CASES = [
     pytest.param(
         *(name, files),
         id=f"{name}-{files[0].partition('/')[2]}",
-        marks=[pytest.mark.slow] * (index > 0)
-        + [MISSED] * ((name, *files) == ("swin", "sct_testing/t2_fake_lesion")),
+        marks=[pytest.mark.slow] * (index > 0),
     )
     for name, listed in BUNDLES.items()
     for index, files in enumerate(listed)

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from deepseg_lite.errors import Cancelled, DeepsegError
     from deepseg_lite.phantom import make_phantom
     from deepseg_lite.segmenter import Segmenter
+    from deepseg_lite.spine_segmenter import SpineSegmenter
 
 _HOME = {
     "Bundle": "bundle",
     "Cancelled": "errors",
     "DeepsegError": "errors",
     "Segmenter": "segmenter",
+    "SpineSegmenter": "spine_segmenter",
     "load": "api",
     "make_phantom": "phantom",
     "read_bundle": "bundle",
@@ -31,6 +33,7 @@ __all__ = [
     "Cancelled",
     "DeepsegError",
     "Segmenter",
+    "SpineSegmenter",
     "__version__",
     "load",
     "make_phantom",

@@ -9,9 +9,11 @@ from deepseg_lite.bundle import select_networks
 from deepseg_lite.errors import OptionError
 from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.session import available_threads, choose_provider
+from deepseg_lite.spine_segmenter import SpineSegmenter
 from deepseg_lite.tasks import find_bundle
 
 SINGLE_FOLD = "1"  # the Spinal Cord Toolbox's choice
+WORKFLOWS = {"totalspineseg": SpineSegmenter}
 
 
 def load(
@@ -24,7 +26,7 @@ def load(
     keep_folds_loaded: bool = False,
     release: str | None = None,
     retired: bool = False,
-) -> Segmenter:
+) -> Segmenter | SpineSegmenter:
     """Open a model and keep it warm.
 
     Parameters
@@ -49,7 +51,8 @@ def load(
 
     Returns
     -------
-    segmenter : Segmenter
+    segmenter : Segmenter or SpineSegmenter
+        What is called with images: one network that segments, or a workflow around two.
 
     Raises
     ------
@@ -83,6 +86,7 @@ def load(
         networks=select_networks(bundle, folds),
         keep_folds_loaded=keep_folds_loaded,
     )
-    if segmenter.stays_loaded:
-        list(segmenter.predictors())
+    segmenter.open()
+    if bundle.workflow is not None:
+        return WORKFLOWS[bundle.workflow.name](segmenter, bundle.workflow)
     return segmenter

@@ -131,6 +131,28 @@ class Prior:
     channels: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class WorkflowFile:
+    """One file of a workflow: which of its results, and the suffix of its name."""
+
+    output: str
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """What is made of the networks of several bundles, step by step; see the manifest's schema.
+
+    ``second`` is the bundle of the second step, ``rules`` the numbers that tell versions of the
+    original software apart, ``files`` what a run writes by default and with an option.
+    """
+
+    name: str
+    second: str
+    rules: Mapping[str, Any]
+    files: Mapping[str, tuple[WorkflowFile, ...]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle(BundleFiles):
     """A validated manifest and where its files are: a model that segments."""
@@ -145,6 +167,13 @@ class Bundle(BundleFiles):
     postprocessing: tuple[Mapping[str, Any], ...]
     cord_crop: CordCrop | None = None
     prior: Prior | None = None
+    workflow: Workflow | None = None
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Return the names of the bundles that belong to this one: it is of no use without them."""
+        prior = (self.prior.bundle,) if self.prior else ()
+        return (*prior, self.workflow.second) if self.workflow else prior
 
 
 def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bundle:
@@ -201,7 +230,16 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         lone_file=lone_file,
         cord_crop=CordCrop(**crop) if crop else None,
         prior=Prior(**frozen(manifest["prior"])) if "prior" in manifest else None,
+        workflow=_parse_workflow(manifest["workflow"]) if "workflow" in manifest else None,
     )
+
+
+def _parse_workflow(workflow: Mapping[str, Any]) -> Workflow:
+    files = {
+        option: tuple(WorkflowFile(**file) for file in listed)
+        for option, listed in workflow["files"].items()
+    }
+    return Workflow(workflow["name"], workflow["second"], workflow["rules"], files)
 
 
 def _parse_window(window: Mapping[str, Any]) -> SlidingWindow:

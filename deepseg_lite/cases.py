@@ -14,12 +14,11 @@ from typing import Any
 
 from deepseg_lite import nifti
 from deepseg_lite.box import box_mask
-from deepseg_lite.bundle import OutputFile
 from deepseg_lite.errors import OptionError, OutputError
-from deepseg_lite.output_files import check_cleaning, chosen_files, file_contents, volumes_mm3
+from deepseg_lite.label_tables import label_tables
+from deepseg_lite.model import Model, ResultFile
 from deepseg_lite.pipeline import Cancel, Progress
 from deepseg_lite.record import describe_run
-from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.settings import Settings
 
 CROPBOX = "cropbox"
@@ -33,9 +32,18 @@ class Case:
     """
 
     images: tuple[Path, ...]
-    files: tuple[OutputFile, ...]
+    files: tuple[ResultFile, ...]
     paths: tuple[Path, ...]
     cropbox: Path | None = None
+
+    @property
+    def tables(self) -> dict[Path, bytes]:
+        """Return the tables of label maps, beside each."""
+        return {
+            path.with_name(nifti.stem(path) + ending): text
+            for path, file in zip(self.paths, self.files, strict=True)
+            for ending, text in label_tables(file.names).items()
+        }
 
     @property
     def sidecars(self) -> tuple[Path, ...]:
@@ -45,11 +53,12 @@ class Case:
     @property
     def written(self) -> tuple[Path, ...]:
         """Return everything the case writes."""
-        return (*self.paths, *([self.cropbox] if self.cropbox else []), *self.sidecars)
+        box = [self.cropbox] if self.cropbox else []
+        return (*self.paths, *box, *self.tables, *self.sidecars)
 
 
 def plan_cases(
-    segmenter: Segmenter,
+    model: Model,
     images: Sequence[Sequence[Path]],
     output: Path | None,
     settings: Settings | None = None,
@@ -61,8 +70,8 @@ def plan_cases(
 
     Parameters
     ----------
-    segmenter : Segmenter
-        The model; names the files of a run.
+    model : Model
+        Names the files of a run.
     images : sequence of sequences of paths
         Images of each case, one per channel.
     output : path or None
@@ -88,15 +97,13 @@ def plan_cases(
     """
     settings = settings or Settings()
     for case_images in images:
-        segmenter.check_channel_count(len(case_images))
-    segmenter.check_settings(settings)
-    if cropbox and segmenter.bundle.cord_crop is None:
+        model.check_channel_count(len(case_images))
+    model.check_settings(settings)
+    if cropbox and model.bundle.cord_crop is None:
         raise OptionError(
-            f"{segmenter.bundle.name} is not cropped around the cord; leave --cropbox out."
+            f"{model.bundle.name} is not cropped around the cord; leave --cropbox out."
         )
-    outputs = segmenter.bundle.outputs
-    files = chosen_files(outputs, soft=settings.soft)
-    check_cleaning(files, outputs, settings.cleaning)
+    files = model.files(settings)
     if output is not None and nifti.is_nifti_name(output) and len(images) > 1:
         raise OptionError(
             f"{output} is one file, but {len(images)} cases will be written; give a folder."
@@ -171,7 +178,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def run_case(
-    segmenter: Segmenter,
+    model: Model,
     case: Case,
     settings: Settings | None = None,
     *,
@@ -184,7 +191,7 @@ def run_case(
     Returns
     -------
     report : dict
-        What the sidecars hold, plus ``images``, ``outputs`` and ``sidecars`` paths.
+        What the sidecars hold, plus ``images``, ``outputs``, ``tables`` and ``sidecars`` paths.
 
     Raises
     ------
@@ -192,32 +199,26 @@ def run_case(
         Whatever is wrong; nothing is written then.
     """
     settings = settings or Settings()
-    started = perf_counter()
     opened = [nifti.load_image(path) for path in case.images]
-    volume, stored = nifti.read_case(opened, [str(path) for path in case.images])
-    loaded = perf_counter()
-    result = segmenter.segment(volume, settings, stored=stored, progress=progress, cancel=cancel)
-    segmented = perf_counter()
-    outputs = segmenter.bundle.outputs
-    arrays = file_contents(result.data, outputs, case.files, settings.cleaning, volume.spacing)
+    names = [str(path) for path in case.images]
+    result = model.run(opened, names, settings, progress=progress, cancel=cancel)
+    finished = perf_counter()
     contents = {
-        path: nifti.image_bytes(nifti.make_image(array, like=opened[0]), path)
-        for path, array in zip(case.paths, arrays, strict=True)
+        path: nifti.image_bytes(image, path)
+        for path, image in zip(case.paths, result.images, strict=True)
     }
     if case.cropbox is not None and result.box is not None:
-        mask = nifti.make_image(box_mask(result.box, volume.shape), like=opened[0])
+        mask = nifti.make_image(box_mask(result.box, opened[0].shape[:3]), like=opened[0])
         contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
     record = {
-        **describe_run(segmenter, case.images, settings, command),
+        **describe_run(model, case.images, settings, result.labels, command),
         **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
-        "Volumes_mm3": volumes_mm3(arrays, case.files, outputs, volume.spacing),
-        "Seconds": {
-            "load": round(loaded - started, 4),
-            **{stage: time for stage, time in result.timings.items() if stage != "segment"},
-            "write": round(perf_counter() - segmented, 4),
-        },
+        "Volumes_mm3": dict(result.volumes),
+        "Seconds": {**result.timings, "write": round(perf_counter() - finished, 4)},
         "SHA256": {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()},
     }
+    outputs = [str(path) for path in contents]
+    contents |= case.tables
     text = (json.dumps(record, indent=2) + "\n").encode()
     contents |= dict.fromkeys(case.sidecars, text)
     for path in contents:
@@ -225,7 +226,8 @@ def run_case(
     nifti.write_files(contents)
     return {
         "images": [str(path) for path in case.images],
-        "outputs": [str(path) for path in contents if path not in case.sidecars],
+        "outputs": outputs,
+        "tables": [str(path) for path in case.tables],
         "sidecars": [str(path) for path in case.sidecars],
         **record,
     }

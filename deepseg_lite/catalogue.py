@@ -128,11 +128,12 @@ def _describe_bundle(bundle: Bundle, task: Task | None) -> dict[str, Any]:
         "orientation": f"any; brought to {orientation}" if orientation else "used as it is stored",
         "crop": f"around the cord, found by {crop.detector}" if crop else "none",
         "labels": _labels(bundle.outputs.labels),
-        "writes": [f"_{file.suffix} ({file.kind})" for file in bundle.outputs.files],
+        "writes": _writes(bundle),
         "patch": " x ".join(str(n or "all") for n in bundle.sliding_window.patch_size),
         "folds": [network.fold for network in bundle.networks],
         "tta": "available" if bundle.mirror_axes else "not available (trained without mirroring)",
         "size": f"{bundle.size / 1e6:.1f} MB",
+        "goes with": list(bundle.companions) or "no other bundle",
         "license": source["license"] or (task.license if task else None),
         "citation": source["citation"] or (task.citation if task else None),
         "export check": f"max |error| {max(errors):.1e}" if errors else None,
@@ -184,6 +185,17 @@ def _describe_task(task: Task) -> dict[str, Any]:
     if installed_path(task) is None:
         facts["to get it"] = list(how_to_get(task))
     return facts
+
+
+def _writes(bundle: Bundle) -> list[str]:
+    """Return the files of a run; those with an option say which."""
+    if bundle.workflow is None:
+        return [f"_{file.suffix} ({file.kind})" for file in bundle.outputs.files]
+    return [
+        f"_{file.suffix} ({file.output}{'' if option == 'default' else f' with --{option}'})"
+        for option, files in bundle.workflow.files.items()
+        for file in files
+    ]
 
 
 def _labels(labels: Sequence[Label]) -> list[str]:

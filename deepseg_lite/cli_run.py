@@ -143,6 +143,17 @@ def _box_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="SIZE",
     help="Remove objects below SIZE: voxels (10) or mm3 (5mm3). Repeat for one size per file.",
 )
+@click.option(
+    "--label-vert/--no-label-vert",
+    default=False,
+    help="Tell all vertebrae apart, in a second step (totalspineseg).",
+)
+@click.option(
+    "--outputs",
+    metavar="A,B",
+    help="Results to write, by the names of the original software (totalspineseg).",
+)
+@click.option("--iso", is_flag=True, help="Leave results on the 1 mm grid (totalspineseg).")
 @_box_options
 @click.option("--strict-crop", is_flag=True, help="Fail where no cord is found to crop around.")
 @click.option("--cropbox", is_flag=True, help="Also write the box around the cord as a mask.")
@@ -188,7 +199,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         given["task_or_bundle"],
         device=given["device"],
         threads=given["threads"],
-        folds=None if folds is None else [fold.strip() for fold in folds.split(",")],
+        folds=None if folds is None else _words(folds),
         single_fold=given["single_fold"],
         release=given["release"],
         retired=given["retired"],
@@ -206,14 +217,14 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         soft=given["soft"],
         ensemble=given["ensemble"] and given["ensemble"].replace("-", "_"),
         contrasts=given["contrasts"],
+        outputs=tuple(_words(given["outputs"] or "")),
+        label_vert=given["label_vert"],
+        iso=given["iso"],
         box={face: given[f"box_{face}"] for face in FACES if given[f"box_{face}"] is not None},
         strict_crop=given["strict_crop"],
         cleaning=cleaning,
         half_precision_sums=given["accumulator"] == "float16",
     )
-    decides = segmenter.bundle.outputs.are_maps or settings.soft
-    if cleaning.threshold is not None and not decides:
-        _logger.warning("The threshold has no effect: labels are decided without one.")
     if advice := segmenter.bundle.inputs.advice:
         _logger.warning("%s: %s", segmenter.bundle.name, advice)
     images = [Path(image) for image in given["images"]]
@@ -225,6 +236,9 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         cropbox=given["cropbox"],
         overwrite=given["overwrite"],
     )
+    decides = segmenter.bundle.outputs.are_maps or settings.soft
+    if cleaning.threshold is not None and not decides:
+        _logger.warning("The threshold has no effect: labels are decided without one.")
     command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
     reports, errors = [], []
     for case in planned:
@@ -245,6 +259,10 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         click.echo(json.dumps({"results": reports, "errors": errors}, indent=2))
     if errors:
         ctx.exit(1)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")] if text else []
 
 
 def _group(images: list[Path], sizes: list[int], bundle: Bundle, cases: int) -> list[list[Path]]:

@@ -69,6 +69,13 @@ def label_probabilities(scores: FloatArray, activation: str) -> FloatArray:
     return result
 
 
+def chosen_probabilities(scores: FloatArray, activation: str, chosen: Sequence[int]) -> FloatArray:
+    """Return `label_probabilities` of some labels alone, by their index, in that order."""
+    if activation == "sigmoid":
+        return label_probabilities(scores[list(chosen)], activation)
+    return label_probabilities(scores, activation)[list(chosen)]
+
+
 def winning_probabilities(scores: FloatArray, activation: str) -> FloatArray:
     """Return the probability of each label where it wins, and 0 elsewhere.
 

@@ -55,7 +55,7 @@ def fetch(
 ) -> Installed:
     """Have a bundle in the cache: the one that is there, else from a repository or a mirror.
 
-    A model that is the second of a cascade brings the first along.
+    A model of several steps brings the bundles of the others along.
 
     Parameters
     ----------
@@ -101,8 +101,9 @@ def fetch(
         "progress": progress,
     }
     installed = _fetch_one(name, **given)
-    if isinstance(installed.bundle, Bundle) and installed.bundle.prior is not None:
-        fetch(installed.bundle.prior.bundle, **given)
+    if isinstance(installed.bundle, Bundle):
+        for companion in installed.bundle.companions:
+            fetch(companion, **given)
     return installed
 
 

@@ -13,7 +13,8 @@ from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite import nifti
 from deepseg_lite.errors import ImageError, OptionError
-from deepseg_lite.volume import AnyArray, Volume
+from deepseg_lite.image_checks import check_affine, check_array, check_series
+from deepseg_lite.volume import Affine, AnyArray, Spacing, Volume
 
 Image: TypeAlias = "str | Path | SpatialImage"
 
@@ -59,17 +60,51 @@ def read_images(
     return Given(volume, stored, opened[0])
 
 
-def _volume_of_arrays(arrays: Sequence[Any], affine: npt.ArrayLike | None) -> Volume:
+@dataclass(frozen=True, eq=False)
+class GivenSeries:
+    """One image as it is stored, that may be a time series, and what it is called in errors.
+
+    ``like`` is as for `Given`, ``spacing`` the header's voxel size in mm.
+    """
+
+    data: AnyArray
+    affine: Affine
+    like: SpatialImage | None
+    name: str
+    spacing: Spacing | None = None
+
+
+def read_series(
+    image: Image | npt.NDArray[Any], affine: npt.ArrayLike | None = None
+) -> GivenSeries:
+    """Read one image of three or four axes; see `read_images`."""
+    if isinstance(image, np.ndarray):
+        matrix = _checked_affine(affine)
+        return GivenSeries(check_series(image, "the array"), matrix, None, "the array")
+    if affine is not None:
+        raise OptionError("affine goes with arrays only; paths and images bring their own.")
+    opened, name = _opened(image), _name(image)
+    data = nifti.read_series(opened, name)
+    matrix = np.asarray(opened.affine, np.float64)
+    return GivenSeries(data, matrix, opened, name, nifti.header_spacing(opened))
+
+
+def _checked_affine(affine: npt.ArrayLike | None) -> Affine:
     if affine is None:
         raise OptionError("an array was given without its affine; pass affine=..., 4 x 4 in mm.")
-    nifti.check_affine(affine, "affine")
-    channels = [nifti.check_array(array, f"array {i}") for i, array in enumerate(arrays)]
+    check_affine(affine, "affine")
+    return np.asarray(affine, np.float64)
+
+
+def _volume_of_arrays(arrays: Sequence[Any], affine: npt.ArrayLike | None) -> Volume:
+    matrix = _checked_affine(affine)
+    channels = [check_array(array, f"array {i}") for i, array in enumerate(arrays)]
     if len({channel.shape for channel in channels}) > 1:
         raise ImageError(
             f"the channels have shapes {', '.join(str(c.shape) for c in channels)}; one grid is "
             "needed. Resample them to the first."
         )
-    return Volume.from_array(np.stack(channels), affine)
+    return Volume.from_array(np.stack(channels), matrix)
 
 
 def _opened(image: Any) -> SpatialImage:

@@ -5,7 +5,7 @@ The form is ``manifest.schema.json`` beside this module; what a schema cannot sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepseg_lite.schema import read_schema, schema_problems
@@ -78,6 +78,7 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
     if unknown := [n for n in manifest.get("prior", {}).get("channels", ()) if n not in channels]:
         problems.append(f"prior.channels: {', '.join(unknown)} is none of the input channels")
     problems += _check_files(outputs)
+    problems += _check_workflow(manifest.get("workflow"), channels)
     contrasts = manifest["inputs"].get("contrasts")
     if contrasts is not None and len(contrasts) != len(channels):
         problems.append(
@@ -100,6 +101,18 @@ def _cross_check(manifest: Mapping[str, Any]) -> list[str]:
         for axis in manifest["mirror_axes"]
         if patch_size[axis] == 1
     ]
+    return problems
+
+
+def _check_workflow(workflow: Mapping[str, Any] | None, channels: Sequence[str]) -> list[str]:
+    problems = []
+    if workflow is None:
+        return []
+    if len(channels) != 1:
+        problems.append(f"workflow: needs one input channel, not {len(channels)}")
+    for option, files in workflow["files"].items():
+        if len({file["suffix"] for file in files}) != len(files):
+            problems.append(f"workflow.files.{option}: every suffix must be there once")
     return problems
 
 

@@ -19,6 +19,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from deepseg_lite.errors import ImageError, OutputError
+from deepseg_lite.image_checks import check_affine, check_array, check_series, check_shape
 from deepseg_lite.volume import AnyArray, Spacing, Volume
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -120,54 +121,25 @@ def read_case(images: Sequence[SpatialImage], names: Sequence[str]) -> tuple[Vol
     return volume, stored[0].reshape(volume.shape)
 
 
-def check_shape(shape: Sequence[int], name: str) -> None:
-    """Raise `ImageError` unless a shape is that of one 3-D volume; (X, Y, Z, 1) counts as one."""
-    if len(shape) != 3 and not (len(shape) == 4 and shape[3] == 1):
-        advice = "Extract or average volumes first." if len(shape) > 3 else "Give the whole volume."
-        raise ImageError(
-            f"{name} has {len(shape)} dimensions {tuple(shape)}; one 3-D volume is needed. {advice}"
-        )
-    if 0 in shape:
-        raise ImageError(f"{name} has no voxels (shape {tuple(shape)}); give another image.")
+def read_series(image: SpatialImage, name: str) -> AnyArray:
+    """Read one image that may be a time series.
+
+    Returns
+    -------
+    stored : array of shape (X, Y, Z) or (X, Y, Z, T)
+        In the type it is stored in.
+
+    Raises
+    ------
+    ImageError
+        As `read_case`, for an image that is neither 3-D nor 4-D.
+    """
+    check_affine(image.affine, name)
+    return check_series(_voxels(image, name, series=True), name)
 
 
-def check_array(data: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
-    """Return one channel (X, Y, Z) as float32 after checking that it can be segmented."""
-    check_shape(data.shape, name)
-    data = data.reshape(data.shape[:3])
-    if data.dtype.kind not in "biuf":
-        raise ImageError(f"{name} holds {data.dtype} voxels; real numbers are needed. Convert it.")
-    with np.errstate(over="ignore"):  # becomes infinite, and is refused as that
-        values: npt.NDArray[np.float32] = data.astype(np.float32)
-    if not np.isfinite(values).all():
-        count = int(values.size - np.isfinite(values).sum())
-        raise ImageError(
-            f"{name} has {count} voxels that are NaN or infinite; replace them, for example by 0."
-        )
-    if not values.any():
-        raise ImageError(f"{name} holds nothing but zeros; give another image.")
-    return values
-
-
-def check_affine(affine: npt.ArrayLike, name: str) -> None:
-    """Raise `ImageError` unless an affine is 4x4, finite and invertible."""
-    matrix = np.asarray(affine, dtype=np.float64)
-    if matrix.shape != (4, 4):
-        raise ImageError(f"{name} has an affine of shape {matrix.shape}; 4 x 4 is needed.")
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    if (
-        not np.isfinite(matrix).all()
-        or not lengths.all()
-        or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6
-    ):
-        raise ImageError(
-            f"{name} has an affine that cannot be inverted, so its orientation is unknown; "
-            "repair the header (qform and sform)."
-        )
-
-
-def _voxels(image: SpatialImage, name: str) -> AnyArray:
-    if len(image.shape) != 3:  # judged by its shape alone, before megabytes are read
+def _voxels(image: SpatialImage, name: str, *, series: bool = False) -> AnyArray:
+    if len(image.shape) not in ((3, 4) if series else (3,)):  # before megabytes are read
         check_shape(image.shape, name)
     try:
         return np.asanyarray(_verified(image).dataobj)
@@ -188,14 +160,20 @@ def _verified(image: SpatialImage) -> SpatialImage:
     return type(image).from_bytes(gzip.decompress(Path(file).read_bytes()))
 
 
+def header_spacing(image: SpatialImage) -> Spacing:
+    """Return the voxel size in mm that a header has, whatever its affine."""
+    x, y, z = (float(size) for size in image.header.get_zooms()[:3])
+    return x, y, z
+
+
 def _spacing(image: SpatialImage, from_affine: Spacing) -> Spacing:
     """Return the header's voxel sizes unless they contradict the affine.
 
     The two differ in the last digits, which can decide how a shape is rounded; the original
     software takes the header's.
     """
-    x, y, z = (float(size) for size in image.header.get_zooms()[:3])
-    return (x, y, z) if np.allclose((x, y, z), from_affine, rtol=1e-3) else from_affine
+    spacing = header_spacing(image)
+    return spacing if np.allclose(spacing, from_affine, rtol=1e-3) else from_affine
 
 
 def make_image(data: npt.NDArray[Any], like: SpatialImage) -> SpatialImage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -15,7 +15,7 @@ from deepseg_lite.decoding import majority
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.geometry import to_frame
 from deepseg_lite.placement import normalize_instance
-from deepseg_lite.restoring import finish, restore
+from deepseg_lite.restoring import finish, restore, restore_both
 from deepseg_lite.settings import Settings
 from deepseg_lite.sliding_window import Predictor, mirrored, per_patch, predict_sliding_window
 from deepseg_lite.steps import PREPROCESSING, Record, apply_step
@@ -43,12 +43,15 @@ class Segmentation:
         Seconds per stage.
     box, crop : Box, dict, or None
         The box around the cord and the record of it, for models of cropped images.
+    probabilities : array of shape (L, X, Y, Z) or None
+        Of the labels that were asked for beside ``data``.
     """
 
     data: AnyArray
     timings: Mapping[str, float] = field(default_factory=dict)
     box: Box | None = None
     crop: Mapping[str, Any] | None = None
+    probabilities: FloatArray | None = None
 
 
 def segment(
@@ -58,6 +61,7 @@ def segment(
     settings: Settings | None = None,
     *,
     prior: AnyArray | None = None,
+    soft_labels: Sequence[int] = (),
     fold_count: int = 1,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -77,6 +81,9 @@ def segment(
         What differs from the bundle's own behaviour.
     prior : array of shape (X, Y, Z), optional
         What an earlier model found on the same grid, for models that crop to it.
+    soft_labels : sequence of int
+        Labels, by their index, whose probabilities are wanted beside the label map; for models
+        whose result is one and whose folds are averaged.
     fold_count : int
         Number of predictors, for ``progress``.
     progress, cancel : callable
@@ -104,23 +111,28 @@ def segment(
     folds = fold_scores(prepared.data, bundle, predictors, settings, fold_count, progress, cancel)
     ensemble = settings.ensemble or bundle.ensemble
     result: AnyArray
+    probabilities = None
     if ensemble == "mean_logits":
         scores = average(folds)
         clock.append(perf_counter())
-        result = finish(restore(scores, trail, bundle.outputs, settings), volume, bundle, settings)
+        if soft_labels:
+            result, probabilities = restore_both(scores, trail, bundle.outputs, soft_labels)
+        else:
+            result = restore(scores, trail, bundle.outputs, settings)
+        result = finish(result, volume, bundle, settings)
     else:  # every fold is decoded on its own, so its restoring counts as predicting
         wins = ensemble == "majority"
         maps = (restore(scores, trail, bundle.outputs, settings, wins=wins) for scores in folds)
         if wins and not settings.soft:
             result = finish(majority(list(maps)), volume, bundle, settings)
         else:
-            result = average(finish(each, volume, bundle, settings) for each in maps)
+            finished = (finish(each, volume, bundle, settings) for each in maps)
+            result = average(each.astype(np.float32, copy=False) for each in finished)
         clock.append(perf_counter())
     clock.append(perf_counter())
     seconds = np.diff(clock).round(4).tolist()
-    return Segmentation(
-        result, dict(zip(("preprocess", "predict", "restore"), seconds, strict=True))
-    )
+    timings = dict(zip(("preprocess", "predict", "restore"), seconds, strict=True))
+    return Segmentation(result, timings, probabilities=probabilities)
 
 
 def prepare(

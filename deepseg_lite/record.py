@@ -10,55 +10,59 @@ from typing import Any
 
 import numpy as np
 
-from deepseg_lite.segmenter import Segmenter
+from deepseg_lite.model import Model, Part
 from deepseg_lite.settings import Settings
 
 
 def describe_run(
-    segmenter: Segmenter,
+    model: Model,
     images: Sequence[Path],
     settings: Settings,
+    labels: Mapping[str, Any],
     command: Sequence[str],
 ) -> dict[str, Any]:
     """Return what made a result: software, model, device, settings.
 
-    ``GeneratedBy`` is as in BIDS, and has the fields of the Spinal Cord Toolbox.
+    ``GeneratedBy`` is as in BIDS, and has the fields of the Spinal Cord Toolbox. ``Companions`` are
+    the bundles that were used beside the model's own, if any.
     """
     number = version("deepseg-lite")
     choices = asdict(settings)
     choices |= choices.pop("cleaning")
-    source = segmenter.bundle.manifest["source"]
+    main, *others = model.parts(settings)
+    urls = [
+        url for part in (main, *others) for url in part.bundle.manifest["source"].get("urls", [])
+    ]
     return {
         "GeneratedBy": [
             {
                 "Name": "deepseg-lite",
                 "Version": number,
                 "CodeURL": f"pkg:pypi/deepseg-lite@{number}",
-                "ModelURL": source.get("urls", []),
+                "ModelURL": urls,
                 "Command": " ".join(["deepseg-lite", *command]),
             }
         ],
         "Sources": [path.name for path in images],
-        "Bundle": describe_bundle(segmenter),
+        "Bundle": {**_describe(main), "task": model.task.name if model.task else None},
+        **({"Companions": [_describe(part) for part in others]} if others else {}),
         "Device": {
-            "provider": segmenter.provider,
-            "threads": segmenter.threads,
+            "provider": model.provider,
+            "threads": model.threads,
             **_versions("onnxruntime", "onnxruntime-gpu"),
             "numpy": np.__version__,
         },
         "Settings": {k: list(v) if isinstance(v, tuple) else v for k, v in choices.items()},
-        "Labels": {label.name: list(label.values) for label in segmenter.bundle.outputs.labels},
+        "Labels": dict(labels),
     }
 
 
-def describe_bundle(segmenter: Segmenter) -> dict[str, Any]:
-    """Return what identifies the model of a run."""
-    bundle = segmenter.bundle
+def _describe(part: Part) -> dict[str, Any]:
+    """Return what identifies a model: its bundle and the checksums of the networks in use."""
     return {
-        "name": bundle.name,
-        "version": bundle.version,
-        "task": segmenter.task.name if segmenter.task else None,
-        "networks": {network.fold: network.sha256 for network in segmenter.networks},
+        "name": part.bundle.name,
+        "version": part.bundle.version,
+        "networks": {network.fold: network.sha256 for network in part.networks},
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from deepseg_lite.bundle import Bundle, Outputs
 from deepseg_lite.cleaning import HARDENING, joined_steps, soft_steps
 from deepseg_lite.decoding import (
+    chosen_probabilities,
     label_dtype,
     label_probabilities,
     paint_labels,
@@ -56,6 +57,24 @@ def restore(
     for record in reversed(trail):
         maps = record.undo(maps)
     return maps
+
+
+def restore_both(
+    scores: FloatArray, trail: Sequence[Record], outputs: Outputs, soft_labels: Sequence[int]
+) -> tuple[AnyArray, FloatArray]:
+    """Return labels (X, Y, Z) and probabilities (L, X, Y, Z) of some labels, by their index.
+
+    One pass over the scores gives both: of a network with many channels there is room for one
+    copy. For outputs without ``values``.
+    """
+    paint = decoder(outputs, soft=False, wins=False)
+
+    def decode(slab: FloatArray) -> FloatArray:
+        maps = chosen_probabilities(slab, outputs.activation, soft_labels)
+        return np.concatenate([paint(slab)[None].astype(np.float32), maps])
+
+    both = decode_on_undo(scores, trail, decode)
+    return both[0].astype(label_dtype(outputs.max_value)), both[1:]
 
 
 def finish(result: AnyArray, volume: Volume, bundle: Bundle, settings: Settings) -> AnyArray:

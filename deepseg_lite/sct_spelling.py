@@ -13,7 +13,11 @@ FLAGS = {
     "-soft-ms-lesion": "--soft",
     "-single-fold": "--single-fold",
 }
-SWITCHES = {"-largest": "--keep-largest", "-fill-holes": "--fill-holes"}  # 0 or 1
+SWITCHES = {  # 0 or 1
+    "-largest": "--keep-largest",
+    "-fill-holes": "--fill-holes",
+    "-label-vert": "--label-vert",
+}
 VALUES = {"-thr": "--threshold"}
 LISTS = {"-i": "-i", "-c": "-c", "-remove-small": "--remove-small"}
 BOX = tuple(f"-box-{axis}{end}" for axis in "xyz" for end in ("min", "max"))
@@ -25,7 +29,7 @@ DROPPED = {
     "-qc-plane": "there is no quality-control report",
     "-qc-seg": "there is no quality-control report",
     "-r": "there are no temporary files",
-    "-label-vert": "this task has one step",
+    "-step1-only": "the first step alone is the default, and -label-vert 1 adds the second",
 }
 REFUSED = {
     "-install": "a model is brought here by deepseg-lite fetch TASK or deepseg-export task TASK",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, overload
 
@@ -18,13 +18,15 @@ from deepseg_lite.contrasts import arrange_channels
 from deepseg_lite.cord_crop import Finder, describe_crop, find_box, open_finder
 from deepseg_lite.errors import ImageError
 from deepseg_lite.images import Image, read_images
+from deepseg_lite.model import Part, Result, ResultFile
+from deepseg_lite.output_files import check_cleaning, chosen_files, file_contents, volumes_mm3
 from deepseg_lite.pipeline import Cancel, Progress, Segmentation, segment
-from deepseg_lite.session import OnnxPredictor
 from deepseg_lite.settings import Settings, check_settings
 from deepseg_lite.sliding_window import Predictor
 from deepseg_lite.task_file import Task
 from deepseg_lite.tasks import find_beside
 from deepseg_lite.volume import AnyArray, Volume
+from deepseg_lite.warm import WarmNetworks
 
 
 @dataclass(eq=False)
@@ -51,25 +53,22 @@ class Segmenter:
     threads: int
     networks: tuple[Network, ...]
     keep_folds_loaded: bool = False
-    _open: dict[str, OnnxPredictor] = field(default_factory=dict, repr=False)
     _cord_finder: Finder | None = field(default=None, repr=False)
     _first_model: Segmenter | None = field(default=None, repr=False)
 
-    @property
-    def stays_loaded(self) -> bool:
-        """Whether networks stay in memory between calls."""
-        return self.keep_folds_loaded or len(self.networks) == 1
+    def __post_init__(self) -> None:
+        self._warm = WarmNetworks(
+            self.bundle, self.networks, self.provider, self.threads, self.keep_folds_loaded
+        )
 
     def predictors(self) -> Iterator[Predictor]:
         """Yield one predictor per fold, opening networks as they are needed."""
-        for network in self.networks:
-            predictor = self._open.get(network.fold)
-            if predictor is None:
-                predictor = OnnxPredictor(self.bundle, network, self.provider, self.threads)
-            if self.stays_loaded:
-                self._open[network.fold] = predictor
-            yield predictor
-            del predictor  # so that only one fold's weights are in memory when the next is opened
+        return self._warm.predictors()
+
+    def open(self) -> None:
+        """Open networks that stay in memory between calls now, not in the first call."""
+        if self._warm.stay:
+            list(self.predictors())
 
     @overload
     def __call__(
@@ -168,13 +167,15 @@ class Segmenter:
         settings: Settings | None = None,
         *,
         stored: AnyArray | None = None,
+        soft_labels: Sequence[int] = (),
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Segmentation:
         """Segment a `Volume`; see `deepseg_lite.pipeline.segment`.
 
         ``stored`` is the first channel (X, Y, Z) in the type it is stored in, where that is not
-        float32: models of cropped images look for the cord in it.
+        float32: models of cropped images look for the cord in it. ``soft_labels`` are for models
+        of whole images.
         """
         settings = settings or Settings()
         self.check_settings(settings)
@@ -199,6 +200,7 @@ class Segmenter:
             self.predictors(),
             settings,
             prior=self._prior(part, settings, cancel),
+            soft_labels=soft_labels,
             fold_count=len(self.networks),
             progress=progress,
             cancel=cancel,
@@ -207,7 +209,7 @@ class Segmenter:
         timings |= result.timings
         timings["segment"] = round(perf_counter() - started, 4)
         if cropped is None:
-            return Segmentation(data, timings)
+            return replace(result, data=data, timings=timings)
         return Segmentation(data, timings, cropped.box, describe_crop(cropped, data))
 
     def _prior(self, volume: Volume, settings: Settings, cancel: Cancel | None) -> AnyArray | None:
@@ -231,16 +233,46 @@ class Segmenter:
             )
         return self._first_model
 
-    def check_settings(self, settings: Settings) -> None:
-        """Refuse settings that do not fit, and find what else the model needs, before any work.
+    def parts(self, settings: Settings) -> tuple[Part, ...]:
+        """Return the bundles a run uses, its own first."""
+        first = self._first().parts(settings) if self.bundle.prior else ()
+        return (Part(self.bundle, self.networks), *first)
 
-        Raises
-        ------
-        OptionError
-            Saying which and why.
-        BundleNotFoundError
-            If the model needs another bundle, which is not here.
-        """
+    def files(self, settings: Settings) -> tuple[ResultFile, ...]:
+        """Return the files of a run; refuse what cannot be done to them."""
+        files = chosen_files(self.bundle.outputs, soft=settings.soft)
+        check_cleaning(files, self.bundle.outputs, settings.cleaning)
+        return tuple(ResultFile(file.suffix) for file in files)
+
+    def run(
+        self,
+        images: Sequence[SpatialImage],
+        names: Sequence[str],
+        settings: Settings,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Result:
+        """Return what is to be written for the images of one case, whose names are for errors."""
+        started = perf_counter()
+        volume, stored = nifti.read_case(images, names)
+        loaded = round(perf_counter() - started, 4)
+        found = self.segment(volume, settings, stored=stored, progress=progress, cancel=cancel)
+        outputs = self.bundle.outputs
+        files = chosen_files(outputs, soft=settings.soft)
+        arrays = file_contents(found.data, outputs, files, settings.cleaning, volume.spacing)
+        timings = {stage: time for stage, time in found.timings.items() if stage != "segment"}
+        return Result(
+            tuple(nifti.make_image(array, like=images[0]) for array in arrays),
+            volumes_mm3(arrays, files, outputs, volume.spacing),
+            {"load": loaded, **timings},
+            {label.name: list(label.values) for label in outputs.labels},
+            found.box,
+            found.crop,
+        )
+
+    def check_settings(self, settings: Settings) -> None:
+        """Refuse settings that do not fit, and find what else the model needs, before any work."""
         check_settings(settings, self.bundle)
         if self.bundle.cord_crop is not None and set(settings.box) != set(FACES):
             self._finder()

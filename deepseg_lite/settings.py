@@ -35,6 +35,12 @@ class Settings:
         Fail where no cord is found to crop around.
     cleaning : Cleaning
         What is done to a result before it is written; by `segment` to maps alone.
+    outputs : tuple of str
+        Names of a workflow's results to give, in place of its own choice.
+    label_vert : bool
+        Run a workflow's second step, too.
+    iso : bool
+        Leave a workflow's results on its 1 mm grid.
     half_precision_sums : bool
         Add up logits in float16, as nnU-Net does: only for comparing with it.
     batch_size : int
@@ -49,6 +55,9 @@ class Settings:
     box: Mapping[str, int] = field(default_factory=dict)
     strict_crop: bool = False
     cleaning: Cleaning = Cleaning()  # noqa: RUF009 - a frozen value
+    outputs: tuple[str, ...] = ()
+    label_vert: bool = False
+    iso: bool = False
     half_precision_sums: bool = False
     batch_size: int = 1
 
@@ -74,6 +83,11 @@ def check_settings(settings: Settings, bundle: Bundle) -> None:
         raise OptionError(
             f"{bundle.name} is not cropped around the cord, so there is no box; leave its faces "
             "and --strict-crop out."
+        )
+    asked = {"outputs": settings.outputs, "label-vert": settings.label_vert, "iso": settings.iso}
+    if names := [f"--{name}" for name, value in asked.items() if value]:
+        raise OptionError(
+            f"{bundle.name} is one network with results of its own; leave {', '.join(names)} out."
         )
     if settings.ensemble == "majority" and bundle.outputs.values is not None:
         raise OptionError(

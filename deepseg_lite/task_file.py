@@ -21,7 +21,6 @@ else:
     import tomli as tomllib
 
 TASK_FILE = "task.toml"
-EXPORTED_FAMILIES = frozenset({"nnunet", "ivadomed", "monai"})  # those of deepseg_export.families
 UNKNOWN = "unknown"
 
 
@@ -66,6 +65,7 @@ class Layout:
     dataset: str | None = None
     folds: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
 
@@ -91,7 +91,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Release:
-    """One published version of a task's models: one stage, or several for a cascade."""
+    """One published version of a task's models: one stage, or several for a cascade.
+
+    ``workflow`` is what is made of the results of all stages, ``rules`` what its version does
+    differently, ``obstacle`` what keeps this version of the software from exporting and running it.
+    """
 
     version: str
     changes: str
@@ -99,18 +103,14 @@ class Release:
     outputs: tuple[Output, ...]
     options: tuple[str, ...]
     stages: tuple[Stage, ...]
+    workflow: Mapping[str, Any] | None = None
+    rules: Mapping[str, Any] | None = None
+    obstacle: str | None = None
 
     @property
-    def obstacle(self) -> str | None:
-        """Return what keeps this version of the software from exporting and running it."""
-        families = sorted({stage.family for stage in self.stages} - EXPORTED_FAMILIES)
-        if families:
-            return f"{', '.join(families)} models are not supported yet"
-        if any(
-            stage.ensemble == "mean_output" and len(stage.archives) > 1 for stage in self.stages
-        ):
-            return "ensembles of separate models are not supported yet"
-        return None
+    def main(self) -> int:
+        """Return which stage the task's bundle is made of: the last that always runs."""
+        return max(index for index, stage in enumerate(self.stages) if stage.option is None)
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,10 @@ def _cross_check(document: dict[str, Any]) -> Iterator[str]:
     for i, release in enumerate(releases):
         if "outputs" not in release:
             yield f"releases[{i}].outputs: missing, here and in shared"
+        if "workflow" in release and not release.keys() & {"rules", "obstacle"}:
+            yield f"releases[{i}].rules: its workflow needs them"
+        if all("option" in stage for stage in release["stages"]):
+            yield f"releases[{i}]: one stage must run without an option"
         earlier: list[str] = []
         for stage in release["stages"]:
             where = f"releases[{i}], stage {stage['name']}"

@@ -133,8 +133,8 @@ def find_beside(name: str, bundle: Bundle) -> Bundle:
         if path is not None and (path / MANIFEST_NAME).is_file():
             return read_bundle(path)
     raise BundleNotFoundError(
-        f"{bundle.name} needs the bundle {name}, whose model runs first; get it with deepseg-lite "
-        f"fetch or an export, or put its folder beside {bundle.path}."
+        f"{bundle.name} needs the bundle {name}, which is another step of it; get it with "
+        f"deepseg-lite fetch or an export, or put its folder beside {bundle.path}."
     )
 
 

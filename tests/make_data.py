@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import spine_bundles
 import stand_in_detector
 from onnx import TensorProto, helper, numpy_helper
 
@@ -35,6 +36,10 @@ def linear(weights: list[list[float]], biases: list[float], axes: str) -> bytes:
             numpy_helper.from_array(np.array(biases, np.float32), "bias"),
         ],
     )
+    return _serialized(graph)
+
+
+def _serialized(graph: onnx.GraphProto) -> bytes:
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -45,6 +50,32 @@ def linear(weights: list[list[float]], biases: list[float], axes: str) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
+def class_reader(step: int) -> bytes:
+    """Return a network that reads the classes of a step of the spine off the first channel."""
+    weights, biases = spine_bundles.hinges(step)
+    count = weights.shape[1]
+    hinge_kernel = np.zeros((count, step, 1, 1, 1), np.float32)
+    hinge_kernel[:, 0] = 1 / spine_bundles.STEP
+    constants = {
+        "hinge_kernel": hinge_kernel,
+        "hinge_bias": -np.arange(count, dtype=np.float32),
+        "kernel": weights.astype(np.float32).reshape(*weights.shape, 1, 1, 1),
+        "bias": biases.astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "hinge_kernel", "hinge_bias"], ["above"]),
+            helper.make_node("Relu", ["above"], ["hinges"]),
+            helper.make_node("Conv", ["hinges", "kernel", "bias"], ["logits"]),
+        ],
+        "class_reader",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", step, *"XYZ"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(weights), *"XYZ"])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return _serialized(graph)
+
+
 def networks() -> dict[str, bytes]:
     """Return every file by name."""
     return {
@@ -52,6 +83,8 @@ def networks() -> dict[str, bytes]:
         "threshold_3d_high.onnx": linear([[-1], [1]], [0.7, -0.7], "XYZ"),
         "regions_2d.onnx": linear([[1], [1]], [-0.25, -0.75], "YZ"),
         "two_channels_3d.onnx": linear([[0, 0], [1, 2]], [0, -1], "XYZ"),
+        "spine_step1.onnx": class_reader(1),
+        "spine_step2.onnx": class_reader(2),
         "cord_detector.onnx": stand_in_detector.detector(),
         "cord_classifier.onnx": stand_in_detector.classifier(),
     }

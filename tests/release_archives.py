@@ -174,7 +174,7 @@ def nnunet_releases() -> list[tuple[Task, Release]]:
         (task, release)
         for task in list_tasks()
         for release in task.releases
-        if all(stage.family == "nnunet" and stage.archives for stage in release.stages)
+        if [(stage.family, bool(stage.archives)) for stage in release.stages] == [("nnunet", True)]
     ]
 
 

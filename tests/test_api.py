@@ -10,8 +10,7 @@ import pytest
 from tiny_bundles import make_affine, make_data, write_bundle, write_image
 
 import deepseg_lite
-from deepseg_lite import api
-from deepseg_lite import segmenter as segmenter_module
+from deepseg_lite import api, warm
 from deepseg_lite.errors import BundleError, Cancelled, ImageError, OptionError
 from deepseg_lite.session import OnnxPredictor
 
@@ -34,7 +33,7 @@ def opened(monkeypatch):
             folds.append(network.fold)
             super().__init__(bundle, network, provider, threads)
 
-    monkeypatch.setattr(segmenter_module, "OnnxPredictor", Counted)
+    monkeypatch.setattr(warm, "OnnxPredictor", Counted)
     return folds
 
 

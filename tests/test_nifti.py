@@ -14,6 +14,7 @@ from tiny_bundles import make_affine, make_data, write_image
 
 from deepseg_lite import nifti
 from deepseg_lite.errors import ImageError, OutputError
+from deepseg_lite.image_checks import check_array
 
 LABELS = (make_data() > 0.5).astype(np.uint8)
 
@@ -169,7 +170,7 @@ def test_affines_that_differ_by_rounding_are_one_grid():
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64, np.float16, np.float64, bool])
 def test_every_real_type_is_taken(dtype):
     array = np.ones((2, 2, 2), dtype)
-    np.testing.assert_array_equal(nifti.check_array(array, "array"), np.ones((2, 2, 2), np.float32))
+    np.testing.assert_array_equal(check_array(array, "array"), np.ones((2, 2, 2), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_voxels_that_are_not_finite_are_counted(value, message):
     array = np.ones((2, 3, 4))
     array[1, 2, 3] = value
     with pytest.raises(ImageError, match=message):
-        nifti.check_array(array, "array")
+        check_array(array, "array")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ VALUED = {"-o", "--device", "-i", "--image"}
         ("task -i", "task -i"),
         ("task -i a -largest 1", "task -i a --keep-largest"),
         ("task -i a -largest 0 -fill-holes 1", "task -i a --no-keep-largest --fill-holes"),
+        ("task -i a -label-vert 1", "task -i a --label-vert"),
+        ("task -i a -label-vert 0", "task -i a --no-label-vert"),
         ("task -i a -thr 0.5", "task -i a --threshold 0.5"),
         ("task -i a -remove-small 5mm3", "task -i a --remove-small 5mm3"),
         ("task -i a -remove-small 10 20", "task -i a --remove-small 10 --remove-small 20"),
@@ -52,7 +54,7 @@ def test_what_has_a_counterpart_is_put_in_its_place(given, expected):
         ("-qc-plane Axial", "-qc-plane"),
         ("-qc-subject sub-01 -qc-dataset x", "-qc-subject -qc-dataset"),
         ("-r 0", "-r"),
-        ("-label-vert 1", "-label-vert"),
+        ("-step1-only 1", "-step1-only"),
     ],
 )
 def test_what_does_not_apply_is_dropped_and_said(given, dropped):

@@ -114,16 +114,50 @@ def test_a_cascade_is_stages():
         ("seg_sc_contrast_agnostic", "v3.0", None),
         ("seg_sc_contrast_agnostic", "v2.5", None),
         ("mice_sc", "r20200622", None),
-        ("seg_ms_lesion_mp2rage", "r20230210", "ensembles of separate models"),
+        ("seg_ms_lesion_mp2rage", "r20230210", None),
         ("seg_ms_lesion_mp2rage", "r20211223", None),
         ("tumor_t2", "r20201215", None),
-        ("totalspineseg", "r20260730", "totalspineseg"),
+        ("totalspineseg", "r20260730", None),
+        ("totalspineseg", "r20251124", None),
+        ("totalspineseg", "r20241115", "found levels in another way"),
         ("seg_sc_ms_lesion_stir_psir", "r20240125", None),
     ],
 )
 def test_a_release_knows_what_keeps_it_from_running(name, version, obstacle):
     found = read_task(MODELS / name).release(version).obstacle
     assert obstacle in found if obstacle else found is None
+
+
+def test_a_workflow_is_two_models_and_rules():
+    task = read_task(MODELS / "totalspineseg")
+    newest, older, oldest = task.releases
+    assert [stage.name for stage in newest.stages] == ["step1", "step2"]
+    assert newest.main == 0
+    assert newest.stages[1].option == "label-vert"
+    assert newest.workflow == older.workflow
+    assert (newest.rules["vet_l5_s1"], older.rules["vet_l5_s1"]) == ("size", "last")
+    assert oldest.rules is None
+    assert read_task(MODELS / CASCADE).releases[0].main == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda d: d["releases"][0].pop("rules"), "releases[0].rules: its workflow needs them"),
+        (
+            lambda d: d["releases"][1]["stages"][0].update(option="label-vert"),
+            "releases[1]: one stage must run without an option",
+        ),
+        (lambda d: d["releases"][0]["rules"].pop("vet_c2_c3"), "'vet_c2_c3' is a required"),
+        (lambda d: d["shared"]["workflow"].update(name="another"), "shared.workflow.name: "),
+    ],
+    ids=["no rules", "no stage by default", "a rule is missing", "unknown workflow"],
+)
+def test_a_workflow_that_cannot_run_is_a_problem(change, problem):
+    document = _document("totalspineseg")
+    assert task_problems(document) == []
+    change(document)
+    assert any(problem in found for found in task_problems(document)), task_problems(document)
 
 
 def test_inputs_may_come_with_advice():

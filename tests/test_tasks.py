@@ -132,8 +132,8 @@ def test_the_newest_release_that_can_be_exported_is_advised():
     assert "deepseg-export task seg_sc_contrast_agnostic," in advice
     assert f"(release {release.version})" in advice
     assert "task sc_gm_t2star --from MODEL" in how_to_get(resolve("sc_gm_t2s", tasks))[1]
-    (_, export, _) = how_to_get(resolve("spine", tasks))
-    assert "not yet: totalspineseg models are not supported yet" in export
+    (_, export, _) = how_to_get(resolve("spine", tasks), "r20241115")
+    assert "not yet: totalspineseg before 20260129 found levels in another way" in export
 
 
 def test_a_retired_task_says_so_and_runs_when_asked_for(models):

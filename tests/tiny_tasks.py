@@ -41,6 +41,7 @@ archives = [["https://example.org/one.zip"]]
 labels = [{{ name = "cord", values = [1] }}]
 outputs = [{{ suffix = "cord", kind = "soft" }}]
 """
+UNSUPPORTED = TASK.replace("changes =", 'obstacle = "nobody knows how"\nchanges =')
 RETIRED = TASK.replace('"active"', '"retired"\nlast_sct = "6.4"\nsuperseded_by = ["spinalcord"]')
 
 

@@ -56,7 +56,18 @@ def _results(manifest: Mapping[str, Any]) -> str:
     if manifest["ensemble"] == "majority":
         lines.append("Folds vote: a voxel has the value that more than half of them give it")
     lines += [f"Afterwards: {step['step']}" for step in manifest["postprocessing"]]
+    if "workflow" in manifest:
+        lines += _workflow(manifest["workflow"])
     return f"\n\n{_bullets(lines)}" if lines else ""
+
+
+def _workflow(workflow: Mapping[str, Any]) -> list[str]:
+    """Return what is made of this network and the second one."""
+    lines = [f"First step of the workflow {workflow['name']}; the second is {workflow['second']}"]
+    for option, files in workflow["files"].items():
+        when = "" if option == "default" else f" with `--{option}`"
+        lines += [f"File `_{file['suffix']}`{when}: {file['output']}" for file in files]
+    return lines
 
 
 def _inputs(manifest: Mapping[str, Any]) -> str:

@@ -20,7 +20,11 @@ _YES_NO = ("no", "yes")
 
 
 def merged(
-    checkpoint: Checkpoint, task: Task, release: Release, chosen: Collection[str] = ()
+    checkpoint: Checkpoint,
+    task: Task,
+    release: Release,
+    chosen: Collection[str] = (),
+    companions: Sequence[str] = (),
 ) -> Checkpoint:
     """Return a model with what its task file adds; warn where the two disagree.
 
@@ -32,6 +36,8 @@ def merged(
         What people expect of it; a release of one stage.
     chosen : collection of str
         Names of the options that the user gave: what they overrule is not compared.
+    companions : sequence of str
+        Names of the bundles of the release's other models.
 
     Raises
     ------
@@ -55,7 +61,9 @@ def merged(
         **given,
         "inputs": {**given["inputs"], **added},
         "ensemble": stage.ensemble,
-        **({} if _names_files(given) else _added(given, release)),
+        **(
+            {} if _names_files(given) or not release.outputs else _added(given, release, companions)
+        ),
     }
     return replace(checkpoint, manifest=manifest)
 
@@ -65,8 +73,11 @@ def _names_files(manifest: Mapping[str, Any]) -> bool:
     return "files" in manifest["outputs"]
 
 
-def _added(given: Mapping[str, Any], release: Release) -> dict[str, Any]:
-    """Return what SCT makes of a label map: files, and the steps that it forces."""
+def _added(given: Mapping[str, Any], release: Release, companions: Sequence[str]) -> dict[str, Any]:
+    """Return what SCT makes of a label map: a workflow, or files and the steps that it forces."""
+    if release.workflow is not None:
+        (second,) = companions
+        return {"workflow": {**release.workflow, "second": second, "rules": release.rules}}
     (stage,) = release.stages
     names = [label["name"] for label in given["outputs"]["labels"]]
     steps = [_without(step, "forced") for step in stage.postprocessing if step.get("forced")]
@@ -143,7 +154,7 @@ def _result_files(outputs: Mapping[str, Any], release: Release) -> list[tuple[st
 def _inputs(task: Task, stage: Stage, channel_count: int) -> dict[str, Any]:
     """Return what the task file says about the images of the network's channels."""
     by_name = {item.name: item for item in task.inputs}
-    inputs = [by_name[name] for name in stage.channels]
+    inputs = [by_name[name] for name in stage.channels if name in by_name]
     advice = " ".join(item.advice for item in inputs if item.advice)
     added: dict[str, Any] = {"advice": advice} if advice else {}
     if len(inputs) == channel_count and not any("any" in item.contrasts for item in inputs):

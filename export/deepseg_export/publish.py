@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from deepseg_export.errors import ExportError
 from deepseg_lite.bundle import MANIFEST_NAME, Bundle, read_bundle, read_network
 from deepseg_lite.fetching import CARD_NAME
 from deepseg_lite.sources import ask_hub, hub_api
+
+logger = logging.getLogger(__name__)
 
 # Licences that let others pass weights on; what follows is a version or a variant.
 _REDISTRIBUTABLE = re.compile(
@@ -22,6 +25,8 @@ def publish(
     path: Path, repo: str, *, create: bool = False, branch: bool = False, check_license: bool = True
 ) -> str:
     """Upload a bundle as one commit; networks that its last release had and it has not go.
+
+    What else belongs to it is uploaded on its own, and named here.
 
     Parameters
     ----------
@@ -80,6 +85,8 @@ def publish(
             revision=revision,
         ),
     )
+    for companion in bundle.companions:
+        logger.info("It needs %s, too: publish that bundle as well", companion)
     return str(commit.oid)
 
 

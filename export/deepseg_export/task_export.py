@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from deepseg_export.families.nnunet.crop import CROP, DETECTOR
 from deepseg_export.merging import merged
 from deepseg_export.output import check_free
 from deepseg_export.packages import GRAPH_PACKAGES, require_packages
+from deepseg_export.parts import Part, parts_of
 from deepseg_export.pins import check_pins, record_pins
 from deepseg_lite import store
 from deepseg_lite.errors import OptionError
-from deepseg_lite.task_file import Release, Stage, Task
+from deepseg_lite.task_file import Release, Task
 
 logger = logging.getLogger(__name__)
 
@@ -113,15 +114,14 @@ def export_task(
     check_free(output, force=force)
     made: list[Path] = []
     try:
-        for index, stage in enumerate(chosen.stages):
-            last = index == len(chosen.stages) - 1
-            name = bundle if last else f"{bundle}.{stage.name}"
-            path = output if last else output.parent / name
-            part = _Part(task, chosen, index, name, made[-1].name if made else None)
-            _export_part(part, path, supply, choices or {}, force=force or not last)
+        for part in parts_of(task, chosen, bundle):
+            path = output if part.is_main else output.parent / part.name
+            repin = supply.repin and not made  # pins of all models are begun anew with the first
+            options = choices or {}
+            _export_part(part, path, supply, options, force=force or not part.is_main, repin=repin)
             made.append(path)
     except BaseException:
-        for path in made:  # of no use without the last
+        for path in made:  # of no use without the main one, which comes last
             shutil.rmtree(path, ignore_errors=True)
         raise
     if not supply.sources and not supply.keep_downloads:
@@ -132,36 +132,14 @@ def export_task(
     return output
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One model of a release: which of its stages, and the names of its bundle and the first's."""
-
-    task: Task
-    release: Release
-    index: int
-    name: str
-    first: str | None
-
-    @property
-    def stage(self) -> Stage:
-        return self.release.stages[self.index]
-
-    @property
-    def alone(self) -> Release:
-        """The release as if it was this model alone; only the last one writes files."""
-        is_last = self.index == len(self.release.stages) - 1
-        return replace(
-            self.release, stages=(self.stage,), outputs=self.release.outputs if is_last else ()
-        )
-
-    def pinned(self, files: Mapping[str, str]) -> dict[str, str]:
-        """Return the files of the model under names that no other model of the release has."""
-        before = f"{self.stage.name}/" if len(self.release.stages) > 1 else ""
-        return {f"{before}{name}": digest for name, digest in files.items()}
-
-
 def _export_part(
-    part: _Part, output: Path, supply: Supply, choices: Mapping[str, Any], *, force: bool
+    part: Part,
+    output: Path,
+    supply: Supply,
+    choices: Mapping[str, Any],
+    *,
+    force: bool,
+    repin: bool,
 ) -> None:
     """Export one model of a release."""
     task, release = part.task, part.release
@@ -173,29 +151,20 @@ def _export_part(
     if not sources:
         received = _download(part, supply)
         sources = [file.path for file in received]
-    facts = {
-        "name": part.name,
-        "release": release.version,
-        "license": task.license,
-        "citation": task.citation,
-        "urls": tuple(file.url for file in received),
-        "sct": release.sct,
-        "prior": part.first,
-    }
-    options = family.options(**_known(facts, family), **given)
+    facts = {**part.facts, "urls": tuple(file.url for file in received), **given}
+    options = family.options(**_known(facts, family))
     files: dict[str, str] = {}
 
     def adapt(checkpoint: Checkpoint) -> Checkpoint:
         files.update(part.pinned(checkpoint.manifest["source"]["files"]))
         if not supply.repin:
             check_pins(task.name, release.version, files)
-        return merged(checkpoint, task, part.alone, given)
+        return merged(checkpoint, task, part.alone, given, part.others)
 
     export(lambda: family.load(sources, options), output, adapt=adapt, force=force)
     if CROP in files and store.locate(DETECTOR) is None:
         logger.info("It needs what finds the cord, too: deepseg-export cord-detector")
     archives = {path.name: file_sha256(path) for path in sources if path.is_file()}
-    repin = supply.repin and part.index == 0
     record_pins(task.name, release.version, files, part.pinned(archives), repin=repin)
 
 
@@ -239,7 +208,7 @@ def find_archives(task: Task, release: Release, folder: Path) -> list[list[Path]
     return found
 
 
-def _on_disk(part: _Part, sources: Sequence[Path]) -> list[Path]:
+def _on_disk(part: Part, sources: Sequence[Path]) -> list[Path]:
     """Return what the user gave for a model; a folder may hold the official archives."""
     if len(sources) == 1 and sources[0].is_dir():
         found = find_archives(part.task, part.release, sources[0])
@@ -257,7 +226,7 @@ def _on_disk(part: _Part, sources: Sequence[Path]) -> list[Path]:
     return [sources[part.index]]
 
 
-def _download(part: _Part, supply: Supply) -> list[Received]:
+def _download(part: Part, supply: Supply) -> list[Received]:
     archives = part.stage.archives
     if not archives:
         raise OptionError(

@@ -290,6 +290,49 @@ def test_one_model_is_needed(tmp_path):
     assert load(tmp_path / "b", Options()).manifest["name"] == "b"
 
 
+def test_an_ensemble_has_a_network_of_every_model(tmp_path):
+    settings = make_settings(postprocessing={"binarize_prediction": {"thr": 0.5}})
+    kinds = ("Sigmoid", "HardSigmoid", "Softsign")
+    graphs = [make_onnx(onnx.helper.make_node(kind, ["features"], ["result"])) for kind in kinds]
+    seeds = [
+        write_model(tmp_path / f"seed{index}" / "model", settings, onnx=graph)
+        for index, graph in enumerate(graphs)
+    ]
+    options = Options(name="seeds", is_ensemble=True)
+    checkpoint = load(seeds, options)
+    assert list(checkpoint.networks) == ["0", "1", "2"]
+    for kind, network in zip(kinds, checkpoint.networks.values(), strict=True):
+        nodes = onnx.load_from_string(network.onnx).graph.node
+        assert kind in [node.op_type for node in nodes]
+    manifest = checkpoint.manifest
+    assert (manifest["name"], manifest["ensemble"]) == ("seeds", "mean_output")
+    # A mean of masks is none.
+    assert [file["kind"] for file in manifest["outputs"]["files"]] == ["soft"]
+    assert "binarize" in [step["step"] for step in manifest["postprocessing"]]
+    assert manifest["source"]["details"]["model"] == "model"
+    assert set(manifest["source"]["files"]) == {
+        f"{fold}/model.{kind}" for fold in "012" for kind in ("json", "onnx")
+    }
+    # The way they lie side by side where they are installed.
+    assert load(tmp_path, options).manifest == manifest
+    alone = load(seeds[0], options)
+    assert list(alone.networks) == ["0"]
+    assert alone.manifest["outputs"]["files"][0]["kind"] == "mask"
+
+
+def test_models_that_differ_in_more_than_weights_are_no_ensemble(tmp_path):
+    other = {"binarize_prediction": {"thr": 0.4}}
+    seeds = [
+        write_model(tmp_path / name, make_settings(postprocessing=steps), onnx=make_onnx())
+        for name, steps in (("one", {}), ("two", {}), ("three", other))
+    ]
+    with pytest.raises(
+        UnsupportedError,
+        match="one and three are no models of one ensemble: they differ in outputs, postproc",
+    ):
+        load(seeds, Options(is_ensemble=True))
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{", '{"loader_parameters": 1}'])
 def test_a_damaged_json_is_refused(tmp_path, text):
     folder = write_model(tmp_path / "m", make_settings(), onnx=make_onnx())

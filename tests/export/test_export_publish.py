@@ -69,6 +69,16 @@ def test_what_is_published_can_be_fetched(branch, hub, bundle):
     assert TOKEN not in done.output
 
 
+def test_what_else_belongs_to_a_bundle_is_named(hub, tmp_path):
+    prior = {"bundle": "tiny.first", "channels": ["t1"]}
+    steps = [{"step": "crop_to_prior", "safety_factor": [1.0, 1.0, 1.0]}]
+    folder = write_bundle(tmp_path / "made", "channels", prior=prior, preprocessing=steps)
+    hub.commit(REPO, "main", {})
+    done = publish(folder)
+    assert done.exit_code == 0, done.output
+    assert "It needs tiny.first, too" in done.output
+
+
 def test_networks_of_the_last_release_go(hub, bundle):
     hub.commit(REPO, "main", {f"{NAME}/old.onnx": b"old", "x/old.onnx": b"another's"})
     assert publish(bundle).exit_code == 0

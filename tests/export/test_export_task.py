@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import threading
 import zipfile
@@ -24,19 +23,20 @@ from deepseg_export.verify import Agreement
 from hub_server import HubServer
 from tiny_models import write_zip
 from tiny_monai import write_lightning
-from tiny_tasks import RETIRED, TASK, add_task
+from tiny_tasks import RETIRED, TASK, UNSUPPORTED, add_task
 
 from deepseg_lite import download, load, store
 from deepseg_lite.bundle import read_bundle
 from deepseg_lite.errors import BundleNotFoundError, NetworkError, OptionError, OutputError
 from deepseg_lite.tasks import find_bundle
+from deepseg_lite.volume import Volume
 
 pytest.importorskip("torch")
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("dynamic_network_architectures")
 
-from ivadomed_models import make_onnx, make_settings
-from ivadomed_models import write_model as write_ivadomed
+from ivadomed_models import make_onnx, make_settings  # noqa: E402 - it imports torch
+from ivadomed_models import write_model as write_ivadomed  # noqa: E402
 
 pytestmark = pytest.mark.export
 
@@ -176,8 +176,9 @@ def test_retired_tasks_export_when_named(models, archive):
 
 def test_what_cannot_run_is_refused_before_any_download(models, server, archive):
     mirror = serve(server, archive)
-    add_task(models, "tiny", TASK.replace('"monai"', '"totalspineseg"'), kind=None)
-    with pytest.raises(UnsupportedError, match="tiny r1 cannot be exported: totalspineseg models"):
+    text = TASK.replace('version = "r1"', 'version = "r1"\nobstacle = "nobody knows how"')
+    add_task(models, "tiny", text, kind=None)
+    with pytest.raises(UnsupportedError, match="tiny r1 cannot be exported: nobody knows how"):
         export_task("tiny", release="r1", supply=Supply(mirror=mirror))
     with pytest.raises(OptionError, match="no release r9"):
         export_task("tiny", release="r9", supply=Supply(mirror=mirror))
@@ -396,11 +397,28 @@ def test_options_of_another_family_are_refused(models, tmp_path):
         export_task("slices", supply=Supply([tmp_path]), choices={"folds": ["0"]})
 
 
-def test_separate_models_on_top_of_each_other_are_an_obstacle(models):
+def test_separate_archives_are_the_networks_of_one_bundle(models, server, tmp_path):
     text = FOLDS.replace('"nnunet"', '"ivadomed"\nensemble = "mean_output"')
     add_task(models, "seeds", text, kind=None)
-    with pytest.raises(UnsupportedError, match="ensembles of separate models are not supported"):
-        export_task("seeds", release="r2")
+    for fold, kind in enumerate(("Sigmoid", "HardSigmoid")):
+        graph = make_onnx(onnx.helper.make_node(kind, ["features"], ["result"]), axes=3)
+        model = write_ivadomed(tmp_path / f"seed{fold}", make_settings(volume=True), onnx=graph)
+        archive = write_zip(tmp_path / f"fold{fold}.zip", model, "model-r2/")
+        server.mirror[f"seeds/{archive.name}"] = archive.read_bytes()
+    path = export_task("seeds", supply=Supply(mirror=f"{server.url}/mirror/seeds"))
+    manifest = manifest_of(path)
+    assert [network["path"] for network in manifest["networks"]] == ["fold_0.onnx", "fold_1.onnx"]
+    assert manifest["ensemble"] == "mean_output"
+    assert len(manifest["source"]["urls"]) == 2
+    pinned = json.loads(pin_file("seeds", "r2").read_text())["files"]
+    assert set(pinned) == {f"{i}/seed{i}.{kind}" for i in (0, 1) for kind in ("json", "onnx")}
+    image = np.random.default_rng(4).normal(size=(40, 36, 20)).astype(np.float32)
+    volume = Volume.from_array(image, np.diag([1, 1, 2, 1]))
+    each = [load(path, folds=[fold], device="cpu").segment(volume).data for fold in ("0", "1")]
+    np.testing.assert_allclose(
+        load(path, device="cpu").segment(volume).data, np.mean(each, axis=0), atol=1e-6
+    )
+    assert np.abs(each[0] - each[1]).max() > 0.01
 
 
 @pytest.mark.parametrize("error", [VerificationError("differs"), KeyboardInterrupt()])
@@ -428,7 +446,7 @@ def test_hostile_archives_leave_nothing(models, server, tmp_path, name):
 
 def test_all_goes_on_after_a_failure(models, archive, tmp_path, monkeypatch):
     add_task(models, "later", TASK.replace("/two.zip", "/later.zip"), kind=None)
-    add_task(models, "never", re.sub('"(nnunet|monai)"', '"totalspineseg"', TASK), kind=None)
+    add_task(models, "never", UNSUPPORTED, kind=None)
     add_task(models, "old", RETIRED, kind=None)
     add_task(models, "broken", TASK.replace("/two.zip", "/broken.zip"), kind=None)
     text = "\n".join(line for line in TASK.splitlines() if not line.startswith("archives"))
@@ -447,7 +465,7 @@ def test_all_goes_on_after_a_failure(models, archive, tmp_path, monkeypatch):
     results = {outcome.task: outcome.result for outcome in outcomes}
     assert "broken.zip is not a readable zip file" in results["broken"]
     assert results["later"] == f"failed: later.zip not in {tmp_path}."
-    assert results["never"] == "totalspineseg models are not supported yet"
+    assert results["never"] == "nobody knows how"
     assert results["old"] == str(output / "old")
     assert results["shipped"] == "in the wheel"
     assert read_bundle(output / "tiny").name == "tiny"

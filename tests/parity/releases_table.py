@@ -41,12 +41,14 @@ Written by `tests/parity/releases_table.py` from a run of `tests/parity/test_rel
 
 
 OTHERS = """
-## MONAI and ivadomed
+## MONAI, ivadomed and TotalSpineSeg
 
 Archives of these forms (a zip with or without a top folder such as NAME-TAG, `.onnx`, `.pt` or
 `.ckpt` inside, one zip for each model of a cascade) are taken from the download to the bundle in
 `tests/export/test_export_task.py`. What the bundles give is compared with ivadomed and MONAI for
 networks of every kind, made with their own classes: [parity-families.md](parity-families.md).
+TotalSpineSeg's two networks are taken the same way in `tests/export/test_export_spine.py`, and
+compared with the original from image to file in `tests/parity/test_spine_end_to_end.py`.
 
 | task, release | family | models | not verified |
 | --- | --- | --- | --- |
@@ -117,7 +119,8 @@ def _other_releases() -> list[tuple[Task, Release]]:
         (task, release)
         for task in list_tasks()
         for release in task.releases
-        if release.obstacle is None and release.stages[0].family != "nnunet"
+        if release.obstacle is None
+        and (release.stages[0].family != "nnunet" or release.workflow is not None)
     ]
 
 

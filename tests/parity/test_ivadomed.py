@@ -18,9 +18,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from deepseg_export.families import ivadomed
-from through_pipeline import apply_map_steps, patches, segment
+from through_pipeline import apply_map_steps, bundle_of, patches, segment
 from tiny_bundles import ORIENTATIONS, make_affine
 
+from deepseg_lite import pipeline
 from deepseg_lite.cropping import center_crop, prior_box
 from deepseg_lite.nifti import read_volume
 from deepseg_lite.placement import normalize_instance
@@ -322,6 +323,53 @@ def test_whole_models_on_real_images(reference, models, record_property, name, f
     record_property("voxels", voxels)
     record_property("differing", differing)
     record_property("largest_difference", largest)
+
+
+def _write_seeds(model: Path, folder: Path, count: int) -> list[Path]:
+    """Write a model as if it had been trained several times, each in a folder of its own."""
+    import onnx
+
+    rng = np.random.default_rng(11)
+    places = []
+    for seed in range(count):
+        graph = onnx.load(model / f"{model.name}.onnx")
+        for tensor in graph.graph.initializer:
+            array = onnx.numpy_helper.to_array(tensor)
+            if array.dtype == np.float32 and array.ndim > 1:
+                noisy = (array * rng.normal(1, 0.3, array.shape)).astype(np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(noisy, tensor.name))
+        places.append(folder / f"seed{seed}" / model.name)
+        places[-1].mkdir(parents=True)
+        onnx.save(graph, places[-1] / f"{model.name}.onnx")
+        shutil.copy(model / f"{model.name}.json", places[-1])
+    return places
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
+@pytest.mark.parametrize("name", ["lumbar", "relu_3d"], ids="{}-ensemble".format)
+def test_ensembles_are_the_mean_of_finished_results(
+    reference, models, tmp_path, record_property, name
+):
+    """The mean of what ivadomed gives for each seed, masks (lumbar) and soft maps (relu_3d)."""
+    file = DATA / VOLUMES[0]
+    seeds = _write_seeds(models / "onnx" / name, tmp_path, 3)
+    jobs = [dict(call="segment", model=str(seed), images=[str(file)]) for seed in seeds]
+    each = [result["maps"] for result in reference(jobs)]
+    expected = np.mean(each, axis=0)
+    assert len({array.tobytes() for array in each}) == len(seeds)
+    checkpoint = ivadomed.load(seeds, ivadomed.Options(is_ensemble=True))
+    bundle = bundle_of(checkpoint.manifest)
+    networks = [_network(network) for network in checkpoint.networks.values()]
+    volume = read_volume([nib.load(file)], [str(file)])
+    found = pipeline.segment(volume, bundle, networks).data
+    assert found.dtype == np.float32
+    difference = np.abs(found - expected)
+    differing = int((difference > 1e-3).sum())
+    record_property("voxels", found.size)
+    record_property("differing", differing)
+    record_property("largest_difference", float(difference.max()))
+    assert expected.max() > 0
+    assert differing * 10_000 <= found.size
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")

@@ -14,7 +14,13 @@ from deepseg_export.checkpoint import file_sha256
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.ivadomed.configuration import read_configuration
-from deepseg_export.families.ivadomed.folder import ModelFiles, find_model, is_wanted
+from deepseg_export.families.ivadomed.ensemble import joined
+from deepseg_export.families.ivadomed.folder import (
+    ModelFiles,
+    find_model,
+    find_models,
+    is_wanted,
+)
 from deepseg_export.families.ivadomed.onnx_graph import read_graph
 from deepseg_export.families.ivadomed.outputs import (
     read_channel_names,
@@ -43,7 +49,10 @@ _OTHER_NETWORKS = ("FiLMedUnet", "HeMISUnet")
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may choose; None leaves it to the model."""
+    """What the user may choose; None leaves it to the model.
+
+    ``is_ensemble`` says that what is given are separate models, whose results are averaged.
+    """
 
     name: str | None = None
     release: str = "1"
@@ -51,6 +60,7 @@ class Options:
     citation: str | None = None
     urls: Sequence[str] = ()
     prior: str | None = None
+    is_ensemble: bool = False
     trust_checkpoint: bool = False
 
 
@@ -61,15 +71,16 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
     ----------
     model : Path, or sequence of Path
         A folder that holds exactly one model, at any depth, or a zip of one. Several are laid
-        onto one another first.
+        onto one another first; those of an ensemble hold one or more models each.
     options : Options
         The user's choices.
 
     Returns
     -------
     checkpoint : Checkpoint
-        Manifest and one network: a `ReadyGraph` where the model has an ONNX file, which then is
-        taken; otherwise a ``torch.nn.Module``. An axis of any size is None in the shapes.
+        Manifest and one network, or one of each model: a `ReadyGraph` where the model has an ONNX
+        file, which then is taken; otherwise a ``torch.nn.Module``. An axis of any size is None in
+        the shapes.
 
     Raises
     ------
@@ -87,8 +98,15 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
             f"--name {options.name!r} is not a name; letters, digits, dot, dash and underscore."
         )
     sources = (model,) if isinstance(model, Path) else tuple(model)
+    if options.is_ensemble:
+        return joined([one for source in sources for one in _load_all(source, options)])
     with opened_model(sources, is_wanted) as root:
         return _load_files(find_model(root, ", ".join(map(str, sources))), options)
+
+
+def _load_all(source: Path, options: Options) -> list[Checkpoint]:
+    with opened_model((source,), is_wanted) as root:
+        return [_load_files(files, options) for files in find_models(root, str(source))]
 
 
 def _load_files(files: ModelFiles, options: Options) -> Checkpoint:

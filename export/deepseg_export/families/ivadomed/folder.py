@@ -45,6 +45,21 @@ def find_model(root: Path, given: str) -> ModelFiles:
     CheckpointError
         If there is none, or more than one; the message lists what was found.
     """
+    found = find_models(root, given)
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(sorted(files.name for files in found))
+    raise CheckpointError(f"{given} holds {len(found)} models: {listed}. Name one of them.")
+
+
+def find_models(root: Path, given: str) -> list[ModelFiles]:
+    """Return the models that ``root`` is or holds, by their paths; links are not followed.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none.
+    """
     found = []
     for place, _, names in os.walk(root):
         for name in sorted(names):
@@ -60,11 +75,8 @@ def find_model(root: Path, given: str) -> ModelFiles:
                         pickle if pickle.is_file() else None,
                     )
                 )
-    if len(found) == 1:
-        return found[0]
     if found:
-        listed = ", ".join(sorted(files.name for files in found))
-        raise CheckpointError(f"{given} holds {len(found)} models: {listed}. Name one of them.")
+        return sorted(found, key=lambda files: files.settings)
     raise CheckpointError(
         f"{given} holds no ivadomed model: NAME.json with NAME.onnx or NAME.pt beside it is needed."
     )

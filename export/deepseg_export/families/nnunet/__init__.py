@@ -16,6 +16,7 @@ from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.nnunet.crop import CROP, find_crop, read_crop
 from deepseg_export.families.nnunet.folder import (
+    USUAL,
     find_model_folder,
     is_wanted,
     read_json,
@@ -48,7 +49,10 @@ _CROP_VERSION = "sc_crop_version"
 
 @dataclass(frozen=True)
 class Options:
-    """What the user may choose; None leaves it to the model."""
+    """What the user may choose; None leaves it to the model.
+
+    ``checkpoints`` are the usual names of a fold's file, the preferred first.
+    """
 
     folds: Sequence[str] | None = None
     checkpoint: str | None = None
@@ -59,6 +63,7 @@ class Options:
     urls: Sequence[str] = ()
     orientation: str | None = None
     trust_checkpoint: bool = False
+    checkpoints: Sequence[str] = USUAL
 
 
 def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
@@ -91,7 +96,7 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
     require_packages(PACKAGES)
     _check_options(options)
     sources = (model,) if isinstance(model, Path) else tuple(model)
-    wanted = partial(is_wanted, checkpoint=options.checkpoint)
+    wanted = partial(is_wanted, checkpoint=options.checkpoint, usual=options.checkpoints)
     with opened_model(sources, wanted) as root:
         folder = find_model_folder(root, ", ".join(map(str, sources)))
         is_named = folder != root or root in sources
@@ -115,7 +120,7 @@ def _load_folder(
     folder: Path, folder_name: str, crop_file: Path | None, options: Options
 ) -> Checkpoint:
     plans, dataset = read_json(folder / "plans.json"), read_json(folder / "dataset.json")
-    files = select_checkpoints(folder, options.folds, options.checkpoint)
+    files = select_checkpoints(folder, options.folds, options.checkpoint, options.checkpoints)
     trained = {}
     for fold, file in files.items():
         logger.info("Reading fold %s", fold)

@@ -17,21 +17,20 @@ from deepseg_lite.errors import OptionError
 logger = logging.getLogger(__name__)
 
 FINAL, BEST = "checkpoint_final.pth", "checkpoint_best.pth"
+USUAL = (FINAL, BEST)
 _FOLD = re.compile(r"fold_(\d+|all)")
 
 
-def is_wanted(member: PurePosixPath, checkpoint: str | None = None) -> bool:
-    """Tell whether a file of an archive is one the export reads."""
+def is_wanted(
+    member: PurePosixPath, checkpoint: str | None = None, usual: Sequence[str] = USUAL
+) -> bool:
+    """Tell whether a file of an archive is one the export reads; see `select_checkpoints`."""
     if "__MACOSX" in member.parts:
         return False
     return member.name in ("plans.json", "dataset.json", CROP) or (
-        member.name in _checkpoint_names(checkpoint)
+        member.name in ((checkpoint,) if checkpoint else usual)
         and _FOLD.fullmatch(member.parent.name) is not None
     )
-
-
-def _checkpoint_names(checkpoint: str | None) -> tuple[str, ...]:
-    return (checkpoint,) if checkpoint else (FINAL, BEST)
 
 
 def find_model_folder(root: Path, given: str) -> Path:
@@ -94,7 +93,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def select_checkpoints(
-    folder: Path, folds: Sequence[str] | None, checkpoint: str | None
+    folder: Path,
+    folds: Sequence[str] | None,
+    checkpoint: str | None,
+    usual: Sequence[str] = USUAL,
 ) -> dict[str, Path]:
     """Choose the checkpoint file of every fold to export.
 
@@ -106,7 +108,9 @@ def select_checkpoints(
         Fold names. ``["all"]`` is nnU-Net's fold of that name where it exists, else every fold.
         By default the numbered folds, or fold ``all`` where there are none.
     checkpoint : str, optional
-        File name; by default `FINAL`, or `BEST` in a fold without it.
+        File name; by default the first of ``usual`` that a fold has.
+    usual : sequence of str
+        File names, the preferred first.
 
     Returns
     -------
@@ -125,7 +129,7 @@ def select_checkpoints(
     Source: nnunetv2 2.8.1, ``nnUNetPredictor.auto_detect_available_folds``, which leaves out
     ``fold_all``; the fallback to the best checkpoint is the Spinal Cord Toolbox's.
     """
-    names = _checkpoint_names(checkpoint)
+    names = (checkpoint,) if checkpoint else tuple(usual)
     available = {}
     for fold_folder in sorted(folder.iterdir()):
         match = _FOLD.fullmatch(fold_folder.name)
@@ -149,6 +153,6 @@ def select_checkpoints(
             f"it has {', '.join(everything)}."
         )
     for fold in chosen:
-        if not checkpoint and available[fold].name == BEST:
-            logger.warning("Fold %s has no %s; using %s", fold, FINAL, BEST)
+        if available[fold].name != names[0]:
+            logger.warning("Fold %s has no %s; using %s", fold, names[0], available[fold].name)
     return {fold: available[fold] for fold in chosen}

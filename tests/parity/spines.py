@@ -8,8 +8,9 @@ spine four levels further down, from C5 to the sacrum.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -68,6 +69,19 @@ VARIANTS: dict[str, dict] = {
     "lower_noise": {"lower": True, "noise": 0.02, "blobs": 10, "holes": 10, "seed": 5},
     "turned_noise": {"turn": (5.0, 5.0, -5.0), "noise": 0.01, "holes": 30, "missing": (9,)},
 }
+QUICK = (
+    "bottom_cut",
+    "both_cut",
+    "neck",
+    "lower_top_cut",
+    "missing_landmark",
+    "lower_missing",
+    "no_discs",
+    "no_canal",
+    "merged_landmarks",
+    "turned_noise",
+)
+"""Variants for every run; the others take the original minutes."""
 UNNUMBERED = ("both_cut", "missing_landmark", "no_discs", "no_canal")
 """Variants that the original gives up on in step 1: no landmark, no disc or no canal."""
 
@@ -141,6 +155,11 @@ def raw_spine(
     affine = _affine()
     affine[2, 3] += bottom
     return RawSpine(classes, affine)
+
+
+def params(names: Iterable[str]) -> list[Any]:
+    """Return names of variants for a parametrised test, those that take long marked as slow."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 def variant(name: str, step: int) -> RawSpine:

@@ -140,8 +140,13 @@ def differing(ours: nib.Nifti1Image, theirs: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("sums", ["float16", "float32"])
-@pytest.mark.parametrize("iso", [False, True], ids=["input grid", "1 mm grid"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "iso", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["input grid", "1 mm grid"]
+)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if "lumbar" in name else ()) for name in CASES],
+)
 def test_every_output_is_the_originals(name, iso, sums, made, original, command, record_property):
     case = made(name)
     theirs, folder = original(name, iso)
@@ -167,7 +172,7 @@ def test_every_output_is_the_originals(name, iso, sums, made, original, command,
     assert max(soft.values()) <= SOFT_BAR
 
 
-@pytest.mark.parametrize("name", ["t2", "t2_lumbar"])
+@pytest.mark.parametrize("name", ["t2", pytest.param("t2_lumbar", marks=pytest.mark.slow)])
 def test_the_files_of_sct(name, made, original, command):
     theirs, _ = original(name, False)
     ours = run_ours(command, made(name))

@@ -26,7 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from spines import VARIANTS, variant
+from spines import VARIANTS, params, variant
 from tiny_spine import C1, LANDMARKS, SACRUM, make_spine, perturb
 
 from deepseg_lite.errors import ImageError
@@ -187,7 +187,7 @@ def test_steps_are_what_inference_gives(step):
 
 
 @WHICH_STEP
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", params(VARIANTS))
 def test_spines_of_pam50(original, name, step):
     labelled = check(original, variant(name, step).classes, step, Rules())
     assert labelled == (name not in ("no_discs", "no_canal", "both_cut"))

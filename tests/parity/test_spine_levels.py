@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spines import UNNUMBERED, VARIANTS, labelled_variant
+from spines import UNNUMBERED, VARIANTS, labelled_variant, params
 from tiny_spine import make_leaning_neck, make_spine, perturb
 
 from deepseg_lite.errors import ImageError
@@ -83,7 +83,7 @@ def draw_map(seed: int) -> np.ndarray:
     return labels
 
 
-@pytest.mark.parametrize("name", NUMBERED)
+@pytest.mark.parametrize("name", params(NUMBERED))
 def test_levels(name):
     labels = fill_canal(labelled_variant(name, 1))
     assert_same(labels)

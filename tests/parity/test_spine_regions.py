@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spines import UNNUMBERED, VARIANTS, labelled_variant, variant
+from spines import UNNUMBERED, VARIANTS, labelled_variant, params, variant
 from tiny_spine import make_spine, perturb
 
 from deepseg_lite.spine.regions import (
@@ -24,8 +24,7 @@ pytest.importorskip("totalspineseg", reason="the original software is not instal
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
-NUMBERED = [(name, 1) for name in VARIANTS if name not in UNNUMBERED]
-NUMBERED += [(name, 2) for name in ("neck", "lower_top_cut")]
+NUMBERED = [name for name in VARIANTS if name not in UNNUMBERED]
 AFFINE = np.diag([1.0, 1.0, 1.0, 1.0])
 AFFINE[:3, 3] = -12.0, 7.0, 31.0
 SEEDS = st.integers(0, 2**32 - 1)
@@ -73,14 +72,23 @@ def tiny(seed: int, step: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("step", [1, 2])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", params(VARIANTS))
 def test_largest_part(name, step):
     classes = variant(name, step).classes
     assert_same(largest_part(classes), original("largest", classes))
 
 
-@pytest.mark.parametrize(("name", "step"), NUMBERED)
-def test_steps_after_labelling(name, step):
+@pytest.mark.parametrize("name", params(NUMBERED))
+def test_steps_after_labelling_discs(name):
+    assert_same_steps_of(name, 1)
+
+
+@pytest.mark.parametrize("name", ["neck", "lower_top_cut"])
+def test_steps_after_labelling_vertebrae(name):
+    assert_same_steps_of(name, 2)
+
+
+def assert_same_steps_of(name, step):
     labels = labelled_variant(name, step)
     assert_same_steps(labels)
     assert_same_steps(perturb(labels, 3, noise=0.02, blobs=20, holes=20))

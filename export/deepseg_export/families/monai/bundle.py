@@ -18,9 +18,10 @@ from deepseg_export.families.monai.networks import build_network, check_network,
 from deepseg_export.families.monai.options import Options, bundle_name, source_record
 from deepseg_export.families.monai.postprocessing import read_outputs, read_postprocessing
 from deepseg_export.families.monai.transforms import GEOMETRIC, read_preprocessing, undone_by
-from deepseg_export.families.monai.weights import load_into, read_weights
+from deepseg_export.families.monai.weights import read_weights
 from deepseg_export.graph import example_shapes
 from deepseg_export.packages import require_packages
+from deepseg_export.weights import load_into
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from deepseg_export.checkpoint import file_sha256
 from deepseg_export.errors import CheckpointError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.monai.options import Options, bundle_name, source_record
-from deepseg_export.families.monai.weights import load_into, read_weights
+from deepseg_export.families.monai.weights import read_weights
 from deepseg_export.packages import require_packages
+from deepseg_export.weights import load_into
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)

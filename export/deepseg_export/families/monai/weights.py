@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,30 +66,6 @@ def read_weights(path: Path, *, trust: bool = False) -> dict[str, Any]:
     )
 
 
-def load_into(network: Any, weights: Mapping[str, Any], where: str) -> Any:
-    """Put weights into a network and return it, ready for inference.
-
-    Raises
-    ------
-    CheckpointError
-        If they are not the network's, or not finite.
-    """
-    import torch
-
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]]
-        raise CheckpointError(
-            f"{where}: the weights are not those of its {type(network).__name__}: "
-            f"{_shortened(lines)}."
-        ) from error
-    broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        raise CheckpointError(f"{where}: weights are not finite: {_shortened(broken)}.")
-    return network.float().eval()
-
-
 def _read_pickle(path: Path, trust: bool) -> Mapping[Any, Any]:
     import torch
 
@@ -139,8 +115,3 @@ def _is_state(value: Any) -> bool:
         and bool(value)
         and all(isinstance(item, torch.Tensor) for item in value.values())
     )
-
-
-def _shortened(lines: Sequence[str]) -> str:
-    more = f" and {len(lines) - 2} more" if len(lines) > 2 else ""
-    return f"{'; '.join(line[:200] for line in lines[:2])}{more}"

@@ -7,10 +7,11 @@ import inspect
 import pkgutil
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from deepseg_export.errors import CheckpointError, UnsupportedError
+from deepseg_export.errors import UnsupportedError
+from deepseg_export.weights import load_into
 
 _PACKAGE = "dynamic_network_architectures"
 _LEGACY_CLASSES = {
@@ -83,8 +84,6 @@ def build_network(
     CheckpointError
         If the weights are not of this network, or not finite.
     """
-    import torch
-
     name = architecture.network_class.__name__
     try:
         network = architecture.network_class(
@@ -94,23 +93,8 @@ def build_network(
         raise UnsupportedError(f"{name} cannot be built from the plans: {error}") from error
     prefixes = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
     weights = {prefixes.sub("", str(key)): value for key, value in weights.items()}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]]
-        raise CheckpointError(
-            f"{where}: the weights are not those of the {name} in plans.json with {heads} outputs: "
-            f"{_shortened(lines)}."
-        ) from error
-    broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        raise CheckpointError(f"{where}: weights are not finite: {_shortened(broken)}.")
-    return network.float().eval()
-
-
-def _shortened(lines: Sequence[str]) -> str:
-    more = f" and {len(lines) - 2} more" if len(lines) > 2 else ""
-    return f"{'; '.join(line[:200] for line in lines[:2])}{more}"
+    what = f"the {name} in plans.json with {heads} outputs"
+    return load_into(network, weights, where, what)
 
 
 def _from_legacy(configuration: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tiny_bundles import make_affine, make_data, write_bundle, write_image
 import deepseg_lite
 from deepseg_lite import api, warm
 from deepseg_lite.errors import BundleError, Cancelled, ImageError, OptionError
-from deepseg_lite.session import OnnxPredictor
+from deepseg_lite.predictor import PatchPredictor
 
 AFFINE = make_affine("LPS")
 TRUTH = (make_data() > 0.5).astype(np.uint8)
@@ -28,12 +28,12 @@ def opened(monkeypatch):
     """Record the folds whose networks are opened, in order."""
     folds = []
 
-    class Counted(OnnxPredictor):
-        def __init__(self, bundle, network, provider, threads):
+    class Counted(PatchPredictor):
+        def __init__(self, opened, bundle, network):
             folds.append(network.fold)
-            super().__init__(bundle, network, provider, threads)
+            super().__init__(opened, bundle, network)
 
-    monkeypatch.setattr(warm, "OnnxPredictor", Counted)
+    monkeypatch.setattr(warm, "PatchPredictor", Counted)
     return folds
 
 

@@ -10,7 +10,8 @@ import pytest
 from tiny_bundles import MODELS
 
 from deepseg_lite.bundle import Bundle, read_bundle, read_network
-from deepseg_lite.session import CPU, OnnxPredictor
+from deepseg_lite.predictor import PatchPredictor
+from deepseg_lite.session import CPU, OnnxNetwork
 from deepseg_lite.task_file import read_task
 from deepseg_lite.tasks import list_tasks
 
@@ -154,7 +155,7 @@ def test_networks_open_and_answer_with_finite_logits(directory, rng):
     bundle = _bundle(directory)
     patch = (1, len(bundle.inputs.channel_names), *bundle.sliding_window.patch_size)
     for network in bundle.networks:
-        predict = OnnxPredictor(bundle, network, CPU, 2)
+        predict = PatchPredictor(OnnxNetwork(bundle, network, CPU, 2), bundle, network)
         logits = predict(rng.normal(size=patch).astype(np.float32))
         assert logits.shape == (1, bundle.outputs.channel_count, *patch[2:])
         assert np.isfinite(logits).all()

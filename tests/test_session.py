@@ -15,12 +15,14 @@ from tiny_bundles import write_bundle
 
 from deepseg_lite import session
 from deepseg_lite.bundle import Bundle, read_bundle
-from deepseg_lite.errors import BundleError, ChecksumError, OptionError, ProviderError
-from deepseg_lite.session import CPU, CUDA, OnnxPredictor, choose_provider
+from deepseg_lite.errors import BundleError, ChecksumError, ProviderError
+from deepseg_lite.predictor import PatchPredictor
+from deepseg_lite.session import CPU, CUDA, PROVIDERS, OnnxNetwork, choose_provider
 
 
-def _open(bundle: Bundle) -> OnnxPredictor:
-    return OnnxPredictor(bundle, bundle.networks[0], CPU, 1)
+def _open(bundle: Bundle) -> PatchPredictor:
+    network = bundle.networks[0]
+    return PatchPredictor(OnnxNetwork(bundle, network, CPU, 1), bundle, network)
 
 
 def _sealed(folder, content: bytes):
@@ -120,9 +122,31 @@ def test_cpu_is_always_there():
     assert choose_provider("cpu") == CPU
 
 
-def test_unknown_devices_are_refused():
-    with pytest.raises(OptionError, match="device is 'tpu'; it must be one of auto, cpu, cuda"):
-        choose_provider("tpu")
+@pytest.mark.usefixtures("without_cuda")
+@pytest.mark.parametrize("device", sorted(set(PROVIDERS) - {"cpu", "cuda"}))
+def test_providers_that_this_build_lacks_are_refused_with_those_it_has(device):
+    with pytest.raises(ProviderError, match=rf"{PROVIDERS[device]} was asked for.* offers cpu;"):
+        choose_provider(device)
+
+
+@pytest.mark.parametrize("device", sorted(set(PROVIDERS) - {"cpu", "cuda"}))
+def test_providers_are_found_by_name_and_fall_back_for_single_operators(
+    monkeypatch, tiny_bundle, device
+):
+    bundle = read_bundle(tiny_bundle)
+    name, asked = PROVIDERS[device], []
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name, CPU])
+    real = onnxruntime.InferenceSession
+
+    def start(data, options, providers):
+        asked.extend(providers)
+        return real(data, providers=[CPU])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    assert choose_provider(device) == name
+    with pytest.raises(ProviderError, match=f"could not start {name}; use --device cpu"):
+        OnnxNetwork(bundle, bundle.networks[0], name, 1)
+    assert asked == [name, CPU]
 
 
 @pytest.fixture
@@ -180,7 +204,7 @@ def test_a_session_that_did_not_get_the_device_is_refused(monkeypatch, tiny_bund
         lambda data, options, providers: real(data, providers=[CPU]),
     )
     with pytest.raises(ProviderError, match="CUDA was asked for"):
-        OnnxPredictor(bundle, bundle.networks[0], CUDA, 1)
+        OnnxNetwork(bundle, bundle.networks[0], CUDA, 1)
 
 
 def test_both_packages_at_once_are_refused(monkeypatch):

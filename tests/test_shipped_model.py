@@ -12,7 +12,7 @@ from tiny_bundles import voxels
 
 import deepseg_lite
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / "gm_challenge"
+REAL = Path(__file__).parents[2] / "shared" / "data"
 MIN_CORD_DICE, MIN_GRAY_DICE = 0.95, 0.85
 
 
@@ -60,7 +60,24 @@ def test_reorienting_the_file_gives_the_same_voxels(segment, orientation):
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images (../shared) are not here")
-def test_cord_of_a_real_image_is_found(segment):
-    labels = np.asarray(segment(REAL / "sub-9709Ses2_T2starw.nii.gz").dataobj)
-    manual = voxels(REAL / "sub-9709Ses2_T2starw_seg-manual.nii.gz") > 0
-    assert dice(labels > 0, manual) >= MIN_CORD_DICE
+def test_cord_and_gray_matter_of_a_real_image_are_found(segment):
+    stem = f"{REAL}/gm_challenge/sub-9709Ses2_T2starw"
+    labels = np.asarray(segment(f"{stem}.nii.gz").dataobj)
+    assert dice(labels > 0, voxels(f"{stem}_seg-manual.nii.gz") > 0) >= MIN_CORD_DICE
+    assert dice(labels == 2, voxels(f"{stem}_gmseg-manual.nii.gz") > 0) >= MIN_GRAY_DICE
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images (../shared) are not here")
+@pytest.mark.parametrize(
+    ("image", "mask", "minimum"),
+    [
+        ("sct_testing/mt1", "sct_testing/mt1_seg", 0.9),
+        ("fmri/sub-leipzigR01_mean_bold", "fmri/sub-leipzigR01_spinalcord_mask", 0.85),
+    ],
+    ids=["mt", "epi"],
+)
+def test_no_slice_of_another_contrast_is_without_cord(segment, image, mask, minimum):
+    cord = np.asarray(segment(REAL / f"{image}.nii.gz").dataobj) > 0
+    manual = voxels(REAL / f"{mask}.nii.gz") > 0
+    assert dice(cord, manual) >= minimum
+    assert cord.any(axis=(0, 1))[manual.any(axis=(0, 1))].all()

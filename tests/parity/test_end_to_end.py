@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from reference import CHECKPOINTS, DATA, dice, nnunet_predictor, nnunet_segment
 
+from deepseg_lite.engines import Engine
 from deepseg_lite.nifti import read_volume
 from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.session import CPU, available_threads
@@ -80,7 +81,7 @@ def test_labels_equal_nnunet(model, folds, mirror, image, bundle_of, record_prop
     opened = nib.load(DATA / image)
     expected = nnunet_segment(nnunet_predictor(MODELS[model], folds, mirror=mirror), [opened])
     bundle = bundle_of(MODELS[model], folds)
-    segmenter = Segmenter(bundle, None, CPU, available_threads(), bundle.networks)
+    segmenter = Segmenter(bundle, None, Engine(CPU), available_threads(), bundle.networks)
     remembered = [Remembered(predict) for predict in segmenter.predictors()]
     segmenter.predictors = lambda: remembered
     volume = read_volume([opened], [image])

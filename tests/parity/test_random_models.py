@@ -13,6 +13,7 @@ import pytest
 from reference import nnunet_predictor, nnunet_segment, nnunet_sums
 from tiny_models import write_model
 
+from deepseg_lite.engines import Engine
 from deepseg_lite.nifti import read_volume
 from deepseg_lite.segmenter import Segmenter
 from deepseg_lite.session import CPU
@@ -124,7 +125,7 @@ def test_labels_equal_nnunet(pair, mirror, half, record_property):
     model, folds, bundle, channels = pair
     with nnunet_sums("float16" if half else "float32"):
         expected = nnunet_segment(nnunet_predictor(model, folds, mirror=mirror), channels)
-    segmenter = Segmenter(bundle, None, CPU, 2, bundle.networks)
+    segmenter = Segmenter(bundle, None, Engine(CPU), 2, bundle.networks)
     volume = read_volume(channels, [f"channel {i}" for i in range(len(channels))])
     settings = Settings(mirror=mirror, half_precision_sums=half)
     found = segmenter.segment(volume, settings).data
@@ -140,7 +141,7 @@ def test_probabilities_equal_nnunet(pair):
     predictor = nnunet_predictor(model, folds, mirror=False)
     with nnunet_sums("float32"):
         _, expected = nnunet_segment(predictor, channels, probabilities=True)
-    segmenter = Segmenter(bundle, None, CPU, 2, bundle.networks)
+    segmenter = Segmenter(bundle, None, Engine(CPU), 2, bundle.networks)
     volume = read_volume(channels, [f"channel {i}" for i in range(len(channels))])
     found = segmenter.segment(volume, Settings(soft=True)).data
     if bundle.outputs.activation == "softmax":

@@ -20,7 +20,7 @@ def main() -> None:
     options = parser.parse_args()
 
     clock = [time.perf_counter()]
-    from deepseg_lite import api, session
+    from deepseg_lite import api, predictor, session
     from deepseg_lite.cases import plan_cases, run_case
 
     session.import_onnxruntime()
@@ -29,13 +29,13 @@ def main() -> None:
     clock.append(time.perf_counter())
 
     patches = []
-    predict = session.OnnxPredictor.__call__
+    predict = predictor.PatchPredictor.__call__
 
-    def predict_and_note(predictor, batch):
+    def predict_and_note(network, batch):
         patches.append(time.time())
-        return predict(predictor, batch)
+        return predict(network, batch)
 
-    session.OnnxPredictor.__call__ = predict_and_note
+    predictor.PatchPredictor.__call__ = predict_and_note
     (case,) = plan_cases(segmenter, [[options.image]], options.out, overwrite=True)
     stages = run_case(segmenter, case)["Seconds"]
     stages["read"] = stages.pop("load")  # the image; the model was loaded above

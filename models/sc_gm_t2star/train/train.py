@@ -1,0 +1,279 @@
+"""Train the shipped model: cord and gray matter on axial T2*-weighted MRI.
+
+    python train.py pretrain --data DATA --work WORK    images of none of the persons
+    python train.py finetune --data DATA --work WORK    theirs and everything else, much distorted
+    python train.py refine --data DATA --work WORK      mostly theirs, half of them as scanned
+
+With ``--left-out PERSON`` the last two are without a person, for the evaluation. Each phase starts
+from the one before and writes a trained-model folder of nnU-Net v2 for ``deepseg-export nnunet``.
+A run that was cut short goes on where it was when it is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pydoc
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (its usual name)
+from augmentation import Batch, cut
+from images import (
+    CORD_OF_SOME_KIND,
+    GRAY,
+    OUTSIDE,
+    PERHAPS_WHITE,
+    PERSONS,
+    Stack,
+    read_challenge,
+    read_cord_only,
+    read_gray_only,
+)
+from numpy.random import Generator
+from synthetic import draw_phantoms, draw_template
+from torch import Tensor, nn
+
+HERE = Path(__file__).resolve().parent
+MODEL_FOLDER = "nnUNetTrainer__nnUNetPlans__2d"
+SEED = 7
+PATCHES = ((128, 8), (192, 4), (128, 8), (256, 2))  # pixels each way, patches; in turn
+TEMPLATE_SLICES, PHANTOMS = 800, 40
+WARM_UP, SAVE_EVERY, REPORT_EVERY = 50, 100, 25
+AVERAGE_DECAY = 0.995  # of the running mean of the weights, which is what is kept
+MIN_PIXELS = 20  # a structure with less has no Dice of its own
+MAX_GRADIENT = 5.0
+
+
+class Schedule(NamedTuple):
+    """How long and how fast a phase learns, and from what.
+
+    ``gray_weight`` is that of telling gray from white matter, ``as_scanned`` the share of patches
+    whose signal is left as it is.
+    """
+
+    iterations: int
+    learning_rate: float
+    gray_weight: float
+    as_scanned: float
+
+
+class Source(NamedTuple):
+    """Stacks to draw from, and the share of patches that come from them."""
+
+    share: float
+    stacks: list[Stack]
+
+
+SCHEDULES = {
+    "pretrain": Schedule(1800, 1.2e-3, gray_weight=0.0, as_scanned=0.0),
+    "finetune": Schedule(1200, 8e-4, gray_weight=1.0, as_scanned=0.0),
+    "refine": Schedule(1000, 5e-4, gray_weight=2.0, as_scanned=0.5),
+}
+
+
+def main() -> None:
+    """Read the arguments and train once."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("phase", choices=SOURCES)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--work", type=Path, required=True, help="folder for what is trained")
+    parser.add_argument("--left-out", choices=PERSONS, help="person kept for the evaluation")
+    parser.add_argument("--iterations", type=int, help="instead of the phase's own number")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(SEED)
+    schedule = SCHEDULES[given.phase]
+    if given.iterations:
+        schedule = schedule._replace(iterations=given.iterations)
+    network = build_network().to(given.device, memory_format=torch.channels_last)
+    common = given.work / "pretrained"
+    run = given.work / (f"without_{given.left_out}" if given.left_out else "everybody")
+    run, start = {
+        "pretrain": (common, None),
+        "finetune": (run, common / "pretrain.pt"),
+        "refine": (run, run / "finetune.pt"),
+    }[given.phase]
+    if start:
+        network.load_state_dict(torch.load(start, weights_only=True)["average"])
+    run.mkdir(parents=True, exist_ok=True)
+    sources = SOURCES[given.phase](given.data, given.left_out)
+    average = learn(network, sources, schedule, run / f"{given.phase}.pt")
+    write_model(average, run / MODEL_FOLDER)
+
+
+def build_network() -> nn.Module:
+    """Build the network that ``plans.json`` describes, as nnU-Net does."""
+    plans = json.loads((HERE / "plans.json").read_text(encoding="utf-8"))
+    architecture = plans["configurations"]["2d"]["architecture"]
+    arguments = dict(architecture["arch_kwargs"])
+    for name in architecture["_kw_requires_import"]:
+        arguments[name] = arguments[name] and pydoc.locate(arguments[name])
+    network: Any = pydoc.locate(architecture["network_class_name"])
+    return network(input_channels=1, num_classes=2, deep_supervision=False, **arguments)
+
+
+def pretraining_sources(data: Path, _: str | None) -> list[Source]:
+    """Return what shows none of the four persons, whoever is left out."""
+    return [
+        Source(0.55, [draw_template(data, TEMPLATE_SLICES, SEED)]),
+        Source(0.15, draw_phantoms(PHANTOMS)),
+        Source(0.30, read_cord_only(data)),
+    ]
+
+
+def finetuning_sources(data: Path, left_out: str | None) -> list[Source]:
+    """Return the persons' scans in equal shares, and some of everything else."""
+    persons = read_challenge(data, left_out)
+    return [
+        *(Source(0.6 / len(persons), scans) for scans in persons.values()),
+        Source(0.08, read_gray_only(data)),
+        Source(0.17, [draw_template(data, TEMPLATE_SLICES, SEED + 1)]),
+        Source(0.03, draw_phantoms(PHANTOMS // 4)),
+        Source(0.12, read_cord_only(data)),
+    ]
+
+
+def refining_sources(data: Path, left_out: str | None) -> list[Source]:
+    """Return mostly the persons' scans; the template teaches only where the cord ends."""
+    persons = read_challenge(data, left_out)
+    template = draw_template(data, TEMPLATE_SLICES // 4, SEED + 2)
+    cord = np.where(template.labels == OUTSIDE, OUTSIDE, CORD_OF_SOME_KIND).astype(np.uint8)
+    return [
+        *(Source(0.78 / len(persons), scans) for scans in persons.values()),
+        Source(0.08, read_gray_only(data)),
+        Source(0.07, [replace(template, labels=cord)]),
+        Source(0.07, read_cord_only(data)),
+    ]
+
+
+SOURCES = {
+    "pretrain": pretraining_sources,
+    "finetune": finetuning_sources,
+    "refine": refining_sources,
+}
+
+
+def learn(
+    network: nn.Module, sources: list[Source], schedule: Schedule, state: Path
+) -> dict[str, Tensor]:
+    """Train and return the running mean of the weights; ``state`` is where it stands."""
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
+    average = {name: value.clone() for name, value in network.state_dict().items()}
+    first = 0
+    if state.is_file():
+        saved = torch.load(state, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average, first = saved["average"], saved["iteration"]
+    since, losses = time.perf_counter(), []
+    for iteration in range(first, schedule.iterations):
+        rng = np.random.default_rng((SEED, iteration))  # so that a resumed run is the same run
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * _rate(iteration, schedule.iterations)
+        batch = _draw(sources, iteration, schedule.as_scanned, rng)
+        losses.append(_step(network, optimizer, batch, schedule.gray_weight))
+        for name, value in network.state_dict().items():
+            average[name].lerp_(value, 1 - min(AVERAGE_DECAY, (1 + iteration) / (10 + iteration)))
+        done = iteration + 1
+        if done % REPORT_EVERY == 0:
+            seconds = (time.perf_counter() - since) / len(losses)
+            print(f"{done} loss {np.mean(losses):.4f}, {seconds:.2f} s each", flush=True)
+            since, losses = time.perf_counter(), []
+        if done % SAVE_EVERY == 0 or done == schedule.iterations:
+            weights = {"network": network.state_dict(), "average": average}
+            partial = state.with_suffix(".part")
+            torch.save({**weights, "optimizer": optimizer.state_dict(), "iteration": done}, partial)
+            partial.replace(state)
+    return average
+
+
+def _rate(iteration: int, iterations: int) -> float:
+    """Rise for a short while, then fall as a cosine does."""
+    return (
+        min(1.0, (iteration + 1) / WARM_UP) * (1 + math.cos(math.pi * iteration / iterations)) / 2
+    )
+
+
+def _draw(sources: list[Source], iteration: int, as_scanned: float, rng: Generator) -> Batch:
+    """Draw the patches of one iteration."""
+    size, count = PATCHES[iteration % len(PATCHES)]
+    chosen = rng.choice(len(sources), count, p=[source.share for source in sources])
+    stacks = [sources[i].stacks[rng.integers(len(sources[i].stacks))] for i in chosen]
+    return cut(stacks, size, as_scanned, rng)
+
+
+def _step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, gray_weight: float
+) -> float:
+    """Learn from one batch and return its loss."""
+    device = next(network.parameters()).device
+    image = batch.image.to(device).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16):
+        logits = network(image)
+    loss = loss_of(logits.float(), batch.shares.to(device), gray_weight)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
+    optimizer.step()
+    return loss.item()
+
+
+def loss_of(logits: Tensor, shares: Tensor, gray_weight: float) -> Tensor:
+    """Cross-entropy and Dice of cord and gray matter, where the labels say which it is.
+
+    Parameters
+    ----------
+    logits : Tensor
+        Cord and gray matter, shape (N, 2, P, P).
+    shares : Tensor
+        How much of each pixel has each label of ``images``, shape (N, L, P, P).
+    gray_weight : float
+        Weight of the cross-entropy of gray matter within the cord alone. Without it a network that
+        takes the whole cord for gray matter has a Dice that is hard to improve in small steps.
+
+    Returns
+    -------
+    loss : Tensor
+        One number. The Dice of the batch steadies it, that of each patch is for slices with little.
+    """
+    target = torch.stack((1 - shares[:, OUTSIDE], shares[:, GRAY]), 1)
+    unknown = shares[:, [PERHAPS_WHITE, CORD_OF_SOME_KIND]]
+    known = (unknown == 0).float()
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
+    within = target[:, 0] * known[:, 1]
+    of_gray = (entropy[:, 1] * within).sum() / (within.sum() + 1)
+    overlap = (torch.sigmoid(logits) * target * known).sum((2, 3))
+    found, true = (torch.sigmoid(logits) * known).sum((2, 3)), (target * known).sum((2, 3))
+    of_batch = (2 * overlap.sum(0) + 1) / (found.sum(0) + true.sum(0) + 1)
+    of_patches = ((2 * overlap + 1) / (found + true + 1))[true > MIN_PIXELS]
+    dice = of_batch.mean() + (of_patches.mean() if len(of_patches) else 1.0)
+    return 10 * entropy.sum() / known.sum() + gray_weight * of_gray + 2 - dice
+
+
+def write_model(weights: dict[str, Tensor], folder: Path) -> None:
+    """Write a trained-model folder of nnU-Net v2."""
+    fold = folder / "fold_all"
+    fold.mkdir(parents=True, exist_ok=True)
+    for name in ("plans.json", "dataset.json"):
+        shutil.copy(HERE / name, folder / name)
+    checkpoint = {
+        "network_weights": {name: value.cpu().contiguous() for name, value in weights.items()},
+        "trainer_name": "nnUNetTrainer",
+        "init_args": {"configuration": "2d", "fold": "all"},
+        "inference_allowed_mirroring_axes": (0, 1),
+    }
+    torch.save(checkpoint, fold / "checkpoint_final.pth")
+    print(f"Wrote {folder}")
+
+
+if __name__ == "__main__":
+    main()

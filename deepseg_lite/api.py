@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepseg_lite.bundle import select_networks
+from deepseg_lite.engines import choose_engine
 from deepseg_lite.errors import OptionError
 from deepseg_lite.segmenter import Segmenter
-from deepseg_lite.session import available_threads, choose_provider
+from deepseg_lite.session import available_threads
 from deepseg_lite.spine_segmenter import SpineSegmenter
 from deepseg_lite.tasks import find_bundle
 
@@ -20,6 +21,7 @@ def load(
     task_or_bundle: str | Path,
     *,
     device: str = "auto",
+    precision: str = "fp32",
     threads: int | None = None,
     folds: Sequence[str] | None = None,
     single_fold: bool = False,
@@ -33,8 +35,12 @@ def load(
     ----------
     task_or_bundle : str or path
         A task's name (``deepseg-lite list``), a bundle directory, or a lone ``.onnx`` file.
-    device : {"auto", "cpu", "cuda"}
-        ``cuda`` fails when CUDA is not usable; ``auto`` takes it where it is.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``openvino``, or the name of another of ONNX Runtime's
+        providers (`deepseg_lite.engines.DEVICES`); it fails when that is not usable. ``auto`` takes
+        CUDA where it works, else OpenVINO where it is installed, else ONNX Runtime on the CPU.
+    precision : {"fp32", "bf16"}
+        ``bf16``, for OpenVINO alone, is faster and changes a few voxels.
     threads : int, optional
         CPU threads; default what the affinity mask and the cgroup allow.
     folds : sequence of str, optional
@@ -59,7 +65,8 @@ def load(
     BundleError
         If the name, the bundle or a fold is unknown or invalid.
     OptionError
-        If the task is retired and was not asked for as such, or has no such release.
+        If the task is retired and was not asked for as such, or has no such release; or the
+        device has no such precision.
     ProviderError
         If the device is not usable.
 
@@ -81,7 +88,7 @@ def load(
     segmenter = Segmenter(
         bundle=bundle,
         task=task,
-        provider=choose_provider(device),
+        engine=choose_engine(device, precision),
         threads=threads or available_threads(),
         networks=select_networks(bundle, folds),
         keep_folds_loaded=keep_folds_loaded,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deepseg_lite.bundle import Bundle
 
 _logger = logging.getLogger("deepseg_lite")
+DEVICES = ("auto", "cpu", "cuda", "openvino", "tensorrt", "directml", "coreml", "rocm")
 FACES = tuple(f"{axis}{end}" for axis in "xyz" for end in ("min", "max"))
 
 
@@ -94,10 +95,18 @@ def _box_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--retired", is_flag=True, help="Run a task that was retired all the same.")
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
-    help="cuda fails when CUDA is not usable.",
+    help="What runs the networks; it fails when that is not usable. auto: cuda where it works, "
+    "else openvino where it is installed, else cpu.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="bf16, for openvino alone, is faster and changes a few voxels.",
 )
 @click.option(
     "--threads",
@@ -198,6 +207,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     segmenter = api.load(
         given["task_or_bundle"],
         device=given["device"],
+        precision=given["precision"],
         threads=given["threads"],
         folds=None if folds is None else _words(folds),
         single_fold=given["single_fold"],

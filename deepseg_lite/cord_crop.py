@@ -13,8 +13,8 @@ from deepseg_lite.box import FACES, Box, override_faces, pad_box, truncated_face
 from deepseg_lite.bundle import CordCrop
 from deepseg_lite.cord_box import find_cord
 from deepseg_lite.detector import read_detector
+from deepseg_lite.engines import cpu_engine
 from deepseg_lite.errors import BundleNotFoundError, ImageError
-from deepseg_lite.session import CPU, OnnxNetwork
 from deepseg_lite.store import bundle_directory, locate
 from deepseg_lite.volume import AnyArray, Volume
 
@@ -148,7 +148,6 @@ def open_finder(name: str, threads: int) -> Finder:
             ),
         )
     bundle = read_detector(path)
-    detector, classifier = (
-        OnnxNetwork(bundle, network, CPU, threads) for network in bundle.networks
-    )
+    engine = cpu_engine()
+    detector, classifier = (engine.open(bundle, network, threads) for network in bundle.networks)
     return lambda image: find_cord(image, detector, classifier, bundle.settings)

@@ -13,7 +13,7 @@ bundle has lines of advice below it.
      ├ NetworkError(OSError)            a transfer failed, or the network is forbidden
      ├ OutputError(OSError)             result cannot be written
      ├ OptionError(ValueError)          option does not fit this model or these inputs
-     ├ ProviderError(RuntimeError)      asked-for device is not there, or ONNX Runtime failed
+     ├ ProviderError(RuntimeError)      asked-for device is not there, or its engine failed
      └ Cancelled                        the caller's cancel hook said stop
 """
 
@@ -62,7 +62,7 @@ class OptionError(DeepsegError, ValueError):
 
 
 class ProviderError(DeepsegError, RuntimeError):
-    """The device asked for is not available, or ONNX Runtime refuses the network."""
+    """The device asked for is not available, or its engine refuses the network."""
 
 
 class Cancelled(DeepsegError):  # noqa: N818 - a request that was granted, not a failure

@@ -147,15 +147,20 @@ class Resampled:
         if self.plan is None:
             yield scores
             return
-        x, y, z = self.plan.new_shape
-        thickness = max(1, SLAB_VOXELS // (len(scores) * y * z))
+        y, z = self.plan.new_shape[1:]
         bounds = [self.plan.bounds(channel) for channel in scores]
-        for start, stop in pairwise([*range(0, x, thickness), x]):
-            slab = np.empty((len(scores), stop - start, y, z), scores.dtype)
+        for rows in slab_rows(self.plan.new_shape, len(scores)):
+            slab = np.empty((len(scores), rows.stop - rows.start, y, z), scores.dtype)
             for k, channel in enumerate(scores):
                 working = channel.astype(np.float32, copy=False)
-                slab[k] = self.plan.apply(working, slice(start, stop), bounds[k])
+                slab[k] = self.plan.apply(working, rows, bounds[k])
             yield slab
+
+
+def slab_rows(shape: tuple[int, ...], channel_count: int) -> list[slice]:
+    """Return the rows of the first of (X, Y, Z) that are resampled at a time."""
+    thickness = max(1, SLAB_VOXELS // (channel_count * shape[1] * shape[2]))
+    return [slice(*ends) for ends in pairwise([*range(0, shape[0], thickness), shape[0]])]
 
 
 def resample(

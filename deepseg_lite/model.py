@@ -10,6 +10,7 @@ from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite.box import Box
 from deepseg_lite.bundle import Bundle, Network
+from deepseg_lite.engines import Engine
 from deepseg_lite.pipeline import Cancel, Progress
 from deepseg_lite.settings import Settings
 from deepseg_lite.task_file import Task
@@ -78,8 +79,8 @@ class Model(Protocol):
         ...
 
     @property
-    def provider(self) -> str:
-        """ONNX Runtime's execution provider that does the work."""
+    def engine(self) -> Engine:
+        """What runs the networks."""
         ...
 
     @property

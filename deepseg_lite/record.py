@@ -47,9 +47,10 @@ def describe_run(
         "Bundle": {**_describe(main), "task": model.task.name if model.task else None},
         **({"Companions": [_describe(part) for part in others]} if others else {}),
         "Device": {
-            "provider": model.provider,
+            "provider": model.engine.provider,
+            "precision": model.engine.precision,
             "threads": model.threads,
-            **_versions("onnxruntime", "onnxruntime-gpu"),
+            **_versions(*model.engine.packages),
             "numpy": np.__version__,
         },
         "Settings": {k: list(v) if isinstance(v, tuple) else v for k, v in choices.items()},

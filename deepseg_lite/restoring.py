@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -18,8 +18,12 @@ from deepseg_lite.decoding import (
 from deepseg_lite.geometry import Resampled
 from deepseg_lite.score_maps import ACTIVATIONS
 from deepseg_lite.settings import Settings
+from deepseg_lite.settled import label_slabs
 from deepseg_lite.steps import MAP_STEPS, Record, apply_step
 from deepseg_lite.volume import AnyArray, Array, FloatArray, Volume
+
+SlabDecoder = Callable[[Resampled, FloatArray], Iterable[Array]]
+"""Makes slabs of labels (x, Y, Z) or of maps (L, x, Y, Z) of scores that are still resampled."""
 
 
 def restore(
@@ -67,14 +71,15 @@ def restore_both(
     One pass over the scores gives both: of a network with many channels there is room for one
     copy. For outputs without ``values``.
     """
-    paint = decoder(outputs, soft=False, wins=False)
+    dtype = label_dtype(outputs.max_value)
 
     def decode(slab: FloatArray) -> FloatArray:
         maps = chosen_probabilities(slab, outputs.activation, soft_labels)
-        return np.concatenate([paint(slab)[None].astype(np.float32), maps])
+        labels = paint_labels(slab, outputs.regions_class_order, dtype)
+        return np.concatenate([labels[None].astype(np.float32), maps])
 
-    both = decode_on_undo(scores, trail, decode)
-    return both[0].astype(label_dtype(outputs.max_value)), both[1:]
+    both = decode_on_undo(scores, trail, after_resampling(decode))
+    return both[0].astype(dtype), both[1:]
 
 
 def finish(result: AnyArray, volume: Volume, bundle: Bundle, settings: Settings) -> AnyArray:
@@ -99,27 +104,30 @@ def finish(result: AnyArray, volume: Volume, bundle: Bundle, settings: Settings)
     return labels
 
 
-def decoder(outputs: Outputs, *, soft: bool, wins: bool) -> Callable[[FloatArray], Array]:
+def decoder(outputs: Outputs, *, soft: bool, wins: bool) -> SlabDecoder:
     """Return what turns scores (K, ...) into labels (...) or probabilities (L, ...)."""
     if soft:
         probabilities = winning_probabilities if wins else label_probabilities
-        return lambda scores: probabilities(scores, outputs.activation)
-    dtype = label_dtype(outputs.max_value)
-    return lambda scores: paint_labels(scores, outputs.regions_class_order, dtype)
+        return after_resampling(lambda scores: probabilities(scores, outputs.activation))
+    order, dtype = outputs.regions_class_order, label_dtype(outputs.max_value)
+    return lambda resampled, scores: label_slabs(scores, resampled, order, dtype)
+
+
+def after_resampling(decode: Callable[[FloatArray], Array]) -> SlabDecoder:
+    """Return a decoder of scores that decodes each slab of them on the image's grid."""
+    return lambda resampled, scores: map(decode, resampled.undo_slabs(scores))
 
 
 def decode_on_undo(
-    scores: FloatArray,
-    trail: Sequence[Record],
-    decode: Callable[[FloatArray], Array],
+    scores: FloatArray, trail: Sequence[Record], decode_slabs: SlabDecoder
 ) -> AnyArray:
     """Undo the preprocessing: on scores through the resampling, on decoded values after it."""
     resampled = [record for record in trail if isinstance(record, Resampled)]
     last = trail.index(resampled[-1]) if resampled else len(trail)
     for record in reversed(trail[last + 1 :]):
         scores = record.undo(scores)
-    slabs = resampled[-1].undo_slabs(scores) if resampled else [scores]
-    result: AnyArray = np.concatenate([decode(slab) for slab in slabs], axis=-3)
+    resampling = resampled[-1] if resampled else Resampled(None)
+    result: AnyArray = np.concatenate(list(decode_slabs(resampling, scores)), axis=-3)
     for record in reversed(trail[:last]):
         result = record.undo(result)
     return result

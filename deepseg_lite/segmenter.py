@@ -16,6 +16,7 @@ from deepseg_lite.box import FACES, crop_to_box
 from deepseg_lite.bundle import Bundle, Network
 from deepseg_lite.contrasts import arrange_channels
 from deepseg_lite.cord_crop import Finder, describe_crop, find_box, open_finder
+from deepseg_lite.engines import Engine
 from deepseg_lite.errors import ImageError
 from deepseg_lite.images import Image, read_images
 from deepseg_lite.model import Part, Result, ResultFile
@@ -39,8 +40,8 @@ class Segmenter:
         What the model needs and what its labels mean.
     task : Task or None
         The task it was found under, if any.
-    provider : str
-        ONNX Runtime's execution provider that does the work.
+    engine : Engine
+        What runs the networks.
     threads : int
         CPU threads.
     networks : tuple of Network
@@ -49,7 +50,7 @@ class Segmenter:
 
     bundle: Bundle
     task: Task | None
-    provider: str
+    engine: Engine
     threads: int
     networks: tuple[Network, ...]
     keep_folds_loaded: bool = False
@@ -58,7 +59,7 @@ class Segmenter:
 
     def __post_init__(self) -> None:
         self._warm = WarmNetworks(
-            self.bundle, self.networks, self.provider, self.threads, self.keep_folds_loaded
+            self.bundle, self.networks, self.engine, self.threads, self.keep_folds_loaded
         )
 
     def predictors(self) -> Iterator[Predictor]:
@@ -229,7 +230,7 @@ class Segmenter:
         if self._first_model is None:
             bundle = find_beside(self.bundle.prior.bundle, self.bundle)
             self._first_model = Segmenter(
-                bundle, None, self.provider, self.threads, bundle.networks, self.keep_folds_loaded
+                bundle, None, self.engine, self.threads, bundle.networks, self.keep_folds_loaded
             )
         return self._first_model
 

@@ -13,13 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from deepseg_lite.bundle import Bundle, Network
 from deepseg_lite.bundle_files import BundleFiles, NetworkFile, read_network
-from deepseg_lite.errors import BundleError, OptionError, ProviderError
+from deepseg_lite.errors import BundleError, ProviderError
 from deepseg_lite.volume import FloatArray
 
-DEVICES = ("auto", "cpu", "cuda")
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+PROVIDERS = {
+    "cpu": CPU,
+    "cuda": CUDA,
+    "tensorrt": "TensorrtExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+}
+PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 _logger = logging.getLogger(__name__)
 
 
@@ -36,6 +43,11 @@ class OnnxNetwork:
         Execution provider, as `choose_provider` returned it.
     threads : int
         Threads of one operator.
+
+    Attributes
+    ----------
+    input_shape, output_shape : sequence
+        Size of each axis; its name where it is free.
 
     Raises
     ------
@@ -57,7 +69,11 @@ class OnnxNetwork:
         # The heuristic finds a good cuDNN algorithm without trying them all on every new shape,
         # and TF32 would round inputs of convolutions to 10 bits.
         cuda = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
-        providers = [(CUDA, cuda), CPU] if provider == CUDA else [provider]
+        providers: list[Any] = [provider] if provider == CPU else [provider, CPU]
+        if provider == CUDA:
+            providers[0] = (CUDA, cuda)
+        if provider == PROVIDERS["directml"]:
+            options.enable_mem_pattern = False  # it refuses to start with it
         try:
             self._session = ort.InferenceSession(
                 read_network(bundle, network), options, providers=providers
@@ -70,8 +86,11 @@ class OnnxNetwork:
                 f"{_first_line(error)}. Export the model again, or install a newer ONNX Runtime."
             ) from error
         if self._session.get_providers()[0] != provider:
-            raise ProviderError(_cuda_problem(ort))
+            raise ProviderError(_problem(ort, provider))
         (self._input,) = self._session.get_inputs()[:1]
+        (output,) = self._session.get_outputs()[:1]
+        self.input_shape: Sequence[object] = self._input.shape
+        self.output_shape: Sequence[object] = output.shape
 
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Return the first output for an input, both with the batch as their first axis."""
@@ -85,47 +104,6 @@ class OnnxNetwork:
                 "Free some memory, or run on another device."
             ) from error
         return result
-
-
-class OnnxPredictor(OnnxNetwork):
-    """A network that segments: patches (N, C, *P) to logits (N, K, *P), float32.
-
-    Raises
-    ------
-    BundleError
-        If the network's channels contradict the manifest; and what `OnnxNetwork` raises.
-    """
-
-    def __init__(self, bundle: Bundle, network: Network, provider: str, threads: int) -> None:
-        super().__init__(bundle, network, provider, threads)
-        self._is_2d = len(self._input.shape) == 4
-        self._check(bundle, network)
-
-    def _check(self, bundle: Bundle, network: Network) -> None:
-        if len(self._input.shape) not in (4, 5):
-            raise BundleError(
-                f"{bundle.network_path(network)} takes arrays of {len(self._input.shape)} axes; "
-                "4 for a 2-D or 5 for a 3-D network are needed. Export it again."
-            )
-        (output,) = self._session.get_outputs()[:1]
-        found = (self._input.shape[1], output.shape[1])
-        expected = (len(bundle.inputs.channel_names), bundle.outputs.channel_count)
-        if any(isinstance(f, int) and f != e for f, e in zip(found, expected, strict=True)):
-            raise BundleError(
-                f"{bundle.network_path(network)} has {found[0]} input and {found[1]} output "
-                f"channels, the manifest says {expected[0]} and {expected[1]}; export it again."
-            )
-        if self._is_2d and bundle.sliding_window.patch_size[0] != 1:
-            raise BundleError(
-                f"{bundle.network_path(network)} is a 2-D network, but the manifest's patch is "
-                f"{bundle.sliding_window.patch_size}; export it again."
-            )
-
-    def __call__(self, patches: FloatArray) -> FloatArray:
-        """Return the logits of a batch of patches."""
-        if self._is_2d:
-            return super().__call__(patches[:, :, 0])[:, :, None]
-        return super().__call__(patches)
 
 
 def import_onnxruntime() -> Any:
@@ -155,7 +133,7 @@ def import_onnxruntime() -> Any:
 def installed_packages() -> list[str]:
     """Return which of ONNX Runtime's two packages are installed."""
     found = []
-    for name in ("onnxruntime", "onnxruntime-gpu"):
+    for name in PACKAGES:
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
@@ -168,21 +146,20 @@ def choose_provider(device: str) -> str:
 
     Parameters
     ----------
-    device : {"auto", "cpu", "cuda"}
-        ``auto`` takes CUDA where it works and says so in the log where it is installed but broken.
+    device : str
+        ``"auto"`` or a name in `PROVIDERS`. ``auto`` takes CUDA where it works, else the CPU, and
+        says so in the log where CUDA is installed but broken.
 
     Raises
     ------
     ProviderError
-        If CUDA was asked for and cannot be used: what is missing and which package brings it.
-    OptionError
-        If the name is none of `DEVICES`.
+        If it cannot be used: what is missing and, for CUDA, which package brings it.
     """
-    if device not in DEVICES:
-        raise OptionError(f"device is {device!r}; it must be one of {', '.join(DEVICES)}.")
     ort = import_onnxruntime()
-    if device == "cpu":
-        return CPU
+    if device not in ("auto", "cuda"):
+        if PROVIDERS[device] in ort.get_available_providers():
+            return PROVIDERS[device]
+        raise ProviderError(_problem(ort, PROVIDERS[device]))
     if CUDA in ort.get_available_providers():
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
@@ -194,6 +171,20 @@ def choose_provider(device: str) -> str:
     if device == "auto":
         return CPU
     raise ProviderError(_cuda_problem(ort))
+
+
+def _problem(ort: Any, provider: str) -> str:
+    """Say in one line why a provider cannot be used and what to do."""
+    if provider == CUDA:
+        return _cuda_problem(ort)
+    offered = ort.get_available_providers()
+    if provider in offered:
+        return f"ONNX Runtime {ort.__version__} could not start {provider}; use --device cpu."
+    devices = [name for name, known in PROVIDERS.items() if known in offered]
+    return (
+        f"{provider} was asked for, but the installed ONNX Runtime {ort.__version__} offers "
+        f"{', '.join(devices)}; use one of these, or install a build of ONNX Runtime that has it."
+    )
 
 
 def _cuda_problem(ort: Any) -> str:

@@ -14,6 +14,7 @@ from nibabel.spatialimages import SpatialImage
 from deepseg_lite import nifti
 from deepseg_lite.bundle import Bundle, Workflow
 from deepseg_lite.cleaning import Cleaning
+from deepseg_lite.engines import Engine
 from deepseg_lite.errors import ImageError, OptionError
 from deepseg_lite.images import GivenSeries, Image, read_series
 from deepseg_lite.model import Part, Result, ResultFile
@@ -56,9 +57,9 @@ class SpineSegmenter:
         return self.first.task
 
     @property
-    def provider(self) -> str:
-        """ONNX Runtime's execution provider that does the work."""
-        return self.first.provider
+    def engine(self) -> Engine:
+        """What runs the networks."""
+        return self.first.engine
 
     @property
     def threads(self) -> int:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from deepseg_lite.bundle import Bundle, Network
-from deepseg_lite.session import OnnxPredictor
+from deepseg_lite.engines import Engine
+from deepseg_lite.predictor import PatchPredictor
 
 
 @dataclass(eq=False)
 class WarmNetworks:
-    """The folds of a bundle that are in use, on one device.
+    """The folds of a bundle that are in use, on one engine.
 
     Networks stay in memory if ``keep`` says so, or if there is just one; otherwise each is opened
     when its turn comes.
@@ -19,22 +20,24 @@ class WarmNetworks:
 
     bundle: Bundle
     networks: tuple[Network, ...]
-    provider: str
+    engine: Engine
     threads: int
     keep: bool
-    _open: dict[str, OnnxPredictor] = field(default_factory=dict)
+    _open: dict[str, PatchPredictor] = field(default_factory=dict)
 
     @property
     def stay(self) -> bool:
         """Whether networks stay in memory between calls."""
         return self.keep or len(self.networks) == 1
 
-    def predictors(self) -> Iterator[OnnxPredictor]:
+    def predictors(self) -> Iterator[PatchPredictor]:
         """Yield one predictor per fold, opening networks as they are needed."""
         for network in self.networks:
             predictor = self._open.get(network.fold)
             if predictor is None:
-                predictor = OnnxPredictor(self.bundle, network, self.provider, self.threads)
+                opened = self.engine.open(self.bundle, network, self.threads)
+                predictor = PatchPredictor(opened, self.bundle, network)
+                del opened
             if self.stay:
                 self._open[network.fold] = predictor
             yield predictor

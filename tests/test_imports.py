@@ -11,7 +11,7 @@ NEVER = (
     "torch", "monai", "nnunetv2", "ivadomed", "onnx", "onnxscript", "skimage", "SimpleITK",
     "pandas", "cv2", "deepseg_export",
 )  # fmt: skip
-HEAVY = ("onnxruntime", "nibabel", "numpy", "scipy", "jsonschema", "huggingface_hub")
+HEAVY = ("onnxruntime", "openvino", "nibabel", "numpy", "scipy", "jsonschema", "huggingface_hub")
 
 EVERYTHING = """
 import importlib, pkgutil, deepseg_lite

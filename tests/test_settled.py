@@ -47,12 +47,12 @@ def _smooth(rng, shape):
 
 
 def _ties(rng, shape):
-    """A few values, so that most voxels have several winners."""
+    """Draw few values, so that most voxels have several winners."""
     return rng.integers(-1, 2, size=shape) * 0.3
 
 
 def _near_ties(rng, shape):
-    """The same values, each moved by a few units of rounding."""
+    """Move the same values by a few units of rounding."""
     return _ties(rng, shape) + rng.integers(-3, 4, size=shape) * 3e-8
 
 
@@ -77,6 +77,7 @@ def _slabs(request, monkeypatch):
         monkeypatch.setattr(geometry, "SLAB_VOXELS", 900)
         monkeypatch.setattr(settled, "CHUNK", 50)
         monkeypatch.setattr(settled, "OPEN_SHARE", 1)  # noise, too, is solved voxel by voxel
+        monkeypatch.setattr(settled, "OPEN_SHARE_AT_MOST", 1)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__[1:])
@@ -87,7 +88,7 @@ def test_the_largest_score_wins(rng, kind, grid, interpolation, count):
     old, new = GRIDS[grid]
     scores = kind(rng, (count, *old)).astype(np.float32)
     plain, found = _both(scores, _record(old, new, interpolation))
-    assert len(np.unique(plain)) > 1
+    assert len(np.unique(plain)) > 1 or plain.size < 20
     np.testing.assert_array_equal(found, plain)
     assert found.dtype == plain.dtype
 
@@ -173,6 +174,7 @@ def test_most_voxels_are_settled_without_the_plan(rng, monkeypatch):
     scores = _smooth(rng, (4, 12, 12, 12)).astype(np.float32)
     record = _record((12, 12, 12), (25, 25, 25))
     expected, _ = _both(scores, record)
+    monkeypatch.setattr(settled, "OPEN_SHARE_AT_MOST", 1)
     monkeypatch.setattr(settled, "OPEN_SHARE", 1)
     monkeypatch.setattr(settled, "_exact", None)
     found = np.concatenate(list(label_slabs(scores, record, None, np.uint8)))

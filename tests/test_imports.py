@@ -39,7 +39,7 @@ except SystemExit as ended:
 
 
 def _loaded(code: str) -> set[str]:
-    """Return the top-level modules that code adds to what a bare interpreter has loaded.
+    """Return the modules, and the top-level ones of them, that code adds to what a bare interpreter has loaded.
 
     Some environments load packages at every start; those are not the code's doing.
     """
@@ -51,7 +51,7 @@ def _loaded(code: str) -> set[str]:
     assert done.returncode == 0, done.stderr
     names = done.stdout.splitlines()[-1].split()
     assert names[0] == "LOADED"
-    return {name.partition(".")[0] for name in names[1:]}
+    return {name.partition(".")[0] for name in names[1:]} | {*names[1:]}
 
 
 def test_what_was_loaded_is_seen():
@@ -74,3 +74,9 @@ def test_importing_the_package_and_help_load_nothing_heavy(code):
     loaded = _loaded(code)
     assert "deepseg_lite" in loaded
     assert sorted(loaded.intersection(HEAVY + NEVER)) == []
+
+
+def test_a_model_of_one_network_does_not_load_what_the_spine_needs():
+    loaded = _loaded(SEGMENTING)
+    assert "deepseg_lite.pipeline" in loaded
+    assert sorted(loaded.intersection({"deepseg_lite.spine", "scipy.interpolate"})) == []

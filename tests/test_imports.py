@@ -39,7 +39,7 @@ except SystemExit as ended:
 
 
 def _loaded(code: str) -> set[str]:
-    """Return the modules, and the top-level ones of them, that code adds to what a bare interpreter has loaded.
+    """Return the modules and packages that code adds to what a bare interpreter has loaded.
 
     Some environments load packages at every start; those are not the code's doing.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -52,8 +52,9 @@ def staged_output(path: Path, *, force: bool) -> Iterator[Path]:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except BaseException:
-        for parent in reversed(made):
-            shutil.rmtree(parent, ignore_errors=True)
+        with suppress(OSError):  # others may have put something there meanwhile
+            for parent in reversed(made):
+                parent.rmdir()
         raise
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from deepseg_export.exporting import export
 from deepseg_export.families import Checkpoint, ivadomed, monai, nnunet
 from deepseg_export.families.nnunet.crop import CROP, DETECTOR
 from deepseg_export.merging import merged
-from deepseg_export.output import check_free
+from deepseg_export.output import staged_output
 from deepseg_export.packages import GRAPH_PACKAGES, require_packages
 from deepseg_export.parts import Part, parts_of
 from deepseg_export.pins import check_pins, record_pins
@@ -111,19 +111,21 @@ def export_task(
     supply = supply or Supply()
     bundle = task.bundle_name(release)
     output = output or store.bundle_directory(bundle)
-    check_free(output, force=force)
-    made: list[Path] = []
-    try:
-        for part in parts_of(task, chosen, bundle):
-            path = output if part.is_main else output.parent / part.name
-            repin = supply.repin and not made  # pins of all models are begun anew with the first
-            options = choices or {}
-            _export_part(part, path, supply, options, force=force or not part.is_main, repin=repin)
-            made.append(path)
-    except BaseException:
-        for path in made:  # of no use without the main one, which comes last
-            shutil.rmtree(path, ignore_errors=True)
-        raise
+    parts = parts_of(task, chosen, bundle)
+    # One bundle is of no use without the others: what was there stays until all of them are made.
+    with ExitStack() as stack:
+        staged = [  # left in the opposite order, so that the main one appears last
+            stack.enter_context(
+                staged_output(
+                    output if part.is_main else output.parent / part.name,
+                    force=force or not part.is_main,
+                )
+            )
+            for part in reversed(parts)
+        ][::-1]
+        for index, (part, path) in enumerate(zip(parts, staged, strict=True)):
+            repin = supply.repin and not index  # pins of all models are begun anew with the first
+            _export_part(part, path, supply, choices or {}, repin=repin)
     if not supply.sources and not supply.keep_downloads:
         folder = downloads_folder(task, chosen)
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,7 +140,6 @@ def _export_part(
     supply: Supply,
     choices: Mapping[str, Any],
     *,
-    force: bool,
     repin: bool,
 ) -> None:
     """Export one model of a release."""
@@ -161,7 +162,7 @@ def _export_part(
             check_pins(task.name, release.version, files)
         return merged(checkpoint, task, part.alone, given, part.others)
 
-    export(lambda: family.load(sources, options), output, adapt=adapt, force=force)
+    export(lambda: family.load(sources, options), output, adapt=adapt)
     if CROP in files and store.locate(DETECTOR) is None:
         logger.info("It needs what finds the cord, too: deepseg-export cord-detector")
     archives = {path.name: file_sha256(path) for path in sources if path.is_file()}

@@ -126,6 +126,20 @@ def test_an_export_that_fails_leaves_neither_bundle(archives):
     assert not bundle_directory(f"{TASK}-r20251124.step2").exists()
 
 
+def test_a_repeated_export_that_fails_keeps_both_bundles(archives):
+    folder = archives("r20251124")
+    name = f"{TASK}-r20251124"
+    export_task(TASK, release="r20251124", supply=Supply([folder]))
+    files = [bundle_directory(each) / "manifest.json" for each in (name, f"{name}.step2")]
+    before = [file.stat() for file in files]
+    (step1,) = (folder / "step1").iterdir()
+    step1.write_bytes(b"junk")  # the main bundle is made last
+    with pytest.raises(Exception, match="not a readable zip"):
+        export_task(TASK, release="r20251124", supply=Supply([folder]), force=True)
+    assert [file.stat() for file in files] == before
+    assert sorted(each.name for each in files[0].parents[1].iterdir()) == [name, f"{name}.step2"]
+
+
 def test_the_first_release_says_why_it_cannot_be_exported():
     with pytest.raises(UnsupportedError, match="levels in another way"):
         export_task(TASK, release="r20241115")

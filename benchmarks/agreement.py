@@ -1,4 +1,4 @@
-"""How two label maps differ. Runs in an interpreter that has nibabel."""
+"""How label maps in two folders differ. Runs in an interpreter that has nibabel."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ import json
 from pathlib import Path
 
 
-def compare(reference: Path, other: Path, structures: dict[str, list[int]]) -> dict:
-    """Return differing voxels, and Dice per structure (None where neither map has it)."""
+def compare(reference: Path, other: Path, structures: dict[str, list[int]] | None) -> dict:
+    """Return differing voxels of all cases, and Dice per structure (None where no map has it).
+
+    Without ``structures`` every value of the reference is one.
+    """
     import nibabel as nib
     import numpy as np
 
-    a, b = (np.asanyarray(nib.load(path).dataobj) for path in (reference, other))
+    files = sorted(reference.glob("*.nii.gz"))
+    flat = [
+        np.concatenate(
+            [np.asanyarray(nib.load(place / file.name).dataobj).ravel() for file in files]
+        )
+        for place in (reference, other)
+    ]
+    a, b = flat
+    if structures is None:
+        structures = {str(value): [value] for value in np.unique(a).tolist() if value}
     dice = {}
     for name, values in structures.items():
         x, y = np.isin(a, values), np.isin(b, values)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return CPU, cores this process may use, memory and operating system."""
+    """Return GPU (None without), CPU, cores this process may use, memory and operating system."""
     return {
+        "gpu": _gpu_name(),
         "cpu": _cpu_model(),
         "cores": available_cores(),
         "memory_gb": round(_memory_bytes() / 2**30),
@@ -28,14 +30,25 @@ def available_cores() -> int:
 
 
 def slug(machine: dict[str, Any]) -> str:
-    """Return a folder name for a machine: its CPU and cores."""
-    cpu = re.sub(r"\((?:r|tm)\)", "", machine["cpu"].lower())
-    return re.sub(r"[^a-z0-9]+", "-", f"{cpu} {machine['cores']} cores").strip("-")
+    """Return a folder name for a machine: its GPU if any, its CPU and cores."""
+    names = " ".join(name.lower() for name in (machine.get("gpu"), machine["cpu"]) if name)
+    names = re.sub(r"\((?:r|tm)\)", "", names)
+    return re.sub(r"[^a-z0-9]+", "-", f"{names} {machine['cores']} cores").strip("-")
 
 
 def utc_now() -> str:
     """Return the time of a measurement."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _gpu_name() -> str | None:
+    """Return the name of the first NVIDIA GPU, as its driver's tool says it."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return next(iter(done.stdout.splitlines()), None)
 
 
 def _cpu_model() -> str:

@@ -1,6 +1,6 @@
 """Stacks: implementations that are measured, each with an interpreter of its own.
 
-A stack is a directory of ``stacks/`` with ``run.py IMAGE OUT ...``, which prints a JSON object as
+A stack is a directory of ``stacks/`` with ``run.py OUT IMAGE...``, which prints a JSON object as
 its last line, ``stack.toml`` and ``requirements.txt``.
 """
 
@@ -23,24 +23,35 @@ else:
 
 BENCHMARKS = Path(__file__).resolve().parent
 ROOT = BENCHMARKS.parent
+MEASURED_PARTS = ("deepseg_lite", "export", "models", "pyproject.toml", "benchmarks/stacks")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One implementation: its interpreter, and what ``stack.toml`` says of it."""
+    """One implementation: its interpreter, and what ``stack.toml`` says of it.
+
+    ``imports`` and ``entry_point`` are what it imports and its command line's function, where they
+    are measured. ``run`` is its script, and ``sources`` hold what an editable install would copy.
+    """
 
     name: str
     python: str
     title: str
-    imports: str
-    entry_point: str
+    imports: str | None = None
+    entry_point: str | None = None
     sources: tuple[str, ...] = ()
+    run: str = "run.py"
 
     @property
     def directory(self) -> Path:
         """Return where its files are."""
         return BENCHMARKS / "stacks" / self.name
+
+    @property
+    def script(self) -> Path:
+        """Return what segments."""
+        return self.directory / self.run
 
     def installed(self) -> dict[str, Any]:
         """Return what its interpreter has: megabytes, versions, Python."""
@@ -64,14 +75,18 @@ class Measured:
 
 
 def open_stacks(pythons: Mapping[str, str]) -> dict[str, Stack]:
-    """Return all stacks by name; those without an interpreter take this one."""
+    """Return the stacks that have an interpreter, by name."""
+    files = {file.parent.name: file for file in sorted(BENCHMARKS.glob("stacks/*/stack.toml"))}
+    if unknown := set(pythons) - {*files, "export"}:
+        raise SystemExit(f"no such stack: {', '.join(sorted(unknown))}; there are {list(files)}")
     return {
-        file.parent.name: Stack(
-            name=file.parent.name,
-            python=pythons.get(file.parent.name, sys.executable),
+        name: Stack(
+            name=name,
+            python=pythons[name],
             **tomllib.loads(file.read_text(encoding="utf-8")),
         )
-        for file in sorted((BENCHMARKS / "stacks").glob("*/stack.toml"))
+        for name, file in files.items()
+        if name in pythons
     }
 
 
@@ -110,3 +125,14 @@ def parse_pythons(values: Sequence[str]) -> dict[str, str]:
     if wrong := [name for name, equals, path in pairs if not (name and equals and path)]:
         raise SystemExit(f"--python takes STACK=PATH, not {', '.join(wrong)}")
     return {name: path for name, _, path in pairs}
+
+
+def commit() -> str:
+    """Return the short commit, marked when what is measured differs from it."""
+
+    def git(*arguments: str | Path) -> str:
+        command = ["git", "-C", str(ROOT), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", *MEASURED_PARTS)
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")

@@ -18,26 +18,28 @@ def measure_startup(stacks: dict[str, Stack], repeats: int) -> dict[str, Any]:
     ``interpreter`` does nothing, ``import`` imports what a run needs, ``help`` prints the command
     line's help.
     """
-    programs = {
-        "interpreter": lambda stack: ["-c", "pass"],
-        "import": lambda stack: ["-c", f"import {stack.imports}"],
-        "help": lambda stack: ["-c", _entry(stack), "-h"],
-    }
+    programs = {name: _programs(stack) for name, stack in stacks.items()}
     seconds: dict[str, dict[str, list[float]]] = {
-        name: {program: [] for program in programs} for name in stacks
+        name: {program: [] for program in known} for name, known in programs.items()
     }
     for repeat in range(repeats + 1):
-        for program, arguments in programs.items():
-            for name, stack in stacks.items():
-                wall = measure(stack.python, arguments(stack)).wall
+        for name, known in programs.items():
+            for program, arguments in known.items():
+                wall = measure(stacks[name].python, arguments).wall
                 if repeat:  # the first one only fills the file cache
                     seconds[name][program].append(round(wall, 3))
     return seconds
 
 
-def _entry(stack: Stack) -> str:
-    module, _, function = stack.entry_point.partition(":")
-    return f"from {module} import {function} as main; main()"
+def _programs(stack: Stack) -> dict[str, list[str]]:
+    """Return arguments of an interpreter, by what they do."""
+    programs = {"interpreter": ["-c", "pass"]}
+    if stack.imports:
+        programs["import"] = ["-c", f"import {stack.imports}"]
+    if stack.entry_point:
+        module, _, function = stack.entry_point.partition(":")
+        programs["help"] = ["-c", f"from {module} import {function} as main; main()", "-h"]
+    return programs
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ def load(
     folds: Sequence[str] | None = None,
     single_fold: bool = False,
     keep_folds_loaded: bool = False,
+    open_networks: bool = True,
     release: str | None = None,
     retired: bool = False,
 ) -> Segmenter | SpineSegmenter:
@@ -41,8 +42,9 @@ def load(
         ``auto``, ``cpu``, ``cuda``, ``openvino``, or the name of another of ONNX Runtime's
         providers (`deepseg_lite.engines.DEVICES`); it fails when that is not usable. ``auto`` takes
         CUDA where it works, else OpenVINO where it is installed, else ONNX Runtime on the CPU.
-    precision : {"fp32", "bf16"}
-        ``bf16``, for OpenVINO alone, is faster and changes a few voxels.
+    precision : {"fp32", "bf16", "int8", "fp16", "fp16-weights"}
+        All but ``fp32`` change a few voxels. ``bf16`` is for OpenVINO alone; the others are for
+        bundles that have them, ``int8`` on CPUs and ``fp16`` on GPUs.
     threads : int, optional
         CPU threads; default what the affinity mask and the cgroup allow.
     folds : sequence of str, optional
@@ -52,6 +54,8 @@ def load(
     keep_folds_loaded : bool
         Keep the networks of all folds in memory. Otherwise a model of several folds opens them one
         after another in every call.
+    open_networks : bool
+        Open networks that stay in memory now. Otherwise the first call opens them.
     release : str, optional
         Release of the task's model; default the one that is here, the newest of several.
     retired : bool
@@ -68,7 +72,7 @@ def load(
         If the name, the bundle or a fold is unknown or invalid.
     OptionError
         If the task is retired and was not asked for as such, or has no such release; or the
-        device has no such precision.
+        device or the bundle has no such precision.
     ProviderError
         If the device is not usable.
 
@@ -87,15 +91,19 @@ def load(
     if single_fold:
         known = [network.fold for network in bundle.networks]
         folds = [SINGLE_FOLD if SINGLE_FOLD in known else known[0]]
+    engine, networks = choose_engine(device, precision), select_networks(bundle, folds)
+    for network in networks:
+        engine.file(bundle, network)  # before any work: folds may be opened one by one
     segmenter = Segmenter(
         bundle=bundle,
         task=task,
-        engine=choose_engine(device, precision),
+        engine=engine,
         threads=threads or available_threads(),
-        networks=select_networks(bundle, folds),
+        networks=networks,
         keep_folds_loaded=keep_folds_loaded,
     )
-    segmenter.open()
+    if open_networks:
+        segmenter.open()
     if bundle.workflow is None:
         return segmenter
     # It takes a fifth of a second, and few models need it.

@@ -62,9 +62,13 @@ class SlidingWindow:
 
 @dataclass(frozen=True, kw_only=True)
 class Network(NetworkFile):
-    """The network of one fold."""
+    """The network of one fold.
+
+    ``flop`` are the floating-point operations of one patch; None where its size is not fixed.
+    """
 
     fold: str
+    flop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         inputs=Inputs(**frozen(manifest["inputs"])),
         preprocessing=tuple(manifest["preprocessing"]),
         sliding_window=_parse_window(manifest["sliding_window"]),
-        networks=tuple(Network(**network) for network in manifest["networks"]),
+        networks=tuple(map(_parse_network, manifest["networks"])),
         ensemble=manifest["ensemble"],
         mirror_axes=tuple(manifest["mirror_axes"]),
         outputs=Outputs(
@@ -232,6 +236,11 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         prior=Prior(**frozen(manifest["prior"])) if "prior" in manifest else None,
         workflow=_parse_workflow(manifest["workflow"]) if "workflow" in manifest else None,
     )
+
+
+def _parse_network(network: Mapping[str, Any]) -> Network:
+    variants = tuple(NetworkFile(**variant) for variant in network.get("variants", ()))
+    return Network(**{**network, "variants": variants})
 
 
 def _parse_workflow(workflow: Mapping[str, Any]) -> Workflow:

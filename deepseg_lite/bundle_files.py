@@ -9,19 +9,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError
+from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError, OptionError
 from deepseg_lite.onnx_metadata import ManifestEntry, split_manifest
 
 MANIFEST_NAME = "manifest.json"
+_PIECE_BYTES = 1 << 16
+_MAKERS = {
+    "fp32": "export the model again",
+    "int8": "make them with deepseg-export quantize {path} --calibrate IMAGE --force",
+    "fp16": "make them with deepseg-export quantize {path} --fp16 --held-out IMAGE --force",
+    "fp16-weights": "make them with deepseg-export quantize {path} --fp16-weights --held-out IMAGE "
+    "--force",
+}
+"""How a bundle gets networks in a precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFile:
-    """One ONNX file, and the hash and size that prove it is the exported one."""
+    """One ONNX file, and the hash and size that prove it is the exported one.
+
+    ``variants`` are files of the same network in other precisions.
+    """
 
     path: str
     sha256: str
     size: int
+    precision: str = "fp32"
+    variants: tuple[NetworkFile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +58,14 @@ class BundleFiles:
         return self.path if self.lone_file else self.path / network.path
 
     @property
+    def files(self) -> tuple[NetworkFile, ...]:
+        """Every ONNX file: each network, followed by its variants."""
+        return tuple(file for network in self.networks for file in (network, *network.variants))
+
+    @property
     def size(self) -> int:
-        """Bytes of all networks."""
-        return sum(network.size for network in self.networks)
+        """Bytes of all ONNX files."""
+        return sum(file.size for file in self.files)
 
 
 def read_manifest(path: Path) -> tuple[Any, bool]:
@@ -78,9 +97,26 @@ def read_manifest(path: Path) -> tuple[Any, bool]:
         raise BundleError(f"{path} has a manifest that is not JSON: {error}.") from error
 
 
+def file_in(bundle: BundleFiles, network: NetworkFile, precision: str) -> NetworkFile:
+    """Return the file of a network in a precision.
+
+    Raises
+    ------
+    OptionError
+        If the bundle has none: which it has, and the command that makes one.
+    """
+    there = {file.precision: file for file in (network, *network.variants)}
+    if precision not in there:
+        raise OptionError(
+            f"{bundle.name} has no networks in {precision}; name one that it has with --precision "
+            f"({', '.join(there)}), or {_MAKERS[precision].format(path=bundle.path)}."
+        )
+    return there[precision]
+
+
 def check_files(bundle: BundleFiles) -> None:
     """Raise `ChecksumError` if a network is missing or has another size than recorded."""
-    for network in bundle.networks:
+    for network in bundle.files:
         file = bundle.network_path(network)
         if not file.is_file():
             raise ChecksumError(f"{file} is missing; the manifest lists it. Get the bundle again.")
@@ -106,14 +142,43 @@ def read_network(bundle: BundleFiles, network: NetworkFile) -> bytes:
         raise ChecksumError(f"{file} cannot be read: {error.strerror}.") from error
     if bundle.lone_file:
         data = data[: _lone_manifest(file).start]
-    found = hashlib.sha256(data).hexdigest()
-    if len(data) != network.size or found != network.sha256:
+    _compare(file, network, len(data), hashlib.sha256(data).hexdigest())
+    return data
+
+
+def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
+    """Return the file of one network after checking it against the manifest, in small pieces.
+
+    A block as large as the file, once freed, would have the C library keep other large blocks, too.
+
+    Raises
+    ------
+    ChecksumError
+        As `read_network`.
+    """
+    file = bundle.network_path(network)
+    if bundle.lone_file:  # its manifest is at the end, so it has to be read whole
+        read_network(bundle, network)
+        return file
+    size, digest = 0, hashlib.sha256()
+    try:
+        with file.open("rb") as opened:
+            while piece := opened.read(_PIECE_BYTES):
+                size += len(piece)
+                digest.update(piece)
+    except OSError as error:
+        raise ChecksumError(f"{file} cannot be read: {error.strerror}.") from error
+    _compare(file, network, size, digest.hexdigest())
+    return file
+
+
+def _compare(file: Path, network: NetworkFile, size: int, sha256: str) -> None:
+    if size != network.size or sha256 != network.sha256:
         raise ChecksumError(
-            f"{file} is corrupt or was changed: {len(data)} bytes with SHA-256 {found[:12]}..., "
+            f"{file} is corrupt or was changed: {size} bytes with SHA-256 {sha256[:12]}..., "
             f"the manifest says {network.size} with {network.sha256[:12]}.... "
             "Get the bundle again."
         )
-    return data
 
 
 def _lone_manifest(path: Path) -> ManifestEntry:

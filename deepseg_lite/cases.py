@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from deepseg_lite import nifti
@@ -20,6 +19,7 @@ from deepseg_lite.model import Model, ResultFile
 from deepseg_lite.pipeline import Cancel, Progress
 from deepseg_lite.record import describe_run
 from deepseg_lite.settings import Settings
+from deepseg_lite.stages import Stages, run_through, timed
 
 CROPBOX = "cropbox"
 
@@ -198,23 +198,47 @@ def run_case(
     DeepsegError
         Whatever is wrong; nothing is written then.
     """
-    settings = settings or Settings()
+    return run_through(
+        run_case_in_stages(
+            model,
+            case,
+            settings or Settings(),
+            command=command,
+            progress=progress,
+            cancel=cancel,
+        )
+    )
+
+
+def run_case_in_stages(
+    model: Model,
+    case: Case,
+    settings: Settings,
+    *,
+    command: Sequence[str] = (),
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Stages[dict[str, Any]]:
+    """Segment one case in stages, see `deepseg_lite.stages.overlapped`; else as `run_case`."""
     opened = [nifti.load_image(path) for path in case.images]
     names = [str(path) for path in case.images]
-    result = model.run(opened, names, settings, progress=progress, cancel=cancel)
-    finished = perf_counter()
-    contents = {
-        path: nifti.image_bytes(image, path)
-        for path, image in zip(case.paths, result.images, strict=True)
-    }
-    if case.cropbox is not None and result.box is not None:
-        mask = nifti.make_image(box_mask(result.box, opened[0].shape[:3]), like=opened[0])
-        contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
+    result = yield from model.run_in_stages(
+        opened, names, settings, progress=progress, cancel=cancel
+    )
+    written: dict[str, float] = {}
+    with timed(written, "write"):
+        contents = {
+            path: nifti.image_bytes(image, path)
+            for path, image in zip(case.paths, result.images, strict=True)
+        }
+        if case.cropbox is not None and result.box is not None:
+            mask = nifti.make_image(box_mask(result.box, opened[0].shape[:3]), like=opened[0])
+            contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
     record = {
         **describe_run(model, case.images, settings, result.labels, command),
         **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
         "Volumes_mm3": dict(result.volumes),
-        "Seconds": {**result.timings, "write": round(perf_counter() - finished, 4)},
+        "Seconds": {**result.timings, **written},
         "SHA256": {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()},
     }
     outputs = [str(path) for path in contents]

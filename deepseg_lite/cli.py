@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from deepseg_lite import cli_store
+from deepseg_lite.cli_bench import bench
+from deepseg_lite.cli_plan import plan
 from deepseg_lite.cli_run import run
 from deepseg_lite.console import report_error
 from deepseg_lite.errors import DeepsegError
@@ -22,7 +24,7 @@ from deepseg_lite.errors import DeepsegError
     is_eager=True,
     expose_value=False,
     callback=lambda ctx, _, value: _print_version(ctx) if value else None,
-    help="Show the versions of the package and of ONNX Runtime.",
+    help="Show the versions of the package and of what runs networks.",
 )
 def cli() -> None:
     """Segment spinal-cord MRI on ONNX Runtime, without PyTorch.
@@ -32,12 +34,18 @@ def cli() -> None:
 
 
 def _print_version(ctx: click.Context) -> None:
-    from importlib.metadata import version
+    from importlib.metadata import distributions, version
 
-    from deepseg_lite.session import installed_packages
-
-    runtime = ", ".join(installed_packages()) or "no onnxruntime"
-    click.echo(f"deepseg-lite {version('deepseg-lite')} ({runtime})")
+    # ONNX Runtime has a package for each kind of device, more than are known here.
+    packages = sorted(
+        {
+            name
+            for name in (str(distribution.name) for distribution in distributions())
+            if name == "openvino" or name.startswith("onnxruntime")
+        }
+    )
+    engines = ", ".join(f"{name} {version(name)}" for name in packages) or "nothing to run networks"
+    click.echo(f"deepseg-lite {version('deepseg-lite')} ({engines})")
     ctx.exit()
 
 
@@ -97,7 +105,7 @@ def phantom(out: str, seed: int, labels: str | None, overwrite: bool) -> None:
         click.echo(path)
 
 
-for _command in (run, cli_store.fetch, cli_store.remove):
+for _command in (run, plan, bench, cli_store.fetch, cli_store.remove):
     cli.add_command(_command)
 
 

@@ -6,48 +6,26 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deepseg_lite.cli_given import FACES, RunCommand, cases_of, load_model, settings_of
 from deepseg_lite.console import progress_bar, report_error, set_logging
 from deepseg_lite.errors import DeepsegError
-from deepseg_lite.sct_spelling import NoCounterpart, translate
 
 if TYPE_CHECKING:
-    from deepseg_lite.bundle import Bundle
+    from deepseg_lite.cases import Case
+    from deepseg_lite.model import Model
+    from deepseg_lite.settings import Settings
+    from deepseg_lite.stages import Stages
 
 _logger = logging.getLogger("deepseg_lite")
 DEVICES = ("auto", "cpu", "cuda", "openvino", "tensorrt", "directml", "coreml", "rocm")
-FACES = tuple(f"{axis}{end}" for axis in "xyz" for end in ("min", "max"))
-
-
-class RunCommand(click.Command):
-    """A command that reads SCT's spelling too, and divides its ``-i`` into cases at ``--case``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Translate, and note how many images precede each ``--case``."""
-        takes_value = {
-            name
-            for option in self.params
-            if isinstance(option, click.Option) and not option.is_flag and not option.count
-            for name in option.opts
-        }
-        try:
-            args, ctx.meta["remarks"] = translate(args, takes_value)
-        except NoCounterpart as error:
-            raise click.UsageError(str(error), ctx) from None
-        _, _, order = self.make_parser(ctx).parse_args(list(args))
-        sizes = [0]
-        for parameter in order:
-            if parameter.name == "cases":
-                sizes.append(0)
-            elif parameter.name == "images":
-                sizes[-1] += 1
-        ctx.meta["case_sizes"] = sizes
-        return super().parse_args(ctx, args)
+PRECISIONS = ("fp32", "bf16", "int8", "fp16", "fp16-weights")
 
 
 def _box_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -103,10 +81,11 @@ def _box_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16"]),
+    type=click.Choice(PRECISIONS),
     default="fp32",
     show_default=True,
-    help="bf16, for openvino alone, is faster and changes a few voxels.",
+    help="All but fp32 change a few voxels. bf16: faster, openvino alone. int8 (cpu, openvino), "
+    "fp16 (GPUs) and fp16-weights are for bundles that have them; see deepseg-export quantize.",
 )
 @click.option(
     "--threads",
@@ -120,6 +99,17 @@ def _box_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.FloatRange(0, 1, min_open=True),
     metavar="F",
     help="Distance of patches as a fraction of the patch. Default: the model's.",
+)
+@click.option(
+    "--skip-empty",
+    is_flag=True,
+    help="Leave out patches of nothing but background: not a voxel above the image's mean.",
+)
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="A step of 0.75, one fold and --skip-empty, as far as the model has them; it changes "
+    "voxels, see docs/speed-modes.md.",
 )
 @click.option("--folds", metavar="A,B", help="Folds to combine. Default: all.")
 @click.option("--single-fold", is_flag=True, help="Fold 1 alone, or the first without a fold 1.")
@@ -173,6 +163,12 @@ def _box_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Type of the sums of logits; float16 is nnU-Net's, for comparing with it.",
 )
 @click.option(
+    "--max-ram",
+    metavar="SIZE",
+    help="Memory the process may take: 4G, 800M (1G is 2**30 bytes). Settings are chosen to stay "
+    "below, or the run is refused; networks never measured here are, first.",
+)
+@click.option(
     "--overwrite",
     is_flag=True,
     envvar="DEEPSEG_LITE_OVERWRITE",
@@ -197,90 +193,66 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     # machine and wait for each other, up to a second, on a busy one. Read at numpy's import.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    from deepseg_lite import api
-    from deepseg_lite.cases import plan_cases, run_case
-    from deepseg_lite.cleaning import Cleaning, parse_sizes
-    from deepseg_lite.settings import Settings
+    from deepseg_lite.cases import plan_cases
+    from deepseg_lite.stages import in_turn, overlapped
 
-    sizes, unit = parse_sizes(given["remove_small"])
-    folds = given["folds"]
-    segmenter = api.load(
-        given["task_or_bundle"],
-        device=given["device"],
-        precision=given["precision"],
-        threads=given["threads"],
-        folds=None if folds is None else _words(folds),
-        single_fold=given["single_fold"],
-        release=given["release"],
-        retired=given["retired"],
-    )
-    cleaning = Cleaning(
-        threshold=given["threshold"],
-        keep_largest=given["keep_largest"],
-        fill_holes=given["fill_holes"],
-        remove_small=sizes,
-        unit=unit,
-    )
-    settings = Settings(
-        step=given["step"],
-        mirror=given["tta"],
-        soft=given["soft"],
-        ensemble=given["ensemble"] and given["ensemble"].replace("-", "_"),
-        contrasts=given["contrasts"],
-        outputs=tuple(_words(given["outputs"] or "")),
-        label_vert=given["label_vert"],
-        iso=given["iso"],
-        box={face: given[f"box_{face}"] for face in FACES if given[f"box_{face}"] is not None},
-        strict_crop=given["strict_crop"],
-        cleaning=cleaning,
-        half_precision_sums=given["accumulator"] == "float16",
-    )
+    limited = given["max_ram"] is not None
+    segmenter = load_model(given, open_networks=not limited)
+    settings = settings_of(given, segmenter.bundle)
     if advice := segmenter.bundle.inputs.advice:
         _logger.warning("%s: %s", segmenter.bundle.name, advice)
-    images = [Path(image) for image in given["images"]]
     planned = plan_cases(
         segmenter,
-        _group(images, ctx.meta["case_sizes"], segmenter.bundle, given["cases"]),
+        cases_of(given, ctx.meta["case_sizes"], segmenter.bundle),
         Path(given["output"]) if given["output"] else None,
         settings,
         cropbox=given["cropbox"],
         overwrite=given["overwrite"],
     )
+    if limited:
+        from deepseg_lite.max_ram import stay_below
+
+        settings = stay_below(
+            segmenter, [case.images for case in planned], settings, given["max_ram"]
+        )
     decides = segmenter.bundle.outputs.are_maps or settings.soft
-    if cleaning.threshold is not None and not decides:
+    if settings.cleaning.threshold is not None and not decides:
         _logger.warning("The threshold has no effect: labels are decided without one.")
     command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
+    runs = [_with_bar(segmenter, case, settings, command, hidden=quiet) for case in planned]
+    side_by_side = len(runs) > 1 and settings.overlap_cases
     reports, errors = [], []
-    for case in planned:
-        try:
-            with progress_bar(case.images[0].name, hidden=quiet, show_pos=True) as progress:
-                report = run_case(segmenter, case, settings, command=command, progress=progress)
-        except DeepsegError as error:
-            images_given = [str(path) for path in case.images]
-            errors.append({"images": images_given, "error": report_error(error)})
-            continue
-        reports.append(report)
-        _logger.info(
-            "%s", ", ".join(f"{stage} {s:.2f} s" for stage, s in report["Seconds"].items())
-        )
-        if not given["as_json"]:
-            click.echo("\n".join(report["outputs"]))
+    with closing(overlapped(runs) if side_by_side else in_turn(runs)) as outcomes:
+        for case, outcome in zip(planned, outcomes, strict=True):
+            try:
+                report = outcome()
+            except DeepsegError as error:
+                images_given = [str(path) for path in case.images]
+                errors.append({"images": images_given, "error": report_error(error)})
+                continue
+            reports.append(report)
+            _logger.info(
+                "%s", ", ".join(f"{stage} {s:.2f} s" for stage, s in report["Seconds"].items())
+            )
+            if not given["as_json"]:
+                click.echo("\n".join(report["outputs"]))
     if given["as_json"]:
         click.echo(json.dumps({"results": reports, "errors": errors}, indent=2))
     if errors:
         ctx.exit(1)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",")] if text else []
+def _with_bar(
+    model: Model, case: Case, settings: Settings, command: Sequence[str], *, hidden: bool
+) -> Stages[dict[str, Any]]:
+    """Run one case in stages, with a progress bar until its networks are through."""
+    from deepseg_lite.cases import run_case_in_stages
+    from deepseg_lite.stages import run_through
 
-
-def _group(images: list[Path], sizes: list[int], bundle: Bundle, cases: int) -> list[list[Path]]:
-    """Divide images into cases: at each ``--case``, else as many as the model has channels."""
-    channels = len(bundle.inputs.channel_names)
-    if not cases:
-        sizes = [channels] * (len(images) // channels)
-        if rest := len(images) % channels:
-            sizes.append(rest)
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return [images[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+    with progress_bar(case.images[0].name, hidden=hidden, show_pos=True) as progress:
+        stages = run_case_in_stages(model, case, settings, command=command, progress=progress)
+        next(stages)
+        yield
+        next(stages)
+    yield
+    return run_through(stages)

@@ -75,22 +75,29 @@ def fetch(
 def remove(
     ctx: click.Context, /, names: tuple[str, ...], release: str | None, as_json: bool
 ) -> None:
-    """Remove bundles from the local cache; nothing outside it is touched."""
-    from deepseg_lite.store import remove
+    """Remove bundles from the local cache; nothing outside it is touched.
+
+    The bundles of a model's other steps go too, unless another bundle here needs them.
+    """
+    from deepseg_lite.removing import remove
 
     def drop(asked: str) -> dict[str, Any]:
-        name, _ = _bundle_of(asked, release)
-        freed = remove(name)
-        return {"name": name, "freed": freed, "text": f"{name}: {freed / 1e6:.1f} MB freed"}
+        freed = remove(_bundle_of(asked, release)[0])
+        return {
+            "name": next(iter(freed)),
+            "freed": sum(freed.values()),
+            "removed": list(freed),
+            "text": "\n".join(f"{name}: {size / 1e6:.1f} MB freed" for name, size in freed.items()),
+        }
 
     _each(ctx, names, drop, "text", as_json=as_json)
 
 
 def _bundle_of(asked: str, release: str | None) -> tuple[str, Path | None]:
     """Return the name of a task's bundle, by name or alias, and where it is if it ships."""
-    from deepseg_lite.tasks import installed_path, list_tasks, resolve
+    from deepseg_lite.tasks import find_task, installed_path
 
-    task = resolve(asked, list_tasks())
+    task = find_task(asked)
     if task is None:
         if release is not None:
             raise OptionError(f"{asked} is no task, so it has no releases; leave --release out.")

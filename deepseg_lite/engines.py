@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepseg_lite import openvino_session, session
-from deepseg_lite.bundle_files import BundleFiles, NetworkFile
+from deepseg_lite.bundle_files import BundleFiles, NetworkFile, file_in
 from deepseg_lite.errors import OptionError
 from deepseg_lite.predictor import OpenNetwork
 
 OPENVINO = "openvino"
 DEVICES = ("auto", OPENVINO, *session.PROVIDERS)
-PRECISIONS = tuple(openvino_session.PRECISIONS)
+_GPUS = tuple(device for device in session.PROVIDERS if device != "cpu")
+OFFERED = {
+    "fp32": (OPENVINO, *session.PROVIDERS),
+    "bf16": (OPENVINO,),
+    "int8": (OPENVINO, "cpu"),
+    "fp16": _GPUS,
+    "fp16-weights": (OPENVINO, *session.PROVIDERS),
+}
+"""Precisions, and the devices that have them."""
+PRECISIONS = tuple(OFFERED)
 _logger = logging.getLogger(__name__)
 
 
@@ -24,8 +34,8 @@ class Engine:
     ----------
     provider : str
         ONNX Runtime's execution provider; ``"openvino"`` for OpenVINO itself.
-    precision : {"fp32", "bf16"}
-        What is computed in.
+    precision : str
+        One of `PRECISIONS`. All but bf16 and fp32 need files of their own in the bundle.
     """
 
     provider: str
@@ -36,11 +46,18 @@ class Engine:
         """The packages that may bring it."""
         return (OPENVINO,) if self.provider == OPENVINO else session.PACKAGES
 
+    def file(self, bundle: BundleFiles, network: NetworkFile) -> NetworkFile:
+        """Return the file that a network is opened from; see `bundle_files.file_in`."""
+        return file_in(bundle, network, "fp32" if self.precision == "bf16" else self.precision)
+
     def open(self, bundle: BundleFiles, network: NetworkFile, threads: int) -> OpenNetwork:
         """Open a network; see `session.OnnxNetwork` and `openvino_session.OpenvinoNetwork`."""
+        file = self.file(bundle, network)
         if self.provider == OPENVINO:
-            return openvino_session.OpenvinoNetwork(bundle, network, self.precision, threads)
-        return session.OnnxNetwork(bundle, network, self.provider, threads)
+            # What is int8 or half in the file says so itself; the rest is computed in float32.
+            rest = self.precision if self.precision == "bf16" else "fp32"
+            return openvino_session.OpenvinoNetwork(bundle, file, rest, threads)
+        return session.OnnxNetwork(bundle, file, self.provider, threads)
 
 
 def choose_engine(device: str, precision: str = "fp32") -> Engine:
@@ -50,14 +67,15 @@ def choose_engine(device: str, precision: str = "fp32") -> Engine:
     ----------
     device : str
         One of `DEVICES`. ``auto`` takes the fastest of those that are exact and installed: CUDA
-        where it works, else OpenVINO, else ONNX Runtime on the CPU.
-    precision : {"fp32", "bf16"}
-        ``bf16`` is OpenVINO's alone.
+        where it works, else OpenVINO, else ONNX Runtime on the CPU; and of those only what offers
+        the precision.
+    precision : str
+        One of `PRECISIONS`; `OFFERED` says which devices have it.
 
     Raises
     ------
     OptionError
-        If a name is unknown, or the engine has no such precision.
+        If a name is unknown, or the device has no such precision.
     ProviderError
         If what was asked for cannot be used: what is missing and which package brings it.
     """
@@ -65,16 +83,17 @@ def choose_engine(device: str, precision: str = "fp32") -> Engine:
         raise OptionError(f"device is {device!r}; it must be one of {', '.join(DEVICES)}.")
     if precision not in PRECISIONS:
         raise OptionError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
-    provider = _fastest() if device == "auto" else device
-    if provider != OPENVINO:
-        provider = session.choose_provider(provider)
-        if precision != "fp32":
-            raise OptionError(
-                f"precision {precision} was asked for, which ONNX Runtime does not offer; "
-                "use --device openvino, or leave --precision out to compute in fp32."
-            )
-    else:
+    offering = OFFERED[precision]
+    if device not in ("auto", *offering):
+        raise OptionError(
+            f"precision {precision} was asked for, which --device {device} does not offer; "
+            f"use --device {' or '.join(offering)}, or leave --precision out to compute in fp32."
+        )
+    provider = _fastest(offering) if device == "auto" else device
+    if provider == OPENVINO:
         openvino_session.check_precision(precision)
+    else:
+        provider = session.choose_provider(provider)
     _logger.info("Networks run on %s, in %s.", provider, precision)
     return Engine(provider, precision)
 
@@ -86,10 +105,14 @@ def cpu_engine() -> Engine:
     return Engine(OPENVINO)
 
 
-def _fastest() -> str:
-    """Return the name of the fastest device that is exact and works."""
-    with_openvino = openvino_session.is_installed()
+def _fastest(offering: Sequence[str]) -> str:
+    """Return the name of the fastest device that is exact and works, of those that will do."""
+    with_openvino = OPENVINO in offering and openvino_session.is_installed()
     if with_openvino and not session.installed_packages():
         return OPENVINO
-    found = "cuda" if session.choose_provider("auto") == session.CUDA else "cpu"
-    return OPENVINO if found == "cpu" and with_openvino else found
+    if "cuda" in offering and session.choose_provider("auto") == session.CUDA:
+        return "cuda"
+    if with_openvino:
+        return OPENVINO
+    # Where none is left, the first one says what it misses.
+    return "cpu" if "cpu" in offering else offering[0]

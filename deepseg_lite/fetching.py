@@ -167,7 +167,7 @@ def _intact(name: str) -> Installed | None:
         return None
     try:
         bundle = read_any(directory)
-        for network in bundle.networks:
+        for network in bundle.files:
             read_network(bundle, network)
     except BundleError:
         return None
@@ -195,7 +195,7 @@ def _install(name: str, source: Source, *, force: bool, progress: Progress | Non
             if progress is not None:
                 progress(done, bundle.size)
 
-        for network in bundle.networks:
+        for network in bundle.files:
             try:
                 source.get(network.path, staged / network.path, network.size, advance)
             except FileNotFoundError as error:

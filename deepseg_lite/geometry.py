@@ -145,7 +145,8 @@ class Resampled:
         The whole fine-grid array never exists; what is made of the slabs is up to the caller.
         """
         if self.plan is None:
-            yield scores
+            for rows in slab_rows(scores.shape[1:], len(scores)):
+                yield scores[:, rows]
             return
         y, z = self.plan.new_shape[1:]
         bounds = [self.plan.bounds(channel) for channel in scores]

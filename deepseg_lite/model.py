@@ -13,6 +13,7 @@ from deepseg_lite.bundle import Bundle, Network
 from deepseg_lite.engines import Engine
 from deepseg_lite.pipeline import Cancel, Progress
 from deepseg_lite.settings import Settings
+from deepseg_lite.stages import Stages
 from deepseg_lite.task_file import Task
 
 
@@ -112,7 +113,7 @@ class Model(Protocol):
         """Return the files of a run."""
         ...
 
-    def run(
+    def run_in_stages(
         self,
         images: Sequence[SpatialImage],
         names: Sequence[str],
@@ -120,6 +121,6 @@ class Model(Protocol):
         *,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
-    ) -> Result:
+    ) -> Stages[Result]:
         """Return what is to be written for the images of one case, whose names are for errors."""
         ...

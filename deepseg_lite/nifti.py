@@ -103,22 +103,44 @@ def read_case(images: Sequence[SpatialImage], names: Sequence[str]) -> tuple[Vol
     """
     stored = [_voxels(image, name) for image, name in zip(images, names, strict=True)]
     channels = [check_array(array, name) for array, name in zip(stored, names, strict=True)]
-    affine = np.asarray(images[0].affine, dtype=np.float64)
-    for image, channel, name in zip(images, channels, names, strict=True):
+    grid = read_grid(images, names)
+    return Volume(np.stack(channels), grid.affine, grid.spacing), stored[0].reshape(grid.shape)
+
+
+def read_grid(images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
+    """Return the one grid of several images from their headers alone.
+
+    Parameters
+    ----------
+    images, names
+        See `read_case`.
+
+    Returns
+    -------
+    grid : Volume
+        Data of shape (0, X, Y, Z): no channels.
+
+    Raises
+    ------
+    ImageError
+        If an image is not 3-D, has no usable affine, or lies on another grid than the first.
+    """
+    first = images[0]
+    for image, name in zip(images, names, strict=True):
+        check_shape(image.shape, name)
         check_affine(image.affine, name)
-        if channel.shape != channels[0].shape:
+        if image.shape[:3] != first.shape[:3]:
             raise ImageError(
-                f"{name} has shape {channel.shape} and {names[0]} has {channels[0].shape}; all "
+                f"{name} has shape {image.shape[:3]} and {names[0]} has {first.shape[:3]}; all "
                 "channels must be on one grid. Resample one to the other."
             )
-        if not np.allclose(image.affine, affine, atol=1e-2):
+        if not np.allclose(image.affine, first.affine, atol=1e-2):
             raise ImageError(
                 f"{name} and {names[0]} lie differently in space (their affines differ); all "
                 "channels must be on one grid. Register or resample one to the other."
             )
-    volume = Volume.from_array(np.stack(channels), affine)
-    volume = Volume(volume.data, affine, _spacing(images[0], volume.spacing))
-    return volume, stored[0].reshape(volume.shape)
+    grid = Volume.from_array(np.empty((0, *first.shape[:3])), first.affine)
+    return Volume(grid.data, grid.affine, _spacing(first, grid.spacing))
 
 
 def read_series(image: SpatialImage, name: str) -> AnyArray:

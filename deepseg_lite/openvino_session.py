@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from typing import Any
 
 import numpy as np
 
-from deepseg_lite.bundle_files import BundleFiles, NetworkFile, read_network
-from deepseg_lite.errors import BundleError, ProviderError
+from deepseg_lite.bundle_files import BundleFiles, NetworkFile, check_network
+from deepseg_lite.errors import ProviderError
 from deepseg_lite.volume import FloatArray
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -61,13 +62,14 @@ class OpenvinoNetwork:
             "ENABLE_HYPER_THREADING": True,  # else it uses fewer threads than it was told to
             "ENABLE_CPU_PINNING": False,  # pinned threads wait for a busy core
         }
+        path = check_network(bundle, network)
         try:
-            self._model = self._core.read_model(read_network(bundle, network))
-        except (BundleError, MemoryError):
+            self._model = self._core.read_model(path)
+        except MemoryError:
             raise
         except Exception as error:
             raise ProviderError(
-                f"openvino {ov.__version__} cannot open {bundle.network_path(network)}: "
+                f"openvino {ov.__version__} cannot open {path}: "
                 f"{_reason(error)}. Export the model again, or use --device cpu."
             ) from error
         self.input_shape = _sizes(self._model.input(0))
@@ -117,6 +119,8 @@ def import_openvino() -> Any:
     ProviderError
         If it is absent or broken.
     """
+    # It tells a web service of every import. It does without this package, and then it does not.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:

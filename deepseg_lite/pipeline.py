@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from deepseg_lite.background import find_background
 from deepseg_lite.box import Box
 from deepseg_lite.bundle import Bundle
 from deepseg_lite.decoding import majority
@@ -18,8 +18,9 @@ from deepseg_lite.placement import normalize_instance
 from deepseg_lite.restoring import finish, restore, restore_both
 from deepseg_lite.settings import Settings
 from deepseg_lite.sliding_window import Predictor, mirrored, per_patch, predict_sliding_window
+from deepseg_lite.stages import Stages, run_through, timed
 from deepseg_lite.steps import PREPROCESSING, Record, apply_step
-from deepseg_lite.volume import AnyArray, FloatArray, Volume
+from deepseg_lite.volume import AnyArray, FloatArray, Spacing, Volume
 from deepseg_lite.window_plan import plan_windows
 from deepseg_lite.zooming import reoriented_spacing
 
@@ -104,35 +105,85 @@ def segment(
     Source: nnunetv2 2.8.1, ``nnUNetPredictor.predict_single_npy_array``; checked by
     ``tests/parity/test_end_to_end.py``.
     """
-    settings = settings or Settings()
-    clock = [perf_counter()]
-    prepared, trail = prepare(volume, bundle, prior)
-    clock.append(perf_counter())
-    folds = fold_scores(prepared.data, bundle, predictors, settings, fold_count, progress, cancel)
-    ensemble = settings.ensemble or bundle.ensemble
-    result: AnyArray
+    return run_through(
+        segment_in_stages(
+            volume,
+            bundle,
+            predictors,
+            settings or Settings(),
+            prior=None if prior is None else lambda: prior,
+            soft_labels=soft_labels,
+            fold_count=fold_count,
+            progress=progress,
+            cancel=cancel,
+        )
+    )
+
+
+def segment_in_stages(
+    volume: Volume,
+    bundle: Bundle,
+    predictors: Iterable[Predictor],
+    settings: Settings,
+    *,
+    prior: Callable[[], AnyArray] | None = None,
+    soft_labels: Sequence[int] = (),
+    fold_count: int = 1,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Stages[Segmentation]:
+    """Segment one volume in stages; see `segment`.
+
+    ``prior`` runs a network, so it has to wait for the second stage, and what follows it does, too.
+    """
+    seconds: dict[str, float] = {}
+    spacing, mask = volume.spacing, None
+    if prior is not None:
+        yield
+        mask = prior()
+    with timed(seconds, "preprocess"):
+        prepared, trail = prepare(volume, bundle, mask)
+    del volume, mask
+    if prior is None:
+        yield
+
+    with timed(seconds, "predict"):
+        folds = fold_scores(
+            prepared.data, bundle, predictors, settings, fold_count, progress, cancel
+        )
+        averaging = (settings.ensemble or bundle.ensemble) == "mean_logits"
+        if averaging:
+            scores = average(folds)
+        else:  # every fold is decoded on its own, so its restoring counts as predicting
+            result = _decode_each(folds, trail, bundle, settings, spacing)
+    del folds, prepared
+    yield
+
     probabilities = None
-    if ensemble == "mean_logits":
-        scores = average(folds)
-        clock.append(perf_counter())
-        if soft_labels:
+    with timed(seconds, "restore"):
+        if averaging and soft_labels:
             result, probabilities = restore_both(scores, trail, bundle.outputs, soft_labels)
-        else:
+        elif averaging:
             result = restore(scores, trail, bundle.outputs, settings)
-        result = finish(result, volume, bundle, settings)
-    else:  # every fold is decoded on its own, so its restoring counts as predicting
-        wins = ensemble == "majority"
-        maps = (restore(scores, trail, bundle.outputs, settings, wins=wins) for scores in folds)
-        if wins and not settings.soft:
-            result = finish(majority(list(maps)), volume, bundle, settings)
-        else:
-            finished = (finish(each, volume, bundle, settings) for each in maps)
-            result = average(each.astype(np.float32, copy=False) for each in finished)
-        clock.append(perf_counter())
-    clock.append(perf_counter())
-    seconds = np.diff(clock).round(4).tolist()
-    timings = dict(zip(("preprocess", "predict", "restore"), seconds, strict=True))
-    return Segmentation(result, timings, probabilities=probabilities)
+        if averaging:
+            result = finish(result, spacing, bundle, settings)
+    return Segmentation(result, seconds, probabilities=probabilities)
+
+
+def _decode_each(
+    folds: Iterable[FloatArray],
+    trail: Sequence[Record],
+    bundle: Bundle,
+    settings: Settings,
+    spacing: Spacing,
+) -> AnyArray:
+    """Decode folds one by one and combine what they became."""
+    wins = (settings.ensemble or bundle.ensemble) == "majority"
+    maps = (restore(scores, trail, bundle.outputs, settings, wins=wins) for scores in folds)
+    if wins and not settings.soft:
+        return finish(majority(list(maps)), spacing, bundle, settings)
+    finished = (finish(each, spacing, bundle, settings) for each in maps)
+    return average(each.astype(np.float32, copy=False) for each in finished)
 
 
 def prepare(
@@ -185,6 +236,10 @@ def fold_scores(
     window = bundle.sliding_window
     x, y, z = data.shape[1:]
     plan = plan_windows(window, (x, y, z), settings.step)
+    background = None
+    if settings.skip_empty:
+        outputs = bundle.outputs
+        background = find_background(data, outputs.activation, outputs.channel_count)
     total = fold_count * plan.count
     done = 0
 
@@ -208,6 +263,7 @@ def fold_scores(
             padding=plan.padding,
             accumulator=np.float16 if settings.half_precision_sums else np.float32,
             batch_size=max(settings.batch_size, window.batch_size),
+            background=background,
             on_patches=on_patches,
         )
         del predict  # so that it can go before the next one is opened

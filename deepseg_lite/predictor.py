@@ -41,6 +41,11 @@ class PatchPredictor:
     bundle, network : Bundle, Network
         What it was opened from.
 
+    Attributes
+    ----------
+    network : Network
+        As given.
+
     Raises
     ------
     BundleError
@@ -49,6 +54,7 @@ class PatchPredictor:
 
     def __init__(self, opened: OpenNetwork, bundle: Bundle, network: Network) -> None:
         _check(opened, bundle, network)
+        self.network = network
         self._opened = opened
         self._is_2d = len(opened.input_shape) == 4
 

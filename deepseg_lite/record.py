@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from deepseg_lite.engines import Engine
 from deepseg_lite.model import Model, Part
 from deepseg_lite.settings import Settings
 
@@ -44,8 +45,11 @@ def describe_run(
             }
         ],
         "Sources": [path.name for path in images],
-        "Bundle": {**_describe(main), "task": model.task.name if model.task else None},
-        **({"Companions": [_describe(part) for part in others]} if others else {}),
+        "Bundle": {
+            **_describe(main, model.engine),
+            "task": model.task.name if model.task else None,
+        },
+        **({"Companions": [_describe(part, model.engine) for part in others]} if others else {}),
         "Device": {
             "provider": model.engine.provider,
             "precision": model.engine.precision,
@@ -58,12 +62,14 @@ def describe_run(
     }
 
 
-def _describe(part: Part) -> dict[str, Any]:
-    """Return what identifies a model: its bundle and the checksums of the networks in use."""
+def _describe(part: Part, engine: Engine) -> dict[str, Any]:
+    """Return what identifies a model: its bundle and the checksums of the files in use."""
     return {
         "name": part.bundle.name,
         "version": part.bundle.version,
-        "networks": {network.fold: network.sha256 for network in part.networks},
+        "networks": {
+            network.fold: engine.file(part.bundle, network).sha256 for network in part.networks
+        },
     }
 
 

@@ -20,7 +20,7 @@ from deepseg_lite.score_maps import ACTIVATIONS
 from deepseg_lite.settings import Settings
 from deepseg_lite.settled import label_slabs
 from deepseg_lite.steps import MAP_STEPS, Record, apply_step
-from deepseg_lite.volume import AnyArray, Array, FloatArray, Volume
+from deepseg_lite.volume import AnyArray, Array, FloatArray, Spacing
 
 SlabDecoder = Callable[[Resampled, FloatArray], Iterable[Array]]
 """Makes slabs of labels (x, Y, Z) or of maps (L, x, Y, Z) of scores that are still resampled."""
@@ -82,19 +82,22 @@ def restore_both(
     return both[0].astype(dtype), both[1:]
 
 
-def finish(result: AnyArray, volume: Volume, bundle: Bundle, settings: Settings) -> AnyArray:
-    """Apply the steps that act on a result: the bundle's, and on maps the user's, too."""
+def finish(result: AnyArray, spacing: Spacing, bundle: Bundle, settings: Settings) -> AnyArray:
+    """Apply the steps that act on a result: the bundle's, and on maps the user's, too.
+
+    ``spacing`` is the voxel size of the image, in mm.
+    """
     outputs, steps = bundle.outputs, list(bundle.postprocessing)
     if outputs.values is None:
         if settings.soft:
             return result
         for step in steps:
-            (result,) = apply_step(MAP_STEPS, step, result[None], image_spacing=volume.spacing)
+            (result,) = apply_step(MAP_STEPS, step, result[None], image_spacing=spacing)
         return result
     if outputs.are_maps:
         steps = joined_steps(steps, settings.cleaning)
     for step in soft_steps(steps) if settings.soft else steps:
-        result = apply_step(MAP_STEPS, step, result, image_spacing=volume.spacing)
+        result = apply_step(MAP_STEPS, step, result, image_spacing=spacing)
     if outputs.are_maps:
         hard = not settings.soft and any(step["step"] in HARDENING for step in steps)
         return result.astype(np.uint8 if hard else np.float32, copy=False)

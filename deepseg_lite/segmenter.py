@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -20,10 +20,12 @@ from deepseg_lite.engines import Engine
 from deepseg_lite.errors import ImageError
 from deepseg_lite.images import Image, read_images
 from deepseg_lite.model import Part, Result, ResultFile
-from deepseg_lite.output_files import check_cleaning, chosen_files, file_contents, volumes_mm3
-from deepseg_lite.pipeline import Cancel, Progress, Segmentation, segment
+from deepseg_lite.output_files import check_cleaning, chosen_files
+from deepseg_lite.pipeline import Cancel, Progress, Segmentation, segment_in_stages
+from deepseg_lite.results import make_result
 from deepseg_lite.settings import Settings, check_settings
 from deepseg_lite.sliding_window import Predictor
+from deepseg_lite.stages import Stages, run_through, timed
 from deepseg_lite.task_file import Task
 from deepseg_lite.tasks import find_beside
 from deepseg_lite.volume import AnyArray, Volume
@@ -180,44 +182,53 @@ class Segmenter:
         """
         settings = settings or Settings()
         self.check_settings(settings)
-        started = perf_counter()
+        return run_through(self._in_stages(volume, settings, stored, soft_labels, progress, cancel))
+
+    def _in_stages(
+        self,
+        volume: Volume,
+        settings: Settings,
+        stored: AnyArray | None,
+        soft_labels: Sequence[int],
+        progress: Progress | None,
+        cancel: Cancel | None,
+    ) -> Stages[Segmentation]:
         timings: dict[str, float] = {}
         volume = arrange_channels(volume, self.bundle.inputs, settings.contrasts)
-        part, undo, cropped = volume, None, None
+        undo, cropped = None, None
         if self.bundle.cord_crop is not None:
-            data = volume.data[:1] if stored is None else stored[None]
-            cropped = find_box(
-                Volume(data, volume.affine, volume.spacing),
-                self.bundle.cord_crop,
-                settings.box,
-                self._finder,
-                strict=settings.strict_crop,
-            )
-            part, undo = crop_to_box(volume, cropped.box)
-            timings["crop"] = round(perf_counter() - started, 4)
-        result = segment(
-            part,
+            with timed(timings, "crop"):
+                cropped = find_box(
+                    replace(volume, data=volume.data[:1] if stored is None else stored[None]),
+                    self.bundle.cord_crop,
+                    settings.box,
+                    self._finder,
+                    strict=settings.strict_crop,
+                )
+                volume, undo = crop_to_box(volume, cropped.box)
+        stages = segment_in_stages(
+            volume,
             self.bundle,
             self.predictors(),
             settings,
-            prior=self._prior(part, settings, cancel),
+            prior=partial(self._prior, volume, settings, cancel) if self.bundle.prior else None,
             soft_labels=soft_labels,
             fold_count=len(self.networks),
             progress=progress,
             cancel=cancel,
         )
-        data = result.data if undo is None else undo.undo(result.data)
+        del volume, stored  # not needed beside the networks
+        result = yield from stages
         timings |= result.timings
-        timings["segment"] = round(perf_counter() - started, 4)
-        if cropped is None:
-            return replace(result, data=data, timings=timings)
+        if undo is None or cropped is None:
+            return replace(result, timings=timings)
+        data = undo.undo(result.data)
         return Segmentation(data, timings, cropped.box, describe_crop(cropped, data))
 
-    def _prior(self, volume: Volume, settings: Settings, cancel: Cancel | None) -> AnyArray | None:
-        """Return what the model that runs first finds, shape (X, Y, Z); None without one."""
+    def _prior(self, volume: Volume, settings: Settings, cancel: Cancel | None) -> AnyArray:
+        """Return what the model that runs first finds, shape (X, Y, Z)."""
         prior = self.bundle.prior
-        if prior is None:
-            return None
+        assert prior is not None
         names = self.bundle.inputs.channel_names
         channels = volume.data[[names.index(name) for name in prior.channels]]
         first = Volume(channels, volume.affine, volume.spacing)
@@ -245,7 +256,7 @@ class Segmenter:
         check_cleaning(files, self.bundle.outputs, settings.cleaning)
         return tuple(ResultFile(file.suffix) for file in files)
 
-    def run(
+    def run_in_stages(
         self,
         images: Sequence[SpatialImage],
         names: Sequence[str],
@@ -253,24 +264,16 @@ class Segmenter:
         *,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
-    ) -> Result:
+    ) -> Stages[Result]:
         """Return what is to be written for the images of one case, whose names are for errors."""
-        started = perf_counter()
-        volume, stored = nifti.read_case(images, names)
-        loaded = round(perf_counter() - started, 4)
-        found = self.segment(volume, settings, stored=stored, progress=progress, cancel=cancel)
-        outputs = self.bundle.outputs
-        files = chosen_files(outputs, soft=settings.soft)
-        arrays = file_contents(found.data, outputs, files, settings.cleaning, volume.spacing)
-        timings = {stage: time for stage, time in found.timings.items() if stage != "segment"}
-        return Result(
-            tuple(nifti.make_image(array, like=images[0]) for array in arrays),
-            volumes_mm3(arrays, files, outputs, volume.spacing),
-            {"load": loaded, **timings},
-            {label.name: list(label.values) for label in outputs.labels},
-            found.box,
-            found.crop,
-        )
+        timings: dict[str, float] = {}
+        with timed(timings, "load"):
+            volume, stored = nifti.read_case(images, names)
+        spacing = volume.spacing
+        stages = self._in_stages(volume, settings, stored, (), progress, cancel)
+        del volume, stored  # not needed beside the networks
+        found = yield from stages
+        return make_result(found, self.bundle.outputs, settings, images[0], spacing, timings)
 
     def check_settings(self, settings: Settings) -> None:
         """Refuse settings that do not fit, and find what else the model needs, before any work."""

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from deepseg_lite.bundle_files import BundleFiles, NetworkFile, read_network
-from deepseg_lite.errors import BundleError, ProviderError
+from deepseg_lite.bundle import Bundle
+from deepseg_lite.bundle_files import BundleFiles, NetworkFile, check_network
+from deepseg_lite.cuda_session import DeviceBuffers, cuda_options
+from deepseg_lite.errors import ProviderError
 from deepseg_lite.volume import FloatArray
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -66,38 +68,42 @@ class OnnxNetwork:
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # it keeps the peak of every shape it has seen
         options.log_severity_level = 4
-        # The heuristic finds a good cuDNN algorithm without trying them all on every new shape,
-        # and TF32 would round inputs of convolutions to 10 bits.
-        cuda = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
         providers: list[Any] = [provider] if provider == CPU else [provider, CPU]
         if provider == CUDA:
-            providers[0] = (CUDA, cuda)
+            providers[0] = (CUDA, cuda_options(network.precision))
         if provider == PROVIDERS["directml"]:
             options.enable_mem_pattern = False  # it refuses to start with it
+        path = check_network(bundle, network)
         try:
+            # A session keeps the bytes it is given all its life, hence the path. With its fallback
+            # it would go on without the device that was asked for.
             self._session = ort.InferenceSession(
-                read_network(bundle, network), options, providers=providers
+                str(path), options, providers=providers, enable_fallback=0
             )
-        except (BundleError, MemoryError):
+        except MemoryError:
             raise
         except Exception as error:
             raise ProviderError(
-                f"ONNX Runtime {ort.__version__} cannot open {bundle.network_path(network)}: "
+                f"ONNX Runtime {ort.__version__} cannot open {path}: "
                 f"{_first_line(error)}. Export the model again, or install a newer ONNX Runtime."
             ) from error
         if self._session.get_providers()[0] != provider:
             raise ProviderError(_problem(ort, provider))
-        (self._input,) = self._session.get_inputs()[:1]
-        (output,) = self._session.get_outputs()[:1]
+        self._input, self._output = self._session.get_inputs()[0], self._session.get_outputs()[0]
         self.input_shape: Sequence[object] = self._input.shape
-        self.output_shape: Sequence[object] = output.shape
+        self.output_shape: Sequence[object] = self._output.shape
+        self._buffers: DeviceBuffers | None = None
+        if provider == CUDA:
+            alone = isinstance(bundle, Bundle) and bundle.sliding_window.batch_size == 1
+            self._buffers = DeviceBuffers(ort, self._session, "cuda", pads=alone)
 
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Return the first output for an input, both with the batch as their first axis."""
         try:
-            result: FloatArray = self._session.run(
-                None, {self._input.name: np.ascontiguousarray(batch)}
-            )[0]
+            if self._buffers is not None:
+                return self._buffers(batch)
+            inputs = {self._input.name: np.ascontiguousarray(batch)}
+            result: FloatArray = self._session.run([self._output.name], inputs)[0]
         except Exception as error:
             raise ProviderError(
                 f"ONNX Runtime failed on input of shape {batch.shape}: {_first_line(error)}. "
@@ -120,6 +126,9 @@ def import_onnxruntime() -> Any:
             'run "pip uninstall -y onnxruntime onnxruntime-gpu", then install "deepseg-lite[cpu]" '
             'or "deepseg-lite[gpu]".'
         )
+    # From 1.29 on its Linux packages tell Microsoft of the models that are opened, file names
+    # included. Read at import; who wants it says ORT_DISABLE_TELEMETRY=0.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

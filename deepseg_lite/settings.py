@@ -45,6 +45,12 @@ class Settings:
         Add up logits in float16, as nnU-Net does: only for comparing with it.
     batch_size : int
         Patches per call of the network. On a CPU more than 1 takes memory and gains no time.
+    skip_empty : bool
+        Leave patches out that hold nothing but background, see
+        `deepseg_lite.background.find_background`. It may change voxels.
+    overlap_cases : bool
+        Prepare the next of several cases and write the last one while the networks are busy with
+        one. That takes memory for these two beside it.
     """
 
     step: float | None = None
@@ -60,6 +66,8 @@ class Settings:
     iso: bool = False
     half_precision_sums: bool = False
     batch_size: int = 1
+    skip_empty: bool = False
+    overlap_cases: bool = True
 
 
 def check_settings(settings: Settings, bundle: Bundle) -> None:
@@ -74,6 +82,11 @@ def check_settings(settings: Settings, bundle: Bundle) -> None:
         raise OptionError(f"step is {settings.step}; a number above 0 and up to 1 is needed.")
     if settings.step is not None and bundle.sliding_window.stride:
         raise OptionError(f"{bundle.name} has patches at a fixed distance; leave --step out.")
+    if settings.skip_empty and bundle.outputs.values is not None:
+        raise OptionError(
+            f"the result of {bundle.name} is maps, whose background is not known to be 0; leave "
+            "--skip-empty out."
+        )
     if settings.mirror and not bundle.mirror_axes:
         raise OptionError(
             f"{bundle.name} was trained without mirroring, so test-time augmentation has nothing "

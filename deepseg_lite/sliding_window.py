@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from scipy import ndimage
 
+from deepseg_lite.background import Background
 from deepseg_lite.padding import pad_to_patch
 from deepseg_lite.volume import FloatArray
 
@@ -18,6 +19,7 @@ Predictor = Callable[[FloatArray], FloatArray]
 
 PatchSize = tuple[int, int, int]
 Starts = Sequence[Sequence[int]]
+Box = tuple[slice, ...]
 
 
 def patch_starts(size: int, patch: int, step: float) -> list[int]:
@@ -116,6 +118,7 @@ def predict_sliding_window(
     padding: tuple[str, float] = ("constant", 0.0),
     accumulator: DTypeLike = np.float32,
     batch_size: int = 1,
+    background: Background | None = None,
     on_patches: Callable[[int], None] = lambda count: None,
 ) -> FloatArray:
     """Predict a volume patch by patch and blend the logits.
@@ -138,8 +141,12 @@ def predict_sliding_window(
         Type of the running sums; float16 rounds as nnU-Net does.
     batch_size : int
         Patches per call of ``predict``.
+    background : Background, optional
+        Patches that are nothing else are left out, and so does not count in the blending what the
+        network would have said of them. By default every patch is predicted.
     on_patches : callable
-        Told the number of patches done after each call; what it raises ends the run.
+        Told the number of patches done after each call, and before the first that of those left
+        out; what it raises ends the run.
 
     Returns
     -------
@@ -151,30 +158,63 @@ def predict_sliding_window(
     Source: nnunetv2 2.8.1, ``nnUNetPredictor.predict_sliding_window_return_logits`` and
     ``acvl_utils`` ``pad_nd_image``; checked by ``tests/parity/test_sliding_window.py``.
     """
+    shape = data.shape[1:]
     data, inside = pad_to_patch(data, patch_size, *padding)
-    weights = np.zeros(data.shape[1:], accumulator)
-    step_weights = importance.astype(accumulator)
-    total: FloatArray | None = None
-    for batch in _batches(_patch_boxes(starts, patch_size), batch_size):
-        logits = predict(np.stack([data[(slice(None), *box)] for box in batch]))
-        if total is None:
-            total = np.zeros((logits.shape[1], *data.shape[1:]), accumulator)
+    boxes = list(_patch_boxes(starts, patch_size))
+    scores: FloatArray | None = None
+    if background is not None:
+        scores = np.zeros((len(background.scores), *shape), accumulator)
+        every, boxes = boxes, [box for box in boxes if not background.fills(_cut(data, box))]
+        if len(boxes) < len(every):
+            on_patches(len(every) - len(boxes))
+    for batch in _batches(boxes, batch_size):
+        logits = predict(np.stack([_cut(data, box) for box in batch]))
+        if scores is None:
+            scores = np.zeros((logits.shape[1], *shape), accumulator)
         for box, patch in zip(batch, logits, strict=True):
-            total[(slice(None), *box)] += patch * importance
-            weights[box] += step_weights
+            _blend(scores, patch, importance, *_overlap(box, inside))
+        del logits, patch  # so that they are gone when the network runs again
         on_patches(len(batch))
-    assert total is not None
-    total /= weights
-    return total[(slice(None), *inside)]
+    assert scores is not None
+    weights = np.zeros(shape, accumulator)  # not before the network's own memory is free
+    step_weights = importance.astype(accumulator)
+    for box in boxes:
+        target, part = _overlap(box, inside)
+        weights[target] += step_weights[part]
+    if background is not None:
+        left_out = weights == 0
+        weights[left_out] = 1
+        scores[:, left_out] = background.scores[:, None]
+    scores /= weights
+    return scores
 
 
-def _patch_boxes(starts: Starts, patch_size: PatchSize) -> Iterator[tuple[slice, ...]]:
+def _patch_boxes(starts: Starts, patch_size: PatchSize) -> Iterator[Box]:
     for corner in itertools.product(*starts):
         yield tuple(slice(a, a + n) for a, n in zip(corner, patch_size, strict=True))
 
 
-def _batches(
-    boxes: Iterator[tuple[slice, ...]], batch_size: int
-) -> Iterator[list[tuple[slice, ...]]]:
-    while batch := list(itertools.islice(boxes, batch_size)):
-        yield batch
+def _batches(boxes: Sequence[Box], batch_size: int) -> Iterator[Sequence[Box]]:
+    for first in range(0, len(boxes), batch_size):
+        yield boxes[first : first + batch_size]
+
+
+def _cut(data: FloatArray, box: Box) -> FloatArray:
+    return data[(slice(None), *box)]
+
+
+def _overlap(box: Box, inside: Box) -> tuple[Box, Box]:
+    """Return where a box of the padded volume is in the volume, and which part of the box."""
+    ends = [(max(a.start, i.start), min(a.stop, i.stop)) for a, i in zip(box, inside, strict=True)]
+    target = tuple(slice(a - i.start, b - i.start) for (a, b), i in zip(ends, inside, strict=True))
+    part = tuple(slice(a - p.start, b - p.start) for (a, b), p in zip(ends, box, strict=True))
+    return target, part
+
+
+def _blend(
+    sums: FloatArray, patch: FloatArray, importance: FloatArray, target: Box, part: Box
+) -> None:
+    """Add part of a patch (K, *P), weighted; channel by channel, so that little memory is taken."""
+    weights = importance[part]
+    for channel_sums, channel in zip(sums, patch, strict=True):
+        channel_sums[target] += channel[part] * weights

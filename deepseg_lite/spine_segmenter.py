@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter
 from typing import Any
 
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from deepseg_lite.spine.outputs import OUTPUTS, needs_second_step
 from deepseg_lite.spine.tables import Rules
 from deepseg_lite.spine.workflow import Network, SpineLabels, label_image
 from deepseg_lite.spine_files import check_choices, chosen_files, volumes_mm3
+from deepseg_lite.stages import Stages, timed
 from deepseg_lite.task_file import Task
 from deepseg_lite.tasks import find_beside
 from deepseg_lite.volume import Affine, AnyArray, FloatArray, LabelArray, Volume
@@ -174,7 +174,7 @@ class SpineSegmenter:
         except ImageError as error:
             raise ImageError(f"{given.name}: {str(error).rstrip('.')}.") from error
 
-    def run(
+    def run_in_stages(
         self,
         images: Sequence[SpatialImage],
         names: Sequence[str],
@@ -182,13 +182,16 @@ class SpineSegmenter:
         *,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
-    ) -> Result:
+    ) -> Stages[Result]:
         """Return what is to be written for the one image of a case; its name is for errors."""
         (image,), (name,) = images, names
-        started = perf_counter()
-        given = replace(read_series(image), name=name)
-        loaded = round(perf_counter() - started, 4)
+        timings: dict[str, float] = {}
+        with timed(timings, "load"):
+            given = replace(read_series(image), name=name)
+        yield
         found = self.label(given, settings, progress=progress, cancel=cancel)
+        del given
+        yield
         tables = [file.names for file in self.files(settings)]
         suffixes = [file.suffix for file in chosen_files(self.workflow, settings)]
         labels = {
@@ -204,7 +207,7 @@ class SpineSegmenter:
             if OUTPUTS[output].kind != "points"
         }
         made = self._images(found, image, settings)
-        return Result(made, volumes, {"load": loaded, **found.timings}, labels)
+        return Result(made, volumes, {**timings, **found.timings}, labels)
 
     def _images(
         self, found: SpineLabels, like: SpatialImage, settings: Settings

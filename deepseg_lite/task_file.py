@@ -177,17 +177,26 @@ def read_task(directory: Path) -> Task:
     BundleError
         Listing everything that is wrong with its ``task.toml``.
     """
-    file = directory / TASK_FILE
-    try:
-        document: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BundleError(f"{file} cannot be read: {error}.") from error
+    document = _read_document(directory)
     problems = task_problems(document)
     if document.get("name") != directory.name:
         problems.append(f"name: must be {directory.name!r}, the name of its folder")
     if problems:
-        raise BundleError(f"{file}: {'; '.join(problems)}.")
+        raise BundleError(f"{directory / TASK_FILE}: {'; '.join(problems)}.")
     return _build(document, directory)
+
+
+def read_names(directory: Path) -> tuple[str, ...]:
+    """Return the name and the aliases of a task, whatever else its file says."""
+    return (directory.name, *_read_document(directory).get("aliases", ()))
+
+
+def _read_document(directory: Path) -> dict[str, Any]:
+    file = directory / TASK_FILE
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BundleError(f"{file} cannot be read: {error}.") from error
 
 
 def task_problems(document: Any) -> list[str]:

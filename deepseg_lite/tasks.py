@@ -8,14 +8,31 @@ from pathlib import Path
 
 from deepseg_lite.bundle import MANIFEST_NAME, Bundle, read_bundle
 from deepseg_lite.errors import BundleNotFoundError, OptionError
-from deepseg_lite.store import locate, models_directory
-from deepseg_lite.task_file import TASK_FILE, Task, read_task
+from deepseg_lite.store import is_name, locate, models_directory
+from deepseg_lite.task_file import TASK_FILE, Task, read_names, read_task
 
 
 def list_tasks(directory: Path | None = None) -> list[Task]:
     """Return every task of a models folder (default: the one that ships), sorted by name."""
+    return [read_task(folder) for folder in _folders(directory)]
+
+
+def find_task(name: str, directory: Path | None = None) -> Task | None:
+    """Return the task of a name or alias in any spelling; None when there is none.
+
+    Of the other tasks of the folder only the names are read: to check them all takes a tenth of a
+    second.
+    """
+    folded = _folded(name)
+    for folder in _folders(directory) if is_name(name) else ():
+        if folded in map(_folded, read_names(folder)):
+            return read_task(folder)
+    return None
+
+
+def _folders(directory: Path | None) -> list[Path]:
     root = models_directory() if directory is None else directory
-    return [read_task(file.parent) for file in sorted(root.glob(f"*/{TASK_FILE}"))]
+    return [file.parent for file in sorted(root.glob(f"*/{TASK_FILE}"))]
 
 
 def _folded(name: str) -> str:
@@ -85,8 +102,7 @@ def find_bundle(
     BundleError
         If the bundle is invalid.
     """
-    tasks = list_tasks(directory)
-    task = resolve(name, tasks)
+    task = find_task(name, directory)
     if task is not None:
         if task.is_retired and not retired:
             raise OptionError(
@@ -110,6 +126,7 @@ def find_bundle(
         if release not in (None, bundle.version):
             raise OptionError(f"{path} is release {bundle.version}, not {release}.")
         return bundle, None
+    tasks = list_tasks(directory)
     close = closest_names(name, tasks)
     names = close or [task.name for task in tasks]
     raise BundleNotFoundError(

@@ -9,6 +9,7 @@ import pytest
 from tiny_bundles import DATA, make_manifest, write_bundle
 
 from deepseg_lite.bundle import parse_manifest, read_bundle, read_network, select_networks
+from deepseg_lite.bundle_files import check_network
 from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError
 from deepseg_lite.onnx_metadata import append_manifest
 
@@ -41,8 +42,9 @@ def test_regions_have_one_channel_each_and_their_painted_values(tmp_path):
 
 def test_networks_are_read_when_their_hash_is_right(tiny_bundle):
     bundle = read_bundle(tiny_bundle)
-    found = read_network(bundle, bundle.networks[0])
-    assert found == (DATA / "threshold_3d.onnx").read_bytes()
+    network = bundle.networks[0]
+    assert read_network(bundle, network) == (DATA / "threshold_3d.onnx").read_bytes()
+    assert check_network(bundle, network) == tiny_bundle / "threshold_3d.onnx"
 
 
 def test_a_lone_file_is_a_bundle(tmp_path):
@@ -52,16 +54,21 @@ def test_a_lone_file_is_a_bundle(tmp_path):
     network = bundle.networks[0]
     assert bundle.network_path(network) == tmp_path / "model.onnx"
     assert read_network(bundle, network) == (DATA / "threshold_3d.onnx").read_bytes()
+    assert check_network(bundle, network) == tmp_path / "model.onnx"
 
 
-def test_a_changed_lone_file_is_refused(tmp_path):
+READERS = pytest.mark.parametrize("read", [read_network, check_network])
+
+
+@READERS
+def test_a_changed_lone_file_is_refused(tmp_path, read):
     file = _lone_file(tmp_path)
     data = bytearray(file.read_bytes())
     data[data.index(b"kernel")] ^= 1
     file.write_bytes(data)
     bundle = read_bundle(file)
     with pytest.raises(ChecksumError, match=r"model\.onnx is corrupt or was changed"):
-        read_network(bundle, bundle.networks[0])
+        read(bundle, bundle.networks[0])
 
 
 def test_a_truncated_lone_file_is_refused(tmp_path):
@@ -119,14 +126,15 @@ def test_all_problems_of_a_manifest_are_in_the_message(tmp_path):
         read_bundle(folder)
 
 
-def test_a_changed_network_is_refused(tiny_bundle):
+@READERS
+def test_a_changed_network_is_refused(tiny_bundle, read):
     file = tiny_bundle / "threshold_3d.onnx"
     data = bytearray(file.read_bytes())
     data[-20] ^= 1
     file.write_bytes(data)
     bundle = read_bundle(tiny_bundle)
     with pytest.raises(ChecksumError, match=r"threshold_3d\.onnx is corrupt or was changed"):
-        read_network(bundle, bundle.networks[0])
+        read(bundle, bundle.networks[0])
 
 
 def test_a_truncated_network_is_refused_when_the_bundle_is_read(tiny_bundle):
@@ -142,11 +150,12 @@ def test_a_missing_network_is_refused_when_the_bundle_is_read(tiny_bundle):
         read_bundle(tiny_bundle)
 
 
-def test_a_network_that_goes_away_later_is_refused(tiny_bundle):
+@READERS
+def test_a_network_that_goes_away_later_is_refused(tiny_bundle, read):
     bundle = read_bundle(tiny_bundle)
     (tiny_bundle / "threshold_3d.onnx").unlink()
     with pytest.raises(ChecksumError, match="cannot be read"):
-        read_network(bundle, bundle.networks[0])
+        read(bundle, bundle.networks[0])
 
 
 @pytest.mark.parametrize(

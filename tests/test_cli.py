@@ -79,7 +79,7 @@ USAGE = {
     "nothing": ["run"],
     "no-image": ["run", "bundle"],
     "no-such-command": ["walk"],
-    "no-such-option": ["run", "bundle", "-i", "x", "--fast"],
+    "no-such-option": ["run", "bundle", "-i", "x", "--faster"],
     "device": ["run", "bundle", "-i", "x", "--device", "tpu"],
     "threads": ["run", "bundle", "-i", "x", "--threads", "0"],
     "step-zero": ["run", "bundle", "-i", "x", "--step", "0"],
@@ -253,6 +253,8 @@ def test_options_reach_the_record(command, tiny_bundle, image_file):
         "iso": False,
         "half_precision_sums": True,
         "batch_size": 1,
+        "skip_empty": False,
+        "overlap_cases": True,
         "threshold": None,
         "keep_largest": None,
         "fill_holes": None,
@@ -351,7 +353,7 @@ def test_out_of_memory_is_one_line(command, tiny_bundle, image_file, monkeypatch
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(cases, "run_case", fail)
+    monkeypatch.setattr(cases, "run_case_in_stages", fail)
     outcome = command("run", tiny_bundle, "-i", image_file)
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith("error: out of memory")

@@ -92,11 +92,45 @@ def test_bf16_runs_where_the_cpu_has_it(machine, device):
         choose_engine(device, "bf16")
 
 
-@pytest.mark.parametrize("device", ["auto", "cpu"])
-def test_bf16_is_refused_by_other_engines(machine, device):
+@pytest.mark.parametrize(
+    ("device", "precision", "others"),
+    [
+        ("cpu", "bf16", "openvino"),
+        ("cuda", "int8", "openvino or cpu"),
+        ("cpu", "fp16", "cuda or tensorrt or"),
+        ("openvino", "fp16", "cuda or tensorrt or"),
+    ],
+)
+def test_a_precision_is_refused_by_devices_without_it(machine, device, precision, others):
+    machine(openvino=("FP32", "BF16"))
+    with pytest.raises(
+        OptionError, match=rf"precision {precision} .* --device {device} .* use --device {others}"
+    ) as caught:
+        choose_engine(device, precision)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("installed", "precision", "provider"),
+    [
+        ({}, "int8", CPU),
+        ({"cuda": True}, "int8", CPU),
+        ({"openvino": ("FP32",), "cuda": True}, "int8", "openvino"),
+        ({"openvino": ("FP32", "BF16"), "cuda": True}, "bf16", "openvino"),
+        ({"openvino": ("FP32",), "cuda": True}, "fp16", CUDA),
+        ({"openvino": ("FP32",)}, "fp16-weights", "openvino"),
+    ],
+)
+def test_auto_takes_the_fastest_that_has_the_precision(machine, installed, precision, provider):
+    machine(**installed)
+    assert choose_engine("auto", precision) == Engine(provider, precision)
+
+
+@pytest.mark.parametrize(("precision", "missing"), [("bf16", "OpenVINO"), ("fp16", "CUDA")])
+def test_auto_says_what_is_missing_for_a_precision(machine, precision, missing):
     machine()
-    with pytest.raises(OptionError, match=r"precision bf16 .* use --device openvino") as caught:
-        choose_engine(device, "bf16")
+    with pytest.raises(ProviderError, match=missing) as caught:
+        choose_engine("auto", precision)
     assert "\n" not in str(caught.value)
 
 

@@ -67,8 +67,13 @@ def test_the_runtime_never_loads_a_training_framework(code):
 
 @pytest.mark.parametrize(
     "code",
-    [NAMES, HELP.format(arguments="'-h'"), HELP.format(arguments="'run', '-h'")],
-    ids=["import", "help", "run-help"],
+    [
+        NAMES,
+        HELP.format(arguments="'-h'"),
+        HELP.format(arguments="'run', '-h'"),
+        HELP.format(arguments="'--version'"),
+    ],
+    ids=["import", "help", "run-help", "version"],
 )
 def test_importing_the_package_and_help_load_nothing_heavy(code):
     loaded = _loaded(code)

@@ -7,8 +7,9 @@ import pytest
 from tiny_bundles import ORIENTATIONS, make_affine, make_bundle, make_data
 
 from deepseg_lite.errors import Cancelled
-from deepseg_lite.pipeline import segment
+from deepseg_lite.pipeline import segment, segment_in_stages
 from deepseg_lite.settings import Settings
+from deepseg_lite.stages import run_through
 from deepseg_lite.volume import Volume
 
 NONE = {"step": "normalize", "channels": [{"scheme": "none"}]}
@@ -353,3 +354,36 @@ def test_every_stage_is_timed(oblique_volume):
     timings = segment(oblique_volume, make_bundle(), [threshold(0.5)]).timings
     assert list(timings) == ["preprocess", "predict", "restore"]
     assert min(timings.values()) >= 0
+
+
+@pytest.mark.parametrize("ensemble", ["mean_logits", "majority"])
+@pytest.mark.parametrize("with_prior", [False, True])
+def test_networks_run_between_the_pauses(oblique_volume, ensemble, with_prior):
+    """So does the model that runs first: one network at a time."""
+    calls = []
+
+    def predict(patches):
+        calls.append("network")
+        return threshold(0.5)(patches)
+
+    def prior():
+        calls.append("prior")
+        return np.ones(oblique_volume.shape, np.float32)
+
+    stages = segment_in_stages(
+        oblique_volume,
+        make_bundle("folds", ensemble=ensemble),
+        [predict] * 2,
+        Settings(),
+        prior=prior if with_prior else None,
+        fold_count=2,
+    )
+    next(stages)
+    assert not calls
+    next(stages)
+    asked = len(calls)
+    assert calls == ["prior"] * with_prior + ["network"] * (asked - with_prior)
+    assert asked > 2
+    found = run_through(stages).data
+    assert len(calls) == asked
+    np.testing.assert_array_equal(found, oblique_volume.data[0] > 0.5)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import json
 import os
 import sys
+import weakref
+from dataclasses import replace
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -15,9 +19,11 @@ from tiny_bundles import write_bundle
 
 from deepseg_lite import session
 from deepseg_lite.bundle import Bundle, read_bundle
+from deepseg_lite.cuda_session import DeviceBuffers
 from deepseg_lite.errors import BundleError, ChecksumError, ProviderError
 from deepseg_lite.predictor import PatchPredictor
 from deepseg_lite.session import CPU, CUDA, PROVIDERS, OnnxNetwork, choose_provider
+from deepseg_lite.store import models_directory
 
 
 def _open(bundle: Bundle) -> PatchPredictor:
@@ -138,9 +144,9 @@ def test_providers_are_found_by_name_and_fall_back_for_single_operators(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name, CPU])
     real = onnxruntime.InferenceSession
 
-    def start(data, options, providers):
+    def start(file, options, providers, **_):
         asked.extend(providers)
-        return real(data, providers=[CPU])
+        return real(file, providers=[CPU])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", start)
     assert choose_provider(device) == name
@@ -199,12 +205,120 @@ def test_a_session_that_did_not_get_the_device_is_refused(monkeypatch, tiny_bund
     bundle = read_bundle(tiny_bundle)
     real = onnxruntime.InferenceSession
     monkeypatch.setattr(
-        onnxruntime,
-        "InferenceSession",
-        lambda data, options, providers: real(data, providers=[CPU]),
+        onnxruntime, "InferenceSession", lambda file, *_, **__: real(file, providers=[CPU])
     )
     with pytest.raises(ProviderError, match="CUDA was asked for"):
         OnnxNetwork(bundle, bundle.networks[0], CUDA, 1)
+
+
+def test_a_device_that_fails_while_opening_is_an_error_not_a_fallback(
+    monkeypatch, tiny_bundle, capsys
+):
+    """ONNX Runtime would print that it goes on without it, on standard output."""
+    bundle = read_bundle(tiny_bundle)
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda file, options, providers, **rest: real(file, options, ["NoSuchProvider"], **rest),
+    )
+    with pytest.raises(ProviderError, match=r"cannot open .*threshold_3d\.onnx: .*NoSuchProvider"):
+        OnnxNetwork(bundle, bundle.networks[0], CUDA, 1)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def cuda_on_cpu(monkeypatch):
+    """Let sessions say that they run on CUDA, and keep device buffers in ordinary memory."""
+    asked = {}
+    real = onnxruntime.InferenceSession
+
+    def start(file, options, providers, **rest):
+        opened = real(file, options, providers=[CPU], **rest)
+        if providers != [CPU]:
+            asked["providers"] = providers
+            monkeypatch.setattr(opened, "get_providers", lambda: [CUDA, CPU])
+        return opened
+
+    def buffers(ort, opened, device, *, pads):
+        asked["device"], asked["pads"] = device, pads
+        return DeviceBuffers(ort, opened, "cpu", pads=pads)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    monkeypatch.setattr(session, "DeviceBuffers", buffers)
+    return asked
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("fp16", "1")])
+def test_cuda_is_asked_for_with_its_options(cuda_on_cpu, tiny_bundle, precision, tf32):
+    bundle = read_bundle(tiny_bundle)
+    OnnxNetwork(bundle, replace(bundle.networks[0], precision=precision), CUDA, 1)
+    (name, options), rest = cuda_on_cpu["providers"]
+    assert (name, rest) == (CUDA, CPU)
+    assert options["use_tf32"] == tf32
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert cuda_on_cpu["device"] == "cuda"
+
+
+def test_on_cuda_a_predictor_gives_what_it_gives_on_the_cpu(cuda_on_cpu, tiny_bundle, rng):
+    bundle = read_bundle(tiny_bundle)
+    network = bundle.networks[0]
+    on_cuda = PatchPredictor(OnnxNetwork(bundle, network, CUDA, 1), bundle, network)
+    for count in (3, 2, 3):
+        patches = rng.uniform(size=(count, 1, 4, 5, 6)).astype(np.float32)
+        np.testing.assert_array_equal(on_cuda(patches), _open(bundle)(patches))
+    assert cuda_on_cpu["pads"] is True
+
+
+def test_patches_that_a_network_sees_together_are_not_joined_by_padding(cuda_on_cpu, tiny_bundle):
+    manifest = json.loads((tiny_bundle / "manifest.json").read_text())
+    manifest["sliding_window"]["batch_size"] = 4
+    (tiny_bundle / "manifest.json").write_text(json.dumps(manifest))
+    bundle = read_bundle(tiny_bundle)
+    OnnxNetwork(bundle, bundle.networks[0], CUDA, 1)
+    assert cuda_on_cpu["pads"] is False
+
+
+def test_a_run_that_fails_on_the_device_is_told_in_one_line(cuda_on_cpu, tiny_bundle):
+    bundle = read_bundle(tiny_bundle)
+    network = OnnxNetwork(bundle, bundle.networks[0], CUDA, 1)
+    with pytest.raises(ProviderError, match=r"failed on input of shape \(1, 3, 2, 2, 2\)") as got:
+        network(np.zeros((1, 3, 2, 2, 2), np.float32))
+    assert "\n" not in str(got.value)
+
+
+@pytest.mark.gpu
+def test_a_network_gives_the_same_on_the_device(rng):
+    try:
+        provider = choose_provider("cuda")
+    except ProviderError as error:
+        pytest.skip(str(error))
+    bundle = read_bundle(models_directory() / "sc_gm_t2star" / "bundle")
+    network = bundle.networks[0]
+    patches = rng.normal(size=(2, 1, *bundle.sliding_window.patch_size)).astype(np.float32)
+    on_cuda = PatchPredictor(OnnxNetwork(bundle, network, provider, 1), bundle, network)
+    np.testing.assert_allclose(on_cuda(patches), _open(bundle)(patches), atol=2e-3)
+
+
+@pytest.mark.parametrize("provider", [CPU, CUDA])
+def test_a_network_is_gone_as_soon_as_nobody_holds_it(cuda_on_cpu, tiny_bundle, rng, provider):
+    """Folds are opened one after another; two at a time would be twice the memory."""
+    bundle = read_bundle(tiny_bundle)
+    network = OnnxNetwork(bundle, bundle.networks[0], provider, 1)
+    network(rng.uniform(size=(1, 1, 4, 5, 6)).astype(np.float32))
+    held = weakref.ref(network)
+    gc.disable()
+    try:
+        del network
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_a_session_does_not_keep_the_bytes_of_its_file(tiny_bundle):
+    bundle = read_bundle(tiny_bundle)
+    opened = OnnxNetwork(bundle, bundle.networks[0], CPU, 1)._session
+    assert not [held for held in vars(opened).values() if isinstance(held, bytes)]
 
 
 def test_both_packages_at_once_are_refused(monkeypatch):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from deepseg_lite.errors import Cancelled
+from deepseg_lite.padding import pad_to_patch
 from deepseg_lite.sliding_window import (
     importance_map,
     mirrored,
@@ -166,6 +168,42 @@ def test_half_precision_sums_are_rounded_to_half_precision():
     half = _predict(data, identity, GAUSSIAN.shape, importance=GAUSSIAN, accumulator=np.float16)
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, data, rtol=5e-3)
+
+
+@pytest.mark.parametrize("accumulator", [np.float32, np.float16])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sums_are_those_of_the_padded_volume(rng, shape, accumulator):
+    """To the last bit: adding up what is inside the image alone changes nothing there."""
+    data = rng.normal(size=(2, *shape)).astype(np.float32)
+    weights = rng.uniform(0.1, 10, GAUSSIAN.shape).astype(np.float32)
+    found = _predict(data, np.tanh, weights.shape, importance=weights, accumulator=accumulator)
+
+    padded, inside = pad_to_patch(data, weights.shape, "constant", 0)
+    sums = np.zeros(padded.shape, accumulator)
+    importance = np.zeros(padded.shape[1:], accumulator)
+    for corner in itertools.product(*spread_starts(shape, weights.shape, 0.5)):
+        box = tuple(slice(a, a + n) for a, n in zip(corner, weights.shape, strict=True))
+        sums[(slice(None), *box)] += np.tanh(padded[(slice(None), *box)]) * weights
+        importance[box] += weights.astype(accumulator)
+    np.testing.assert_array_equal(found, (sums / importance)[(slice(None), *inside)])
+
+
+@pytest.mark.parametrize("shape", [(40, 24, 24), (40, 24, 3)], ids=["whole", "padded"])
+def test_memory_is_that_of_the_scores_and_one_answer(shape):
+    """What is beside the two: the padded image, its weights, and one channel of the answer."""
+    count, patch = 30, (8, 24, 24)
+    data = np.zeros((1, *shape), np.float32)
+
+    def many(patches):
+        return np.ones((len(patches), count, *patch), np.float32)
+
+    importance = np.ones(patch, np.float32)
+    tracemalloc.start()
+    found = _predict(data, many, patch, importance=importance)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    padded = 4 * 40 * 24 * 24
+    assert peak < found.nbytes + 4 * count * importance.size + 2 * padded + 2 * importance.nbytes
 
 
 def test_input_is_not_changed(rng):

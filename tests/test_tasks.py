@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from tiny_bundles import write_bundle
 from tiny_tasks import RETIRED, TASK, add_task
@@ -9,7 +11,14 @@ from tiny_tasks import RETIRED, TASK, add_task
 from deepseg_lite import load
 from deepseg_lite.errors import BundleError, BundleNotFoundError, OptionError
 from deepseg_lite.store import bundle_directory, models_directory
-from deepseg_lite.tasks import closest_names, find_bundle, how_to_get, list_tasks, resolve
+from deepseg_lite.tasks import (
+    closest_names,
+    find_bundle,
+    find_task,
+    how_to_get,
+    list_tasks,
+    resolve,
+)
 
 # Every name in the table of tasks.md, section 2: the gallery's first, then those of SCT up to 6.5,
 # of SCT since 7.0, and those that were never released.
@@ -67,6 +76,20 @@ def test_a_bundle_is_found_by_name_and_alias_in_any_spelling(models, name):
     bundle, task = find_bundle(name, models)
     assert task.name == "spinalcord"
     assert bundle.path == models / "spinalcord" / "bundle"
+
+
+@pytest.mark.parametrize("name", ["spinalcord", "spinalcord_T2_w"])
+def test_a_task_is_found_whatever_is_wrong_with_the_others(models, name):
+    add_task(models, "broken", text='name = "{name}"')
+    assert find_task(name, models).name == "spinalcord"
+    with pytest.raises(BundleError, match="broken"):
+        find_task("broken", models)
+
+
+def test_a_path_is_no_task(models, monkeypatch):
+    monkeypatch.chdir(models)
+    assert find_task("./spinalcord", models) is None
+    assert find_task("spinal", models) is None
 
 
 def test_a_bundle_is_found_by_path_and_has_no_task(models, tiny_bundle):
@@ -156,8 +179,9 @@ def test_load_needs_retired_for_a_retired_task():
 
 def test_a_file_that_is_not_valid_is_an_error(models):
     add_task(models, "bad", TASK.replace("nnunet", "unheard of"))
-    with pytest.raises(BundleError, match=r"unheard of"):
-        find_bundle("spinalcord", models)
+    for read in (partial(find_bundle, "bad", models), partial(list_tasks, models)):
+        with pytest.raises(BundleError, match=r"unheard of"):
+            read()
 
 
 def test_the_shipped_models_are_found():

@@ -26,6 +26,7 @@ def write_card(manifest: Mapping[str, Any]) -> str:
             manifest.get("parity"),
             by_torch="torch" in manifest["export"]["versions"],
         ),
+        **({"Precisions": _precisions(manifest["precisions"])} if "precisions" in manifest else {}),
         "Limits": _limits(),
     }
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items())
@@ -148,6 +149,28 @@ def _agreement(
         f"{parity['reference']}: {parity['differing_voxels']} of {parity['voxels']} voxels differ, "
         f"Dice of every label at least {parity['min_dice']:g}."
     )
+
+
+def _precisions(made: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how far each variant agrees with the networks in float32."""
+    rows = [
+        [
+            *(name, each["images"].replace("_", "-"), str(each["cases"]), each["provider"]),
+            f"{each['differing_voxels']:,} of {each['voxels']:,}",
+            _joined(
+                f"{label} {'not there' if dice is None else f'{dice:.4f}'}"
+                for label, dice in each["labels"].items()
+            ),
+        ]
+        for name, record in made.items()
+        for each in record["agreement"]
+    ]
+    head = ["precision", "images", "cases", "run by", "voxels that differ", "lowest Dice"]
+    text = "`run --precision` takes these. Whole runs, compared with the same in fp32."
+    unjudged = [name for name, record in made.items() if record["gate"] is None]
+    if unjudged:
+        text += f" Written without comparing: {_joined(unjudged)}."
+    return f"{text}\n\n{_table(head, rows)}" if rows else text
 
 
 def _limits() -> str:

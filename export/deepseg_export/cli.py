@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from deepseg_export import cli_tasks
+from deepseg_export import cli_quantize, cli_tasks
 from deepseg_export.cli_common import (
     CONTEXT,
     PATH,
@@ -145,6 +145,7 @@ def publish(bundle: Path, repo: str, verbose: bool, **choices: Any) -> None:
 cli.add_command(cli_tasks.task)
 cli.add_command(cli_tasks.export_everything)
 cli.add_command(cli_tasks.cord_detector)
+cli.add_command(cli_quantize.quantize)
 
 
 def main() -> None:

@@ -21,3 +21,7 @@ class VerificationError(ExportError, ArithmeticError):
 
 class MissingPackageError(ExportError, ImportError):
     """A package of the ``export`` extra is not installed."""
+
+
+class QuantizationError(ExportError, ArithmeticError):
+    """A network cannot be had in a precision, or its results are too far from those in float32."""

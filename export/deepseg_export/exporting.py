@@ -12,6 +12,7 @@ from typing import Any
 from deepseg_export.card import write_card
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import Checkpoint, ReadyGraph, ivadomed, monai, nnunet
+from deepseg_export.flops import read_flop
 from deepseg_export.graph import OPSET, to_onnx
 from deepseg_export.output import staged_output
 from deepseg_export.packages import GRAPH_PACKAGES, package_versions, require_packages
@@ -76,14 +77,14 @@ def export(
             logger.info("Largest difference: %.2g", graph.agreement.max_abs_error)
             name = "model.onnx" if len(checkpoint.networks) == 1 else f"fold_{fold}.onnx"
             (staged if lone_file else staged / name).write_bytes(graph.onnx)
-            networks.append(
-                {
-                    "fold": fold,
-                    "path": name,
-                    "sha256": hashlib.sha256(graph.onnx).hexdigest(),
-                    "size": len(graph.onnx),
-                }
-            )
+            facts = {
+                "fold": fold,
+                "path": name,
+                "sha256": hashlib.sha256(graph.onnx).hexdigest(),
+                "size": len(graph.onnx),
+            }
+            flop = read_flop(graph.onnx)
+            networks.append(facts if flop is None else {**facts, "flop": flop})
             checks.append({"fold": fold, **graph.agreement._asdict()})
             graphs.append(graph)
         is_ready = all(isinstance(each, ReadyGraph) for each in checkpoint.networks.values())
@@ -179,5 +180,5 @@ def write(manifest: dict[str, Any], staged: Path, *, lone_file: bool) -> None:
         (staged / MANIFEST_NAME).write_text(text, encoding="utf-8")
         (staged / CARD_NAME).write_text(write_card(manifest), encoding="utf-8")
     bundle = read_bundle(staged)
-    for network in bundle.networks:
-        read_network(bundle, network)
+    for file in bundle.files:
+        read_network(bundle, file)

@@ -12,6 +12,7 @@ from typing import Any
 
 from deepseg_export.errors import ExportError, UnsupportedError
 from deepseg_export.exact_norm import with_exact_norms
+from deepseg_export.flops import count_flop, note_flop
 
 OPSET = 18
 INPUT, OUTPUT = "image", "logits"
@@ -77,6 +78,7 @@ def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
                 external_data=False,
                 verbose=False,
             )
+            flop = count_flop(program.model_proto)
             model = with_exact_norms(program.model_proto)
     except Exception as error:  # any of torch, onnxscript and onnx may give up in its own way
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -84,6 +86,7 @@ def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
             f"torch cannot convert {type(network).__name__} to ONNX: {reason}."
         ) from error
     clean(model)
+    note_flop(model, flop)
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:

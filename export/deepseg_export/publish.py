@@ -67,7 +67,7 @@ def publish(
         ask_hub(repo, lambda: api.create_branch(repo, branch=revision, exist_ok=True))
     info = ask_hub(repo, lambda: api.model_info(repo, revision=revision))
     present = {file.rfilename for file in info.siblings or ()}
-    names = [MANIFEST_NAME, *(network.path for network in bundle.networks)]
+    names = [MANIFEST_NAME, *(network.path for network in bundle.files)]
     if (path / CARD_NAME).is_file():
         names.append(CARD_NAME)
     old = re.compile(re.escape(prefix) + r"[^/]*\.onnx")
@@ -95,7 +95,7 @@ def _check(bundle: Bundle, *, check_license: bool) -> None:
         raise ExportError(
             f"{bundle.path} is a lone .onnx file; a bundle folder is needed: export without .onnx."
         )
-    for network in bundle.networks:
+    for network in bundle.files:
         read_network(bundle, network)
     text = bundle.manifest["source"]["license"]
     if check_license and not _REDISTRIBUTABLE.fullmatch((text or "").strip()):

@@ -11,6 +11,7 @@ import numpy as np
 
 from deepseg_export.errors import VerificationError
 from deepseg_export.graph import INPUT, OUTPUT, example_shapes
+from deepseg_lite.session import import_onnxruntime
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,7 @@ def verify(
     -----
     Above `PRECISE` a warning is logged.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

@@ -1,47 +1,64 @@
-"""Segment one image with deepseg_lite, as its command line does, and print where time went."""
+"""Segment images with deepseg_lite, as its command line does, and print where time went."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
+import importlib
+import os
+import sys
+from contextlib import closing
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from notes import Notes, arguments
 
 
 def main() -> None:
-    """Print a JSON object: seconds per stage, when this began and the first patch was predicted."""
-    began_at = time.time()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("image", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", required=True, help="Task name or bundle.")
-    parser.add_argument("--threads", type=int)
+    """Print a JSON object: seconds of stages and of the network, when cases ended."""
+    notes = Notes()
+    parser = arguments(__doc__)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--keep-folds", action="store_true", help="In memory, between cases.")
     options = parser.parse_args()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # as the command line sets them
 
-    clock = [time.perf_counter()]
-    from deepseg_lite import api, predictor, session
-    from deepseg_lite.cases import plan_cases, run_case
+    api, predictor, cases, stages = notes.timed("import", import_all)(options.device)
+    segmenter = notes.timed("load", api.load)(
+        options.model,
+        device=options.device,
+        precision=options.precision,
+        threads=options.threads,
+        keep_folds_loaded=options.keep_folds,
+    )
+    patch_predictor = predictor.PatchPredictor
+    patch_predictor.__call__ = notes.network(patch_predictor.__call__, batch=1)
+    settings = cases.Settings()
 
-    session.import_onnxruntime()
-    clock.append(time.perf_counter())
-    segmenter = api.load(options.model, device=options.device, threads=options.threads)
-    clock.append(time.perf_counter())
+    def run(index, image):
+        out = options.out / f"{index}.nii.gz"
+        (case,) = cases.plan_cases(segmenter, [[image]], out, overwrite=True)
+        report = yield from cases.run_case_in_stages(segmenter, case, settings)
+        notes.case_ended()
+        return report["Seconds"]
 
-    patches = []
-    predict = predictor.PatchPredictor.__call__
+    runs = [run(index, image) for index, image in enumerate(options.images)]
+    with closing(stages.overlapped(runs) if len(runs) > 1 else stages.in_turn(runs)) as outcomes:
+        for outcome in outcomes:
+            seconds = outcome()
+            seconds["read"] = seconds.pop("load")  # the image; the model was loaded above
+            for stage, value in seconds.items():
+                notes.add(stage, value)
+    flop = segmenter.bundle.manifest["networks"][0].get("flop")
+    notes.print(flop_per_patch=flop)
 
-    def predict_and_note(network, batch):
-        patches.append(time.time())
-        return predict(network, batch)
 
-    predictor.PatchPredictor.__call__ = predict_and_note
-    (case,) = plan_cases(segmenter, [[options.image]], options.out, overwrite=True)
-    stages = run_case(segmenter, case)["Seconds"]
-    stages["read"] = stages.pop("load")  # the image; the model was loaded above
-    seconds = {"import": clock[1] - clock[0], "load": clock[2] - clock[1], **stages}
-    report = {"began_at": began_at, "first_patch_at": patches[0], "network_calls": len(patches)}
-    print(json.dumps({**report, "seconds": seconds}))
+def import_all(device):
+    """Import everything that is used, the engine as well."""
+    from deepseg_lite import api, cases, predictor, stages
+
+    importlib.import_module("openvino" if device == "openvino" else "onnxruntime")
+    return api, predictor, cases, stages
 
 
 if __name__ == "__main__":

@@ -1,64 +1,49 @@
-"""Segment one image with nnUNetPredictor as the Spinal Cord Toolbox calls it; print the stages.
+"""Segment images with nnUNetPredictor as the Spinal Cord Toolbox calls it; print the stages.
 
 Reading includes the reorientation that SCT does around nnU-Net, writing includes undoing it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import time
+import sys
 import warnings
 from pathlib import Path
 
-SECONDS: dict[str, float] = {}
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from notes import Notes, arguments
 
 
-def timed(stage, function):
-    """Return a function that adds its run time to a stage."""
-
-    def wrapper(*args, **kwargs):
-        started = time.perf_counter()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            SECONDS[stage] = SECONDS.get(stage, 0.0) + time.perf_counter() - started
-
-    return wrapper
-
-
-def import_all():
+def import_all(notes):
     """Import everything that is used, and time nnU-Net's own preprocessing and restoring."""
     import nibabel  # noqa: F401
     import torch
     from nnunetv2.inference import predict_from_raw_data as module
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
-    DefaultPreprocessor.run_case_npy = timed("preprocess", DefaultPreprocessor.run_case_npy)
+    run_case = DefaultPreprocessor.run_case_npy
+    DefaultPreprocessor.run_case_npy = notes.timed("preprocess", run_case)
     restore = "convert_predicted_logits_to_segmentation_with_correct_shape"
-    setattr(module, restore, timed("restore", getattr(module, restore)))
+    setattr(module, restore, notes.timed("restore", getattr(module, restore)))
     return torch, module.nnUNetPredictor
 
 
-def load_predictor(torch, predictor_class, model, folds, threads):
-    """Return the predictor as SCT sets it up."""
-    torch.set_num_threads(threads)
+def load_predictor(torch, predictor_class, options):
+    """Return the predictor as SCT sets it up; on CUDA it computes under autocast by itself."""
+    torch.set_num_threads(options.threads)
     predictor = predictor_class(
         tile_step_size=0.5,
         use_gaussian=True,
         use_mirroring=False,
-        perform_everything_on_device=False,
-        device=torch.device("cpu"),
+        perform_everything_on_device=options.device != "cpu",
+        device=torch.device(options.device),
         verbose=False,
         verbose_preprocessing=False,
         allow_tqdm=False,
     )
     predictor.initialize_from_trained_model_folder(
-        str(model), use_folds=folds, checkpoint_name="checkpoint_final.pth"
+        options.model, use_folds=options.folds, checkpoint_name="checkpoint_final.pth"
     )
-    predict = predictor.predict_logits_from_preprocessed_data
-    predictor.predict_logits_from_preprocessed_data = timed("predict", predict)
     return predictor
 
 
@@ -92,14 +77,11 @@ def write(labels, image, letters, out):
 
 
 def main() -> None:
-    """Print a JSON object: seconds per stage, when this began and the first patch was predicted."""
-    began_at = time.time()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("image", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", required=True, type=Path, help="Trained-model folder.")
+    """Print a JSON object: seconds of stages and of the network, when cases ended."""
+    notes = Notes()
+    parser = arguments(__doc__)
     parser.add_argument("--folds", nargs="+", default=["all"])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
@@ -107,18 +89,22 @@ def main() -> None:
     # Else it resamples with 8 threads whatever there is.
     os.environ["nnUNet_def_n_proc"] = str(options.threads)  # noqa: SIM112
 
-    torch, predictor_class = timed("import", import_all)()
-    load = timed("load", load_predictor)
-    predictor = load(torch, predictor_class, options.model, options.folds, options.threads)
-    patches: list[float] = []
-    predictor.network.register_forward_pre_hook(lambda *_: patches.append(time.time()))
+    torch, predictor_class = notes.timed("import", import_all)(notes)
+    predictor = notes.timed("load", load_predictor)(torch, predictor_class, options)
+    predict = predictor.predict_logits_from_preprocessed_data
+    predictor.predict_logits_from_preprocessed_data = notes.timed("predict", predict)
+    predictor.network.forward = notes.network(predictor.network.forward)
     letters = predictor.dataset_json.get("image_orientation", "LPI")
-    image, data, spacing = timed("read", read)(options.image, letters)
-    properties = {"spacing": [float(size) for size in spacing]}
-    labels = predictor.predict_single_npy_array(data, properties)
-    timed("write", write)(labels, image, letters, options.out)
-    report = {"began_at": began_at, "first_patch_at": patches[0], "network_calls": len(patches)}
-    print(json.dumps({**report, "seconds": SECONDS}))
+    options.out.mkdir(parents=True, exist_ok=True)
+    for index, path in enumerate(options.images):
+        image, data, spacing = notes.timed("read", read)(path, letters)
+        properties = {"spacing": [float(size) for size in spacing]}
+        labels = predictor.predict_single_npy_array(data, properties)
+        notes.timed("write", write)(labels, image, letters, options.out / f"{index}.nii.gz")
+        notes.case_ended()
+    if options.device != "cpu":
+        notes.network_seconds = 0.0  # calls return before the device is done
+    notes.print()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from deepseg_export.families import ReadyGraph
 from deepseg_export.families.ivadomed.onnx_repair import cast_booleans
 from deepseg_export.graph import OPSET, clean
 from deepseg_export.verify import SEED, compare
+from deepseg_lite.session import import_onnxruntime
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +96,7 @@ def load_problem(data: bytes) -> str | None:
 
 
 def _session(data: bytes) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

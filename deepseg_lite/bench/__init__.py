@@ -1,0 +1,1 @@
+"""Measuring models on this machine: what takes how long, and how much memory."""

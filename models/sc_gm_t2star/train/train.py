@@ -260,13 +260,15 @@ def loss_of(logits: Tensor, shares: Tensor, gray_weight: float) -> Tensor:
 
 
 def write_model(weights: dict[str, Tensor], folder: Path) -> None:
-    """Write a trained-model folder of nnU-Net v2."""
+    """Write a trained-model folder of nnU-Net v2, of float16 values: half the size in a zip."""
     fold = folder / "fold_all"
     fold.mkdir(parents=True, exist_ok=True)
     for name in ("plans.json", "dataset.json"):
         shutil.copy(HERE / name, folder / name)
     checkpoint = {
-        "network_weights": {name: value.cpu().contiguous() for name, value in weights.items()},
+        "network_weights": {
+            name: value.cpu().half().float().contiguous() for name, value in weights.items()
+        },
         "trainer_name": "nnUNetTrainer",
         "init_args": {"configuration": "2d", "fold": "all"},
         "inference_allowed_mirroring_axes": (0, 1),

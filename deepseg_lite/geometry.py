@@ -6,7 +6,7 @@ three axes are the new grid and returns it on the old one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -156,6 +156,40 @@ class Resampled:
                 working = channel.astype(np.float32, copy=False)
                 slab[k] = self.plan.apply(working, rows, bounds[k])
             yield slab
+
+    def parts(self, rows: Iterable[FloatArray]) -> Iterator[tuple[Resampled, FloatArray]]:
+        """Divide the way back into parts, each as soon as the scores it needs are there.
+
+        Parameters
+        ----------
+        rows : iterable of arrays of shape (K, x', Y', Z')
+            Consecutive rows of the scores, all of them; they may be overwritten when the next
+            ones are asked for.
+
+        Yields
+        ------
+        part : Resampled
+            What gives the next rows of the old grid.
+        scores : array of shape (K, x', Y', Z')
+            The rows that it makes them of.
+        """
+        if self.plan is None:
+            yield from ((self, scores) for scores in rows)
+            return
+        low, high = self.plan.reach()
+        done = begin = 0
+        kept: FloatArray | None = None
+        for new in rows:
+            kept = new if kept is None else np.concatenate([kept, new], axis=1)
+            end = begin + kept.shape[1]
+            ready = int(np.searchsorted(high, end, side="right"))
+            if ready > done:
+                needed = slice(int(low[done]), int(high[ready - 1]))
+                scores = kept[:, needed.start - begin : needed.stop - begin]
+                yield Resampled(self.plan.part(slice(done, ready), needed)), scores
+                done = ready
+            left = min(int(low[done]), end) if done < len(low) else end
+            kept, begin = kept[:, left - begin :].copy(), left
 
 
 def slab_rows(shape: tuple[int, ...], channel_count: int) -> list[slice]:

@@ -14,15 +14,11 @@ import numpy as np
 
 from deepseg_lite.bundle import Bundle
 from deepseg_lite.geometry import to_frame
-from deepseg_lite.steps import PREPROCESSING, apply_step
+from deepseg_lite.steps import PREPROCESSING, VALUE_STEPS, apply_step
 from deepseg_lite.volume import Volume
 from deepseg_lite.zooming import reoriented_spacing
 
 Shape = tuple[int, int, int]
-VALUES = frozenset(
-    {"normalize", "scale_range", "scale_to_range", "multiply", "standardize", "threshold"}
-)
-"""Steps that leave the grid as it is."""
 
 
 def _whole(volume: Volume, **_: Any) -> Volume:
@@ -99,7 +95,7 @@ def plan_grid(volume: Volume, bundle: Bundle) -> GridPlan:
     shapes, unknown = [volume.shape], []
     for step in bundle.preprocessing:
         name = step["step"]
-        if name in VALUES:
+        if name in VALUE_STEPS:
             continue
         if name in AT_MOST:
             unknown.append(name)

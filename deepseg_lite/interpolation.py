@@ -7,14 +7,18 @@ overshoot, and skimage clips what overshoots to the input's range; so does `Resa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from deepseg_lite.volume import FloatArray
 
+Indices = npt.NDArray[np.intp]
+FEW = 2
+"""Voxels that a linear mean is made of, along one axis."""
 ANISOTROPY_THRESHOLD = 3.0
 """A spacing over this many times the smallest is treated apart (nnunetv2 ``ANISO_THRESHOLD``)."""
 
@@ -47,6 +51,27 @@ class ResamplingPlan:
         axes = tuple(axis for axis in range(3) if axis != self.separate)
         return array.min(axis=axes, keepdims=True), array.max(axis=axes, keepdims=True)
 
+    def reach(self) -> tuple[Indices, Indices]:
+        """Return for each row of the result's first axis the first row it needs, and the end.
+
+        What is clipped needs the range of all of them.
+        """
+        first, count = self.matrices[0], self.new_shape[0]
+        if self.clip:
+            size = count if first is None else first.shape[1]
+            return np.zeros(count, np.intp), np.full(count, size)
+        if first is None:
+            return np.arange(count), np.arange(1, count + 1)
+        used = first != 0
+        return used.argmax(axis=1), first.shape[1] - used[:, ::-1].argmax(axis=1)
+
+    def part(self, rows: slice, needed: slice) -> ResamplingPlan:
+        """Return what makes some rows of the result of the rows they need; see `reach`."""
+        first, second, third = self.matrices
+        part = None if first is None else first[rows, needed]
+        shape = (rows.stop - rows.start, *self.new_shape[1:])
+        return replace(self, matrices=(part, second, third), new_shape=shape)
+
     def apply(
         self, array: FloatArray, rows: slice, bounds: tuple[FloatArray, FloatArray] | None
     ) -> FloatArray:
@@ -72,12 +97,11 @@ class ResamplingPlan:
                 bounds = (bounds[0][rows], bounds[1][rows])
         else:
             first = first[rows]
-            if self.separate == 0:
-                needed = np.flatnonzero(first.any(axis=0))
-                part = slice(needed[0], needed[-1] + 1)
-                first, array = first[:, part], array[part]
-                if bounds is not None:
-                    bounds = (bounds[0][part], bounds[1][part])
+            needed = np.flatnonzero(first.any(axis=0))
+            part = slice(needed[0], needed[-1] + 1)
+            first, array = first[:, part], array[part]
+            if bounds is not None and self.separate == 0:
+                bounds = (bounds[0][part], bounds[1][part])
         matrices = (first, *self.matrices[1:])
         for axis in range(3):
             if axis != self.separate:
@@ -95,9 +119,26 @@ def _along(matrix: FloatArray | None, array: FloatArray, axis: int) -> FloatArra
         return array
     matrix = matrix.astype(array.dtype, copy=False)
     if axis == 0:
+        if np.count_nonzero(matrix, axis=1).max() <= FEW:
+            return _combined(matrix, array)
         product = matrix @ array.reshape(len(array), -1)
         return product.reshape(len(matrix), *array.shape[1:])
     return matrix @ array if axis == 1 else array @ matrix.T
+
+
+def _combined(matrix: FloatArray, array: FloatArray) -> FloatArray:
+    """Do the same for the first axis row by row, for a matrix that is mostly zeros.
+
+    So a row is the same to the last bit whatever rows are asked for beside it: how BLAS adds up
+    depends on the shapes of matrices.
+    """
+    rows = np.empty((len(matrix), *array.shape[1:]), array.dtype)
+    for row, weights in zip(rows, matrix, strict=True):
+        first, *others = np.flatnonzero(weights)
+        np.multiply(array[first], weights[first], out=row)
+        for index in others:
+            row += array[index] * weights[index]
+    return rows
 
 
 def plan_resampling(

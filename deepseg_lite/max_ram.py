@@ -86,6 +86,9 @@ def choices(settings: Settings) -> Iterator[tuple[str, Settings]]:
     if settings.batch_size > 1:
         settings = replace(settings, batch_size=1)
         yield "one patch at a time", settings
+    if not settings.in_rows:
+        settings = replace(settings, in_rows=True)
+        yield "scores decoded row by row", settings
     if not settings.half_precision_sums:
         settings = replace(settings, half_precision_sums=True)
         yield "sums in float16, as nnU-Net's own", settings

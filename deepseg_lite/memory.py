@@ -52,6 +52,8 @@ class RunShapes:
         Bytes of a running sum.
     places : int
         Voxels whose places are worked out at a time, where resampling goes by the affine.
+    rows : int
+        Rows of scores that exist at a time where they are decoded row by row, otherwise 0.
     regions : bool
         Whether labels are painted region by region; otherwise the largest score wins.
     """
@@ -69,6 +71,7 @@ class RunShapes:
     batch: int = 1
     sums: int = FLOAT
     places: int = 0
+    rows: int = 0
     regions: bool = False
 
     @property
@@ -84,8 +87,21 @@ class RunShapes:
 
     @property
     def scores(self) -> int:
-        """Bytes of one buffer of blended scores."""
-        return self.classes * math.prod(self.grids[-1]) * self.sums
+        """Bytes of one buffer of blended scores, or of rows: twice, and what later ones need."""
+        count, *plane = self.grids[-1]
+        rows = min(count, 2 * self.rows + 4) if self.rows else count
+        return self.classes * rows * math.prod(plane) * self.sums
+
+    @property
+    def prepared(self) -> int:
+        """Bytes of what patches are cut from."""
+        voxels, padded = math.prod(self.grids[-1]), math.prod(self.grid)
+        return self.channels * FLOAT * (voxels if padded == voxels else voxels + padded)
+
+    @property
+    def result(self) -> int:
+        """Bytes of what is made of the scores."""
+        return math.prod(self.image) * (self.maps * FLOAT or 2)
 
 
 def reading(shapes: RunShapes) -> int:
@@ -126,8 +142,7 @@ def _resampling(old: Shape, new: Shape) -> int:
 def predicting(shapes: RunShapes, network: NetworkMemory) -> int:
     """Return the bytes of the sliding window with its networks: scores, weights and patches."""
     voxels, patch = math.prod(shapes.grids[-1]), math.prod(shapes.patch)
-    padded = math.prod(shapes.grid)
-    prepared = shapes.channels * FLOAT * (voxels if padded == voxels else voxels + padded)
+    so_far = shapes.result if shapes.rows else 0
     patches = shapes.batch * shapes.channels * patch * FLOAT * min(shapes.passes, 2)
     logits = shapes.batch * shapes.classes * patch * FLOAT
     flipped = 2 * logits if shapes.passes > 1 else 0
@@ -135,7 +150,8 @@ def predicting(shapes: RunShapes, network: NetworkMemory) -> int:
     running = network.kept + shapes.batch * max(0, network.running - network.kept)
     calling = max(running + patches + flipped + blended, network.opening)
     weighting = network.kept + 2 * voxels * shapes.sums
-    return prepared + shapes.scores * min(shapes.folds, 2) + max(calling, weighting)
+    held = shapes.prepared + so_far + shapes.scores * min(shapes.folds, 2)
+    return held + max(calling, weighting)
 
 
 def restoring(shapes: RunShapes) -> int:
@@ -149,9 +165,9 @@ def restoring(shapes: RunShapes) -> int:
         copies = (resampled + (not shapes.regions)) * shapes.classes
     decoded = copies * slab * FLOAT
     winners = slab * (1 if shapes.regions else DOUBLE)
-    result = 2 * voxels * (shapes.maps * FLOAT or 2)
     placing = _placing(shapes, shapes.grids[:-1] or shapes.grids)
-    return shapes.scores + decoded + winners + result + placing
+    prepared = shapes.prepared if shapes.rows else 0
+    return prepared + shapes.scores + decoded + winners + 2 * shapes.result + placing
 
 
 def _placing(shapes: RunShapes, grids: Sequence[Shape]) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from deepseg_lite.bundle_files import BundleFiles, NetworkFile, check_network
 from deepseg_lite.errors import ProviderError
+from deepseg_lite.openvino_graph import split_joined_inputs
 from deepseg_lite.volume import FloatArray
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -65,6 +66,7 @@ class OpenvinoNetwork:
         path = check_network(bundle, network)
         try:
             self._model = self._core.read_model(path)
+            split_joined_inputs(ov, self._model)
         except MemoryError:
             raise
         except Exception as error:

@@ -11,6 +11,7 @@ from deepseg_lite.costs import Costs
 from deepseg_lite.grid_plan import Shape, plan_grid
 from deepseg_lite.memory import RunShapes, beside, peak
 from deepseg_lite.model import Part
+from deepseg_lite.restoring import decodes_rows
 from deepseg_lite.sampling import SLAB_VOXELS
 from deepseg_lite.settings import Settings
 from deepseg_lite.volume import Volume
@@ -98,6 +99,7 @@ def plan_part(
     passes = 2 ** len(bundle.mirror_axes) if settings.mirror else 1
     batch = min(max(settings.batch_size, window.batch_size), count)
     cost = costs.of(part, windows.patch_size)
+    by_rows = settings.in_rows and folds == 1 and decodes_rows(bundle, settings)
     shapes = RunShapes(
         image=case.image,
         channels=channels,
@@ -112,6 +114,7 @@ def plan_part(
         batch=batch,
         sums=2 if settings.half_precision_sums else 4,
         places=_places(bundle, ahead.shapes),
+        rows=windows.patch_size[0] if by_rows else 0,
         regions=outputs.regions_class_order is not None,
     )
     held = case.held + (shapes.volume if waiting else 0)

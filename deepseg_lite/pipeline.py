@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,15 +16,22 @@ from deepseg_lite.decoding import majority
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.geometry import to_frame
 from deepseg_lite.placement import normalize_instance
-from deepseg_lite.restoring import finish, restore, restore_both
+from deepseg_lite.restoring import Rows, decodes_rows, finish, restore, restore_both
 from deepseg_lite.settings import Settings
-from deepseg_lite.sliding_window import Predictor, mirrored, per_patch, predict_sliding_window
+from deepseg_lite.sliding_window import (
+    Predictor,
+    mirrored,
+    per_patch,
+    predict_rows,
+    predict_sliding_window,
+)
 from deepseg_lite.stages import Stages, run_through, timed
 from deepseg_lite.steps import PREPROCESSING, Record, apply_step
 from deepseg_lite.volume import AnyArray, FloatArray, Spacing, Volume
 from deepseg_lite.window_plan import plan_windows
 from deepseg_lite.zooming import reoriented_spacing
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with patches done and patches in all."""
 
@@ -147,24 +155,33 @@ def segment_in_stages(
     if prior is None:
         yield
 
+    def back(scores: Rows) -> tuple[AnyArray, FloatArray | None]:
+        if soft_labels:
+            return restore_both(scores, trail, bundle.outputs, soft_labels)
+        return restore(scores, trail, bundle.outputs, settings), None
+
+    scores: FloatArray | None = None
+    probabilities: FloatArray | None = None
+    averaging = (settings.ensemble or bundle.ensemble) == "mean_logits"
     with timed(seconds, "predict"):
-        folds = fold_scores(
-            prepared.data, bundle, predictors, settings, fold_count, progress, cancel
+        folds = partial(
+            fold_scores, prepared.data, bundle, predictors, settings, fold_count, progress, cancel
         )
-        averaging = (settings.ensemble or bundle.ensemble) == "mean_logits"
-        if averaging:
-            scores = average(folds)
+        if settings.in_rows and fold_count == 1 and decodes_rows(bundle, settings):
+            for rows in folds(predict_window=predict_rows):
+                result, probabilities = back(rows)
+        elif averaging:
+            scores = average(folds(predict_window=predict_sliding_window))
         else:  # every fold is decoded on its own, so its restoring counts as predicting
-            result = _decode_each(folds, trail, bundle, settings, spacing)
+            each = folds(predict_window=predict_sliding_window)
+            result = _decode_each(each, trail, bundle, settings, spacing)
+            del each
     del folds, prepared
     yield
 
-    probabilities = None
     with timed(seconds, "restore"):
-        if averaging and soft_labels:
-            result, probabilities = restore_both(scores, trail, bundle.outputs, soft_labels)
-        elif averaging:
-            result = restore(scores, trail, bundle.outputs, settings)
+        if scores is not None:
+            result, probabilities = back([scores])
         if averaging:
             result = finish(result, spacing, bundle, settings)
     return Segmentation(result, seconds, probabilities=probabilities)
@@ -179,7 +196,7 @@ def _decode_each(
 ) -> AnyArray:
     """Decode folds one by one and combine what they became."""
     wins = (settings.ensemble or bundle.ensemble) == "majority"
-    maps = (restore(scores, trail, bundle.outputs, settings, wins=wins) for scores in folds)
+    maps = (restore([scores], trail, bundle.outputs, settings, wins=wins) for scores in folds)
     if wins and not settings.soft:
         return finish(majority(list(maps)), spacing, bundle, settings)
     finished = (finish(each, spacing, bundle, settings) for each in maps)
@@ -231,8 +248,10 @@ def fold_scores(
     fold_count: int = 1,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
-) -> Iterator[FloatArray]:
-    """Yield each fold's blended logits, shape (K, X, Y, Z)."""
+    *,
+    predict_window: Callable[..., T],
+) -> Iterator[T]:
+    """Yield each fold's blended logits, as a function such as `predict_sliding_window` has them."""
     window = bundle.sliding_window
     x, y, z = data.shape[1:]
     plan = plan_windows(window, (x, y, z), settings.step)
@@ -254,7 +273,7 @@ def fold_scores(
     for predict in predictors:
         if window.patch_normalization == "instance":
             predict = per_patch(predict, normalize_instance)
-        yield predict_sliding_window(
+        yield predict_window(
             data,
             mirrored(predict, bundle.mirror_axes) if settings.mirror else predict,
             plan.patch_size,

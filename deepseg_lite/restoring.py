@@ -19,15 +19,18 @@ from deepseg_lite.geometry import Resampled
 from deepseg_lite.score_maps import ACTIVATIONS
 from deepseg_lite.settings import Settings
 from deepseg_lite.settled import label_slabs
-from deepseg_lite.steps import MAP_STEPS, Record, apply_step
+from deepseg_lite.steps import MAP_STEPS, RESAMPLING, VALUE_STEPS, Record, apply_step
 from deepseg_lite.volume import AnyArray, Array, FloatArray, Spacing
+
+Rows = Iterable[FloatArray]
+"""Consecutive rows (K, x, Y, Z) of scores."""
 
 SlabDecoder = Callable[[Resampled, FloatArray], Iterable[Array]]
 """Makes slabs of labels (x, Y, Z) or of maps (L, x, Y, Z) of scores that are still resampled."""
 
 
 def restore(
-    scores: FloatArray,
+    scores: Rows,
     trail: Sequence[Record],
     outputs: Outputs,
     settings: Settings,
@@ -41,8 +44,9 @@ def restore(
 
     Parameters
     ----------
-    scores : array of shape (K, X', Y', Z')
-        Blended output of the network.
+    scores : iterable of arrays of shape (K, x', Y', Z')
+        Blended output of the network, in consecutive rows of its first axis. More than one where
+        `decodes_rows` says so.
     trail : sequence of Record
         As `prepare` left it.
     outputs : Outputs
@@ -54,7 +58,8 @@ def restore(
     """
     if outputs.values is None:
         return decode_on_undo(scores, trail, decoder(outputs, soft=settings.soft, wins=wins))
-    maps: AnyArray = ACTIVATIONS[outputs.activation](scores)
+    (whole,) = scores
+    maps: AnyArray = ACTIVATIONS[outputs.activation](whole)
     steps = soft_steps(outputs.before_undo) if settings.soft else outputs.before_undo
     for step in steps:
         maps = apply_step(MAP_STEPS, step, maps)
@@ -63,8 +68,20 @@ def restore(
     return maps
 
 
+def decodes_rows(bundle: Bundle, settings: Settings) -> bool:
+    """Return whether rows of one network's scores become labels while others are still missing.
+
+    They do where nothing but their own grid is undone before they are decoded.
+    """
+    steps = [step for step in bundle.preprocessing if step["step"] not in VALUE_STEPS]
+    resampled = [step for step in steps if step["step"] in RESAMPLING]
+    last = not resampled or steps[-1] is resampled[-1]
+    averaging = (settings.ensemble or bundle.ensemble) == "mean_logits"
+    return averaging and bundle.outputs.values is None and last
+
+
 def restore_both(
-    scores: FloatArray, trail: Sequence[Record], outputs: Outputs, soft_labels: Sequence[int]
+    scores: Rows, trail: Sequence[Record], outputs: Outputs, soft_labels: Sequence[int]
 ) -> tuple[AnyArray, FloatArray]:
     """Return labels (X, Y, Z) and probabilities (L, X, Y, Z) of some labels, by their index.
 
@@ -121,16 +138,16 @@ def after_resampling(decode: Callable[[FloatArray], Array]) -> SlabDecoder:
     return lambda resampled, scores: map(decode, resampled.undo_slabs(scores))
 
 
-def decode_on_undo(
-    scores: FloatArray, trail: Sequence[Record], decode_slabs: SlabDecoder
-) -> AnyArray:
+def decode_on_undo(scores: Rows, trail: Sequence[Record], decode_slabs: SlabDecoder) -> AnyArray:
     """Undo the preprocessing: on scores through the resampling, on decoded values after it."""
     resampled = [record for record in trail if isinstance(record, Resampled)]
     last = trail.index(resampled[-1]) if resampled else len(trail)
     for record in reversed(trail[last + 1 :]):
-        scores = record.undo(scores)
+        (whole,) = scores
+        scores = [record.undo(whole)]
     resampling = resampled[-1] if resampled else Resampled(None)
-    result: AnyArray = np.concatenate(list(decode_slabs(resampling, scores)), axis=-3)
+    slabs = [slab for part, rows in resampling.parts(scores) for slab in decode_slabs(part, rows)]
+    result: AnyArray = np.concatenate(slabs, axis=-3)
     for record in reversed(trail[:last]):
         result = record.undo(result)
     return result

@@ -51,6 +51,10 @@ class Settings:
     overlap_cases : bool
         Prepare the next of several cases and write the last one while the networks are busy with
         one. That takes memory for these two beside it.
+    in_rows : bool
+        Decode scores row by row, as soon as no later patch changes them, and let them go. The same
+        labels in less memory, for one network whose result
+        `deepseg_lite.restoring.decodes_rows`; of others nothing changes.
     """
 
     step: float | None = None
@@ -68,6 +72,7 @@ class Settings:
     batch_size: int = 1
     skip_empty: bool = False
     overlap_cases: bool = True
+    in_rows: bool = False
 
 
 def check_settings(settings: Settings, bundle: Bundle) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -109,6 +110,14 @@ def spread_starts(shape: Sequence[int], patch_size: PatchSize, step: float) -> S
 
 
 def predict_sliding_window(
+    data: FloatArray, predict: Predictor, patch_size: PatchSize, **options: Any
+) -> FloatArray:
+    """Return blended scores (K, X, Y, Z) of a volume; parameters are those of `predict_rows`."""
+    (scores,) = predict_rows(data, predict, patch_size, **options, at_once=True)
+    return scores
+
+
+def predict_rows(
     data: FloatArray,
     predict: Predictor,
     patch_size: PatchSize,
@@ -120,8 +129,9 @@ def predict_sliding_window(
     batch_size: int = 1,
     background: Background | None = None,
     on_patches: Callable[[int], None] = lambda count: None,
-) -> FloatArray:
-    """Predict a volume patch by patch and blend the logits.
+    at_once: bool = False,
+) -> Iterator[FloatArray]:
+    """Predict a volume patch by patch, blend the logits, and yield rows that are complete.
 
     Parameters
     ----------
@@ -147,11 +157,14 @@ def predict_sliding_window(
     on_patches : callable
         Told the number of patches done after each call, and before the first that of those left
         out; what it raises ends the run.
+    at_once : bool
+        Yield all rows together, in the end.
 
-    Returns
-    -------
-    scores : array of shape (K, X, Y, Z)
-        Of the accumulator's type.
+    Yields
+    ------
+    scores : array of shape (K, x, Y, Z)
+        Consecutive rows of the first axis, of the accumulator's type; overwritten when there are
+        more and they are asked for.
 
     Notes
     -----
@@ -160,33 +173,45 @@ def predict_sliding_window(
     """
     shape = data.shape[1:]
     data, inside = pad_to_patch(data, patch_size, *padding)
-    boxes = list(_patch_boxes(starts, patch_size))
-    scores: FloatArray | None = None
+    every = list(_patch_boxes(starts, patch_size))
+    boxes, height = every, shape[0] if at_once else min(shape[0], patch_size[0])
+    sums: FloatArray | None = None
     if background is not None:
-        scores = np.zeros((len(background.scores), *shape), accumulator)
-        every, boxes = boxes, [box for box in boxes if not background.fills(_cut(data, box))]
+        sums = np.zeros((len(background.scores), height, *shape[1:]), accumulator)
+        boxes = [box for box in every if not background.fills(_cut(data, box))]
         if len(boxes) < len(every):
             on_patches(len(every) - len(boxes))
-    for batch in _batches(boxes, batch_size):
-        logits = predict(np.stack([_cut(data, box) for box in batch]))
-        if scores is None:
-            scores = np.zeros((logits.shape[1], *shape), accumulator)
-        for box, patch in zip(batch, logits, strict=True):
-            _blend(scores, patch, importance, *_overlap(box, inside))
-        del logits, patch  # so that they are gone when the network runs again
-        on_patches(len(batch))
-    assert scores is not None
-    weights = np.zeros(shape, accumulator)  # not before the network's own memory is free
-    step_weights = importance.astype(accumulator)
-    for box in boxes:
-        target, part = _overlap(box, inside)
-        weights[target] += step_weights[part]
-    if background is not None:
-        left_out = weights == 0
-        weights[left_out] = 1
-        scores[:, left_out] = background.scores[:, None]
-    scores /= weights
-    return scores
+    first = 0
+    for last in [shape[0]] if at_once else [*starts[0][1:], shape[0]]:
+        open_rows = _rows(inside, first, first + height)
+        complete = _rows(inside, first, last)
+        # What begins later reaches only later rows.
+        due = [box for box in boxes if first <= box[0].start < last or at_once]
+        for batch in _batches(due, batch_size):
+            logits = predict(np.stack([_cut(data, box) for box in batch]))
+            if sums is None:
+                sums = np.zeros((logits.shape[1], height, *shape[1:]), accumulator)
+            for box, patch in zip(batch, logits, strict=True):
+                _blend(sums, patch, importance, *_overlap(box, open_rows))
+            del logits, patch  # so that they are gone when the network runs again
+            on_patches(len(batch))
+        assert sums is not None
+        scores = sums[:, : last - first]
+        # Not before the network's own memory is free.
+        weights = _weights(boxes, importance.astype(accumulator), complete)
+        if background is not None:
+            left_out = weights == 0
+            weights[left_out] = 1
+            scores[:, left_out] = background.scores[:, None]
+        scores /= weights
+        del weights
+        yield scores
+        if last == shape[0]:
+            return
+        left = height - (last - first)
+        sums[:, :left] = sums[:, height - left :]
+        sums[:, left:] = 0
+        first = last
 
 
 def _patch_boxes(starts: Starts, patch_size: PatchSize) -> Iterator[Box]:
@@ -197,6 +222,22 @@ def _patch_boxes(starts: Starts, patch_size: PatchSize) -> Iterator[Box]:
 def _batches(boxes: Sequence[Box], batch_size: int) -> Iterator[Sequence[Box]]:
     for first in range(0, len(boxes), batch_size):
         yield boxes[first : first + batch_size]
+
+
+def _rows(inside: Box, first: int, last: int) -> Box:
+    """Return a box of the padded volume: some rows of the volume."""
+    offset = inside[0].start
+    return (slice(offset + first, min(offset + last, inside[0].stop)), *inside[1:])
+
+
+def _weights(boxes: Sequence[Box], importance: FloatArray, rows: Box) -> FloatArray:
+    """Return the sum of the weights of all boxes in some rows of a volume."""
+    weights = np.zeros([part.stop - part.start for part in rows], importance.dtype)
+    for box in boxes:
+        if box[0].start < rows[0].stop and box[0].stop > rows[0].start:
+            target, part = _overlap(box, rows)
+            weights[target] += importance[part]
+    return weights
 
 
 def _cut(data: FloatArray, box: Box) -> FloatArray:

@@ -81,6 +81,14 @@ PREPROCESSING: dict[str, Callable[..., tuple[Volume, Record | None]]] = {
 }
 """Volume to volume; a record where the grid changed, None where only values did."""
 
+VALUE_STEPS = frozenset(
+    {"normalize", "scale_range", "scale_to_range", "multiply", "standardize", "threshold"}
+)
+"""Those that leave the grid as it is."""
+
+RESAMPLING = frozenset({"resample", "zoom"})
+"""Those whose record is a `deepseg_lite.geometry.Resampled`."""
+
 MAP_STEPS: dict[str, Callable[..., AnyArray]] = {
     "argmax": score_maps.argmax,
     "one_hot": score_maps.one_hot,

@@ -168,6 +168,37 @@ def test_slabs_joined_equal_the_whole(monkeypatch, rng, slab_voxels, spacing, ta
     assert whole.shape == (2, *volume.shape)
 
 
+@pytest.mark.parametrize("thickness", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("spacing", "target"),
+    [
+        ((1, 1, 1), (1.3, 0.7, 1.6)),
+        ((1, 1, 1), (0.4, 0.7, 1.6)),
+        ((1, 1, 1), (3.2, 1, 1)),
+        ((5, 1, 1), (2, 0.7, 1.6)),
+        ((1, 1, 1), (1, 1.4, 1)),
+        ((1, 1, 1), (1, 1, 1)),
+    ],
+    ids=["coarser", "finer", "one-axis", "low-x", "kept", "none"],
+)
+@pytest.mark.parametrize("scores_by", [LINEAR, CUBIC, SEPARATE], ids=["linear", "cubic", "sep"])
+def test_parts_joined_equal_the_whole(rng, thickness, spacing, target, scores_by):
+    """The rows that a part is made of are overwritten when it is done."""
+    volume = Volume.from_array(rng.normal(size=(9, 11, 7)), np.diag([*spacing, 1]))
+    resampled, record = resample(volume, target, CUBIC, scores_by)
+    scores = rng.normal(size=(2, *resampled.shape)).astype(np.float32)
+
+    def rows():
+        for first in range(0, resampled.shape[0], thickness):
+            row = scores[:, first : first + thickness].copy()
+            yield row
+            row[:] = np.nan
+
+    parts = [part.undo(needed) for part, needed in record.parts(rows())]
+    assert len(parts) == 1 or thickness < 100
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), record.undo(scores))
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_single_voxel_axes_survive_there_and_back(axis, rng):
     shape = [8, 8, 8]

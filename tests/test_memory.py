@@ -51,6 +51,14 @@ def test_half_precision_sums_never_take_more(shapes):
 
 
 @given(shapes_of_runs)
+def test_rows_of_few_scores_never_take_more(shapes):
+    """They exist beside what patches are cut from, which is otherwise gone by then."""
+    rows = replace(shapes, rows=1, folds=1)
+    more = rows.prepared + rows.result + 4 * 2**25
+    assert peak(rows, NETWORK) <= peak(replace(shapes, folds=1), NETWORK) + more
+
+
+@given(shapes_of_runs)
 def test_the_peak_holds_every_stage(shapes):
     for stage in (reading, preparing, restoring):
         assert peak(shapes, NETWORK) >= NETWORK.process + stage(shapes)

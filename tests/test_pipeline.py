@@ -94,6 +94,36 @@ def test_thin_volumes_are_segmented(shape):
     np.testing.assert_array_equal(labels, data > 0.5)
 
 
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [NONE],
+        [CROP, NONE],
+        [CROP, NONE, resample_to(0.7, 1.3, 3.1)],
+        [resample_to(1.9, 0.8, None), CROP],  # not row by row: the crop is undone first
+    ],
+    ids=["as-it-is", "cropped", "resampled", "cropped-after"],
+)
+def test_row_by_row_the_result_is_the_same(soft, steps):
+    volume = blob()
+    window = {**CONSTANT, "patch_size": [6, 8, 8]}
+    bundle = make_bundle(sliding_window=window, preprocessing=steps)
+    network = threshold(0.5)
+    whole = segment(volume, bundle, [network], Settings(soft=soft))
+    found = segment(volume, bundle, [network], Settings(soft=soft, in_rows=True))
+    np.testing.assert_array_equal(found.data, whole.data)
+    assert found.data.dtype == whole.data.dtype
+    assert found.data.any()
+
+
+def test_folds_are_not_decoded_row_by_row(oblique_volume):
+    networks = [threshold(0.3), threshold(0.7)]
+    found = segment(oblique_volume, make_bundle(), networks, Settings(in_rows=True), fold_count=2)
+    whole = segment(oblique_volume, make_bundle(), networks, fold_count=2)
+    np.testing.assert_array_equal(found.data, whole.data)
+
+
 @pytest.mark.parametrize("steps", [[CROP, NONE], [NONE, CROP], [NONE], []], ids=len)
 def test_preprocessing_without_resampling_is_undone_exactly(oblique_volume, steps):
     bundle = make_bundle(preprocessing=steps)

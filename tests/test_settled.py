@@ -104,6 +104,21 @@ def test_regions_are_painted_in_order(rng, kind, grid, order):
     assert found.dtype == plain.dtype
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__[1:])
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("interpolation", [LINEAR, SEPARATE, NEAREST], ids=["lin", "sep", "near"])
+@pytest.mark.parametrize("thickness", [1, 2, 5])
+def test_parts_give_the_labels_of_the_whole(rng, kind, grid, interpolation, thickness):
+    old, new = GRIDS[grid]
+    scores = kind(rng, (3, *old)).astype(np.float32)
+    record = _record(old, new, interpolation)
+    plain, _ = _both(scores, record)
+    rows = (scores[:, i : i + thickness].copy() for i in range(0, old[0], thickness))
+    parts = [label_slabs(kept, part, None, np.uint8) for part, kept in record.parts(rows)]
+    assert len(parts) > 1 or len(plain) <= 2 * thickness or old[0] <= 2 * thickness
+    np.testing.assert_array_equal(np.concatenate([slab for part in parts for slab in part]), plain)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_grid_any_scores(data):

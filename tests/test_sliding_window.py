@@ -9,12 +9,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from deepseg_lite.background import Background
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.padding import pad_to_patch
 from deepseg_lite.sliding_window import (
     importance_map,
     mirrored,
     patch_starts,
+    predict_rows,
     predict_sliding_window,
     spread_starts,
 )
@@ -118,6 +120,29 @@ def test_small_volumes_are_padded_with_zeros_around_the_middle():
     expected = np.zeros((1, 1, 6, 5, 4))
     expected[:, :, 1:4, 1:3] = 1
     np.testing.assert_array_equal(patch, expected)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (30, 13, 9)], ids=str)
+@pytest.mark.parametrize("step", [1, 0.5, 0.25])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"accumulator": np.float16, "batch_size": 3},
+        {"background": Background(np.array([0.5]), np.array([7], np.float32))},
+    ],
+    ids=["plain", "half", "background"],
+)
+def test_rows_are_those_of_the_whole(rng, shape, step, options):
+    data = rng.normal(size=(1, *shape)).astype(np.float32)
+    data[:, 5:20] = 0
+    options = {"importance": GAUSSIAN, **options}
+    whole = _predict(data, np.tanh, GAUSSIAN.shape, step=step, **options)
+    starts = spread_starts(shape, GAUSSIAN.shape, step)
+    rows = predict_rows(data, np.tanh, GAUSSIAN.shape, starts=starts, **options)
+    rows = [row.copy() for row in rows]
+    assert len(rows) == len(starts[0])
+    np.testing.assert_array_equal(np.concatenate(rows, axis=1), whole)
 
 
 @pytest.mark.parametrize("batch_size", [2, 5, 1000])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from deepseg_export.errors import QuantizationError
+from deepseg_export.exact_norm import with_plain_norms
 from deepseg_export.quantize_graph import (
     add_constant,
     constants,
@@ -50,7 +51,7 @@ def to_int8(onnx_file: bytes, ranges: Ranges) -> bytes:
     QuantizationError
         If the network has no convolution between its first and its last.
     """
-    model = read_model(onnx_file)
+    model = with_plain_norms(read_model(onnx_file))
     graph, nodes = model.graph, []
     weights, chosen = constants(graph), {node.output[0] for node in convolutions(graph)}
     if not chosen:
@@ -59,31 +60,61 @@ def to_int8(onnx_file: bytes, ranges: Ranges) -> bytes:
             "float32; there is nothing to compute in int8."
         )
     input_scales: dict[str, np.float32] = {}
+    joined = _joined_for(graph, chosen)
     for node in graph.node:
+        if node.output and node.output[0] in joined:
+            continue
         if not node.output or node.output[0] not in chosen:
             nodes.append(node)
             continue
         given = node.input[0]
         if given not in input_scales:
-            made, input_scales[given] = _rounded_input(graph, given, ranges)
+            parts = joined.get(given, [given])
+            made, input_scales[given] = _rounded_input(graph, given, parts, ranges)
             nodes += made
         nodes += _convolution(graph, node, weights, input_scales[given], ranges)
     set_nodes(graph, nodes)
     return to_bytes(model)
 
 
-def _rounded_input(graph: Any, name: str, ranges: Ranges) -> tuple[list[Any], np.float32]:
-    """Return nodes that round a tensor to 256 values, and the distance of those."""
+def _joined_for(graph: Any, chosen: set[str]) -> dict[str, list[str]]:
+    """Return what is joined channel by channel for a chosen convolution alone, by its own name."""
+    takers: dict[str, list[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            takers.setdefault(name, []).append(node.output[0])
+    return {
+        node.output[0]: list(node.input)
+        for node in graph.node
+        if node.op_type == "Concat"
+        and node.attribute[0].i == 1
+        and len(takers[node.output[0]]) == 1
+        and takers[node.output[0]][0] in chosen
+    }
+
+
+def _rounded_input(
+    graph: Any, name: str, parts: list[str], ranges: Ranges
+) -> tuple[list[Any], np.float32]:
+    """Return nodes that round a tensor to 256 values, and the distance of those.
+
+    What is joined of parts is joined of bytes: the same values, without a copy of them in float32.
+    """
     from onnx import helper
 
     lowest, highest = _with_zero(ranges.lowest[name].min(), ranges.highest[name].max())
     scale = _scale(lowest, highest)
     step = add_constant(graph, f"{name}/scale", scale)
     zero = add_constant(graph, f"{name}/zero", _zero_point(lowest, scale))
-    return [
-        helper.make_node("QuantizeLinear", [name, step, zero], [f"{name}/uint8"]),
-        helper.make_node("DequantizeLinear", [f"{name}/uint8", step, zero], [f"{name}/rounded"]),
-    ], scale
+    rounded = [f"{name}/uint8"] if parts == [name] else [f"{name}/uint8/{part}" for part in parts]
+    nodes = [
+        helper.make_node("QuantizeLinear", [part, step, zero], [given])
+        for part, given in zip(parts, rounded, strict=True)
+    ]
+    if len(rounded) > 1:
+        nodes.append(helper.make_node("Concat", rounded, [f"{name}/uint8"], axis=1))
+    back = helper.make_node("DequantizeLinear", [f"{name}/uint8", step, zero], [f"{name}/rounded"])
+    return [*nodes, back], scale
 
 
 def _convolution(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from deepseg_export import verify as verifying
-from deepseg_export.exact_norm import SMALL, with_exact_norms
+from deepseg_export.exact_norm import SMALL, with_exact_norms, with_plain_norms
 from deepseg_export.graph import clean, to_onnx
 from deepseg_export.verify import padded, verify
 
@@ -108,6 +108,22 @@ def test_small_maps_keep_the_single_operation():
     assert np.prod(TINY) <= SMALL
     model = onnx.load_from_string(to_onnx(layers, (1, *TINY)))
     assert [node.op_type for node in model.graph.node] == ["Conv", "InstanceNormalization"]
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_the_single_operation_comes_back(name, monkeypatch):
+    norm, size, _ = NORMS[name]
+    layers = network(norm(), len(size))
+    exact = onnx.load_from_string(to_onnx(layers, (1, *size)))
+    monkeypatch.setattr("deepseg_export.graph.with_exact_norms", lambda model: model)
+    never = onnx.load_from_string(to_onnx(layers, (1, *size)))
+    kinds = [[n.op_type for n in model.graph.node] for model in (with_plain_norms(exact), never)]
+    assert kinds[0] == kinds[1]
+    batch = small_image(*(side or 32 for side in size))
+    found, expected = (
+        scores(model.SerializeToString(), batch) for model in (with_plain_norms(exact), never)
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_nothing_of_the_rewriting_is_left_in_the_file():

@@ -11,6 +11,7 @@ import numpy as np
 from deepseg_lite import pipeline
 from deepseg_lite.bundle import Bundle, parse_manifest
 from deepseg_lite.settings import Settings
+from deepseg_lite.sliding_window import predict_sliding_window
 from deepseg_lite.steps import MAP_STEPS, apply_step
 from deepseg_lite.volume import Volume
 
@@ -57,7 +58,8 @@ def prepare(manifest: Mapping[str, Any], volume: Volume) -> tuple[Volume, list[A
 def predict(window: Mapping[str, Any], data: np.ndarray, network: Network) -> np.ndarray:
     """Return the blended scores (K, X, Y, Z) of images (C, X, Y, Z)."""
     bundle = bundle_of({"sliding_window": window})
-    (scores,) = pipeline.fold_scores(data, bundle, [network], Settings())
+    options = {"predict_window": predict_sliding_window}
+    (scores,) = pipeline.fold_scores(data, bundle, [network], Settings(), **options)
     return scores
 
 
@@ -71,7 +73,8 @@ def patches(manifest: Mapping[str, Any], volume: Volume) -> np.ndarray:
 
     bundle = bundle_of(manifest)
     prepared, _ = pipeline.prepare(volume, bundle)
-    list(pipeline.fold_scores(prepared.data, bundle, [look], Settings()))
+    options = {"predict_window": predict_sliding_window}
+    list(pipeline.fold_scores(prepared.data, bundle, [look], Settings(), **options))
     return np.concatenate(seen)
 
 

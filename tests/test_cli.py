@@ -255,6 +255,7 @@ def test_options_reach_the_record(command, tiny_bundle, image_file):
         "batch_size": 1,
         "skip_empty": False,
         "overlap_cases": True,
+        "in_rows": False,
         "threshold": None,
         "keep_largest": None,
         "fill_holes": None,

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundles import make_affine, make_bundle, make_data
 
-from deepseg_lite.grid_plan import AT_MOST, VALUES, isotropic_grid, plan_grid
+from deepseg_lite.grid_plan import AT_MOST, isotropic_grid, plan_grid
 from deepseg_lite.pipeline import prepare
 from deepseg_lite.spine.grids import to_canonical, to_isotropic
-from deepseg_lite.steps import PREPROCESSING
+from deepseg_lite.steps import PREPROCESSING, VALUE_STEPS
 from deepseg_lite.volume import Volume
 
 NONE = {"step": "normalize", "channels": [{"scheme": "none"}]}
@@ -49,8 +49,8 @@ def _empty(volume: Volume) -> Volume:
 
 
 def test_every_step_is_known_by_what_it_does_to_the_grid():
-    with_grid = set(PREPROCESSING) - VALUES - set(AT_MOST)
-    assert set(PREPROCESSING) >= VALUES | set(AT_MOST)
+    with_grid = set(PREPROCESSING) - VALUE_STEPS - set(AT_MOST)
+    assert set(PREPROCESSING) >= VALUE_STEPS | set(AT_MOST)
     assert with_grid == {
         *("resample", "reorient", "respace", "zoom"),
         *("pad_to_shape", "pad_or_crop", "pad_to_multiple", "center_crop"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_bundles import make_affine, make_manifest, voxels, write_bundle, write_image
+from tiny_bundles import make_affine, make_manifest, write_bundle, write_image
 
 from deepseg_lite.errors import OptionError
 from deepseg_lite.max_ram import choices, fit, in_words, parse_size
@@ -133,34 +133,6 @@ def test_a_real_process_stays_below_with_what_it_gave_up_on_record(big, command,
     assert any("sums in float16" in line for line in said)
     (result,) = json.loads(done.stdout)["results"]
     assert result["Settings"]["half_precision_sums"] is True
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="what is kept of freed memory is glibc's")
-def test_row_by_row_a_real_process_stays_below_with_the_same_labels(command, tmp_path):
-    window = {**make_manifest()["sliding_window"], "patch_size": [1, 64, 64], "overlap": 0.0}
-    bundle = write_bundle(tmp_path / "bundle", sliding_window=window, mirror_axes=[1, 2])
-    data = np.random.default_rng(0).uniform(0.1, 1, (160, 160, 150)).astype(np.float32)
-    image = write_image(tmp_path / "long.nii.gz", data, make_affine("RAS", (1.0, 1.0, 1.0)))
-    options = [bundle, "-i", image, "--device", "cpu", "--threads", "1"]
-    plan = json.loads(command("plan", *options, "--json").out)
-    limit = plan["memory"] - 2**20
-    arguments = ["run", *options, "-o", tmp_path / "limited", "--json", "--max-ram", limit]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    *said, peak = done.stderr.splitlines()
-    assert int(peak) <= limit
-    assert any("row by row" in line for line in said)
-    (result,) = json.loads(done.stdout)["results"]
-    assert (result["Settings"]["in_rows"], result["Settings"]["half_precision_sums"]) == (1, 0)
-    assert command("run", *options, "-o", tmp_path / "free").code == 0
-    found, expected = (
-        voxels(tmp_path / folder / "long_seg.nii.gz") for folder in ("limited", "free")
-    )
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_with_room_enough_nothing_is_said_and_nothing_changes(big, command, tmp_path):

@@ -58,6 +58,20 @@ def test_rows_of_few_scores_never_take_more(shapes):
     assert peak(rows, NETWORK) <= peak(replace(shapes, folds=1), NETWORK) + more
 
 
+def test_rows_of_many_scores_take_much_less():
+    tall = RunShapes(
+        image=(224, 224, 160),
+        channels=1,
+        stored=4 * 224 * 224 * 160,
+        grids=[(160, 224, 224)],
+        patch=(32, 96, 96),
+        classes=40,
+        maps=0,
+        written=224 * 224 * 160,
+    )
+    assert peak(replace(tall, rows=32), NETWORK) < 0.7 * peak(tall, NETWORK)
+
+
 @given(shapes_of_runs)
 def test_the_peak_holds_every_stage(shapes):
     for stage in (reading, preparing, restoring):

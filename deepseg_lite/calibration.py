@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -20,6 +19,7 @@ from deepseg_lite.bundle_files import NetworkFile
 from deepseg_lite.engines import Engine
 from deepseg_lite.errors import OutputError
 from deepseg_lite.nifti import write_files
+from deepseg_lite.processor import processor_name
 from deepseg_lite.store import home
 
 FILE_NAME = "calibration.json"
@@ -147,16 +147,7 @@ def path() -> Path:
 
 def machine() -> str:
     """Return the name of this machine's processor, and of its NVIDIA GPUs."""
-    return ", ".join([_processor(), *_graphics()])
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return ", ".join([processor_name(), *_graphics()])
 
 
 def _graphics() -> Iterator[str]:

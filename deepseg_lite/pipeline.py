@@ -271,6 +271,7 @@ def fold_scores(
             raise Cancelled("cancelled by the caller; nothing was written.")
 
     for predict in predictors:
+        calls_at_once = getattr(predict, "calls_at_once", 1)
         if window.patch_normalization == "instance":
             predict = per_patch(predict, normalize_instance)
         yield predict_window(
@@ -283,6 +284,7 @@ def fold_scores(
             accumulator=np.float16 if settings.half_precision_sums else np.float32,
             batch_size=max(settings.batch_size, window.batch_size),
             background=background,
+            calls_at_once=calls_at_once,
             on_patches=on_patches,
         )
         del predict  # so that it can go before the next one is opened

@@ -45,6 +45,8 @@ class PatchPredictor:
     ----------
     network : Network
         As given.
+    calls_at_once : int
+        Calls that may be on their way, each from a thread of its own; more than that gain nothing.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class PatchPredictor:
     def __init__(self, opened: OpenNetwork, bundle: Bundle, network: Network) -> None:
         _check(opened, bundle, network)
         self.network = network
+        self.calls_at_once: int = getattr(opened, "calls_at_once", 1)
         self._opened = opened
         self._is_2d = len(opened.input_shape) == 4
 

@@ -50,6 +50,8 @@ class OnnxNetwork:
     ----------
     input_shape, output_shape : sequence
         Size of each axis; its name where it is free.
+    calls_at_once : int
+        Calls that may be on their way, each from a thread of its own.
 
     Raises
     ------
@@ -93,7 +95,9 @@ class OnnxNetwork:
         self.input_shape: Sequence[object] = self._input.shape
         self.output_shape: Sequence[object] = self._output.shape
         self._buffers: DeviceBuffers | None = None
+        self.calls_at_once = 1
         if provider == CUDA:
+            self.calls_at_once = 2  # one computes while the other's arrays are on their way
             alone = isinstance(bundle, Bundle) and bundle.sliding_window.batch_size == 1
             self._buffers = DeviceBuffers(ort, self._session, "cuda", pads=alone)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from scipy import ndimage
 
+from deepseg_lite.ahead import called_ahead
 from deepseg_lite.background import Background
 from deepseg_lite.padding import pad_to_patch
 from deepseg_lite.volume import FloatArray
@@ -128,6 +129,7 @@ def predict_rows(
     accumulator: DTypeLike = np.float32,
     batch_size: int = 1,
     background: Background | None = None,
+    calls_at_once: int = 1,
     on_patches: Callable[[int], None] = lambda count: None,
     at_once: bool = False,
 ) -> Iterator[FloatArray]:
@@ -154,6 +156,9 @@ def predict_rows(
     background : Background, optional
         Patches that are nothing else are left out, and so does not count in the blending what the
         network would have said of them. By default every patch is predicted.
+    calls_at_once : int
+        Calls of ``predict`` that may be on their way, each from a thread of its own. The sums are
+        made in the order of the patches all the same.
     on_patches : callable
         Told the number of patches done after each call, and before the first that of those left
         out; what it raises ends the run.
@@ -181,14 +186,20 @@ def predict_rows(
         boxes = [box for box in every if not background.fills(_cut(data, box))]
         if len(boxes) < len(every):
             on_patches(len(every) - len(boxes))
+
+    def predict_batch(batch: Sequence[Box]) -> FloatArray:
+        return predict(np.stack([_cut(data, box) for box in batch]))
+
     first = 0
     for last in [shape[0]] if at_once else [*starts[0][1:], shape[0]]:
         open_rows = _rows(inside, first, first + height)
         complete = _rows(inside, first, last)
         # What begins later reaches only later rows.
         due = [box for box in boxes if first <= box[0].start < last or at_once]
-        for batch in _batches(due, batch_size):
-            logits = predict(np.stack([_cut(data, box) for box in batch]))
+        batches = list(_batches(due, batch_size))
+        results = called_ahead(predict_batch, batches, calls_at_once)
+        for batch in batches:
+            logits = next(results)  # zip would hold it beside the next one
             if sums is None:
                 sums = np.zeros((logits.shape[1], height, *shape[1:]), accumulator)
             for box, patch in zip(batch, logits, strict=True):

@@ -6,10 +6,10 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepseg_lite.processor import processor_name
 from deepseg_lite.session import available_threads
 
 MIB = 2**20
@@ -46,7 +46,7 @@ class Machine:
 
 def describe_machine() -> Machine:
     """Return this machine."""
-    return Machine(_processor(), available_threads(), _memory(), _system(), _gpus())
+    return Machine(processor_name(), available_threads(), _memory(), _system(), _gpus())
 
 
 def specifications(machine: Machine) -> tuple[str, ...]:
@@ -59,20 +59,6 @@ def gpu_memory() -> int | None:
     """Return how many bytes of the NVIDIA GPUs' memory are used by anyone; None without a GPU."""
     used = _ask_nvidia("memory.used")
     return sum(int(value) * MIB for value in used) if used else None
-
-
-def _processor() -> str:
-    """Return the name people know the processor by."""
-    lines: list[str] = []
-    if sys.platform == "darwin":
-        lines = _output("sysctl", "machdep.cpu.brand_string")
-    elif Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        key, _, name = line.partition(":")
-        if key.strip() in ("model name", "machdep.cpu.brand_string"):
-            return name.strip()
-    return platform.processor() or platform.machine()
 
 
 def _gpus() -> tuple[str, ...]:

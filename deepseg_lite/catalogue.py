@@ -116,6 +116,16 @@ def describe(bundle: Bundle | None, task: Task | None) -> dict[str, Any]:
     return facts
 
 
+def _precisions(bundle: Bundle) -> list[str]:
+    """Return in which precisions the networks are there, and how far each agrees with float32."""
+    made, found = bundle.manifest.get("precisions", {}), []
+    for name in dict.fromkeys(file.precision for file in bundle.files):
+        rows = made.get(name, {}).get("agreement", [])
+        dice = [score for row in rows for score in row["labels"].values() if score is not None]
+        found.append(f"{name} (Dice to fp32 >= {min(dice):.4f})" if dice else name)
+    return found
+
+
 def _describe_bundle(bundle: Bundle, task: Task | None) -> dict[str, Any]:
     source, parity = bundle.manifest["source"], bundle.manifest.get("parity")
     errors = [check["max_abs_error"] for check in bundle.manifest["export"]["checks"]]
@@ -132,6 +142,7 @@ def _describe_bundle(bundle: Bundle, task: Task | None) -> dict[str, Any]:
         "patch": " x ".join(str(n or "all") for n in bundle.sliding_window.patch_size),
         "folds": [network.fold for network in bundle.networks],
         "tta": "available" if bundle.mirror_axes else "not available (trained without mirroring)",
+        "precisions": _precisions(bundle),
         "size": f"{bundle.size / 1e6:.1f} MB",
         "goes with": list(bundle.companions) or "no other bundle",
         "license": source["license"] or (task.license if task else None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -327,6 +328,11 @@ def test_info_answers_what_people_ask(command, tmp_path):
     assert facts["citation"] == "The tests"
     assert facts["parity"] == "not recorded"
     assert facts["size"] == "0.0 MB"
+
+
+def test_info_says_how_far_other_precisions_agree(command):
+    said = command("info", "sc_gm_t2star").out
+    assert re.search(r"^precisions: +fp32, int8 \(Dice to fp32 >= 0\.\d{4}\)$", said, re.MULTILINE)
 
 
 def test_info_shows_the_parity_record(command, tmp_path):

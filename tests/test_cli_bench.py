@@ -226,13 +226,21 @@ def test_a_folder_that_cannot_be_made_is_an_error(command, tmp_path, image_file)
     assert ended.err.count("\n") == 1
 
 
+LISTENING = """\
+import signal
+from deepseg_lite.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell starts with &
+main()
+"""
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are found in /proc")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_stopped_benchmark_leaves_no_process_and_no_file(tmp_path, image_file, temporary, name):
     out = tmp_path / "out"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "deepseg_lite.cli", "bench"),
+            *(sys.executable, "-c", LISTENING, "bench"),
             *(write_counted(tmp_path / "tiny"), "-i", image_file, "--device", "cpu"),
             *("--repeat", "1000000", "-o", out),
         ],

@@ -54,15 +54,15 @@ class ResamplingPlan:
     def reach(self) -> tuple[Indices, Indices]:
         """Return for each row of the result's first axis the first row it needs, and the end.
 
-        What is clipped needs the range of all of them.
+        What is clipped needs the range of all of them; where rows are made of none, all are taken
+        together, too.
         """
         first, count = self.matrices[0], self.new_shape[0]
-        if self.clip:
-            size = count if first is None else first.shape[1]
-            return np.zeros(count, np.intp), np.full(count, size)
         if first is None:
-            return np.arange(count), np.arange(1, count + 1)
+            first = np.eye(count)
         used = first != 0
+        if self.clip or not used.any(axis=1).all():
+            return np.zeros(count, np.intp), np.full(count, first.shape[1])
         return used.argmax(axis=1), first.shape[1] - used[:, ::-1].argmax(axis=1)
 
     def part(self, rows: slice, needed: slice) -> ResamplingPlan:
@@ -98,7 +98,7 @@ class ResamplingPlan:
         else:
             first = first[rows]
             needed = np.flatnonzero(first.any(axis=0))
-            part = slice(needed[0], needed[-1] + 1)
+            part = slice(needed[0], needed[-1] + 1) if len(needed) else slice(0, 1)
             first, array = first[:, part], array[part]
             if bounds is not None and self.separate == 0:
                 bounds = (bounds[0][part], bounds[1][part])
@@ -132,11 +132,9 @@ def _combined(matrix: FloatArray, array: FloatArray) -> FloatArray:
     So a row is the same to the last bit whatever rows are asked for beside it: how BLAS adds up
     depends on the shapes of matrices.
     """
-    rows = np.empty((len(matrix), *array.shape[1:]), array.dtype)
+    rows = np.zeros((len(matrix), *array.shape[1:]), array.dtype)
     for row, weights in zip(rows, matrix, strict=True):
-        first, *others = np.flatnonzero(weights)
-        np.multiply(array[first], weights[first], out=row)
-        for index in others:
+        for index in np.flatnonzero(weights):  # none beyond the ends of some grids
             row += array[index] * weights[index]
     return rows
 

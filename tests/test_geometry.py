@@ -10,8 +10,8 @@ from nibabel.affines import apply_affine, voxel_sizes
 from tiny_bundles import ORIENTATIONS, make_affine
 
 from deepseg_lite import geometry
-from deepseg_lite.geometry import crop_to_nonzero, nonzero_mask, resample, to_frame
-from deepseg_lite.interpolation import Interpolation
+from deepseg_lite.geometry import Resampled, crop_to_nonzero, nonzero_mask, resample, to_frame
+from deepseg_lite.interpolation import Interpolation, ResamplingPlan
 from deepseg_lite.volume import Volume
 
 AXES = ["".join(order) for order in itertools.permutations("xyz")]
@@ -213,3 +213,20 @@ def test_single_voxel_axes_survive_there_and_back(axis, rng):
     target[axis] = 100.0
     resampled, _ = resample(thick, tuple(target), CUBIC, LINEAR)
     assert resampled.shape[axis] == 1
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 10])
+def test_rows_beyond_the_axis_are_zero_in_whatever_parts(rng, thickness):
+    """Some grids go on where there is nothing to take a mean of."""
+    matrix = np.zeros((7, 4), np.float32)
+    matrix[1:6] = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0.25, 0.75], [0, 0, 0, 1]]
+    record = Resampled(ResamplingPlan((matrix, None, None), (7, 3, 2), None, clip=False))
+    scores = rng.normal(size=(2, 4, 3, 2)).astype(np.float32)
+    expected = np.einsum("ij,kjyz->kiyz", matrix, scores)
+    np.testing.assert_allclose(record.undo(scores), expected, rtol=1e-6)
+    np.testing.assert_array_equal(
+        record.plan.apply(scores[0], slice(6, 7), None), np.zeros((1, 3, 2))
+    )
+    rows = [scores[:, first : first + thickness] for first in range(0, 4, thickness)]
+    parts = [part.undo(needed) for part, needed in record.parts(rows)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), record.undo(scores))

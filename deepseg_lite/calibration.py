@@ -1,8 +1,9 @@
-"""What networks cost on this machine: measured once, kept in the package's cache folder.
+"""What a run costs on this machine: measured once, kept in the package's cache folder.
 
-The file is ``<home>/calibration.json``: a list of rows, each a `Setup` and its `Measurement`. Its
-loss costs a few seconds, so a file that is damaged is begun anew, and of two processes that write
-at the same time one may lose its row.
+The file is ``<home>/calibration.json``: ``networks``, a list of rows, each a `Setup` and its
+`Measurement`; and ``rates``, by machine and engine, each a `Rates`. Its loss costs a few seconds,
+so a file that is damaged is begun anew, and of two processes that write at the same time one may
+lose its row.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,38 @@ class Measurement:
         Floating-point operations of that patch, where the manifest says.
     memory : NetworkMemory or None
         None where only the time was measured.
+    open_seconds : float or None
+        Wall time of opening the network; None where only the time of a patch was measured.
     """
 
     seconds: float
     voxels: int
     flop: int | None = None
     memory: NetworkMemory | None = None
+    open_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of what is no network's work.
+
+    Attributes
+    ----------
+    start : float
+        From the start of a program until all that a run needs is imported.
+    read, write : float
+        For each byte of an image as it is stored, and of a result, both in compressed files.
+    prepare : float
+        For each voxel of a channel, before and after a change of its grid.
+    restore : float
+        For each voxel of the image and each class.
+    """
+
+    start: float
+    read: float
+    prepare: float
+    restore: float
+    write: float
 
 
 def setup_of(engine: Engine, threads: int, network: NetworkFile) -> Setup:
@@ -102,23 +129,48 @@ def setup_of(engine: Engine, threads: int, network: NetworkFile) -> Setup:
 
 def lookup(setup: Setup) -> Measurement | None:
     """Return what was measured for a setup, None where nothing was."""
-    return _read().get(setup)
+    return _read().networks.get(setup)
 
 
 def record(setup: Setup, measured: Measurement) -> None:
-    """Keep a measurement; where it is of time alone, memory that was measured before stays.
+    """Keep a measurement; where it is of a patch's time alone, the rest of an older one stays.
 
     Raises
     ------
     OutputError
         If the cache folder cannot be written to.
     """
-    rows = _read()
-    before = rows.get(setup)
+    kept = _read()
+    before = kept.networks.get(setup)
     if measured.memory is None and before is not None and before.voxels == measured.voxels:
-        measured = replace(measured, memory=before.memory)
-    rows[setup] = measured
-    text = json.dumps([asdict(s) | asdict(m) for s, m in rows.items()], indent=1)
+        measured = replace(before, seconds=measured.seconds, flop=measured.flop)
+    kept.networks[setup] = measured
+    _write(kept)
+
+
+def lookup_rates(engine: Engine) -> Rates | None:
+    """Return the rates of this machine with an engine, None where they were not measured."""
+    return _read().rates.get(f"{machine()}, {_engine_name(engine)}")
+
+
+def record_rates(engine: Engine, rates: Rates) -> None:
+    """Keep rates.
+
+    Raises
+    ------
+    OutputError
+        As `record`.
+    """
+    kept = _read()
+    kept.rates[f"{machine()}, {_engine_name(engine)}"] = rates
+    _write(kept)
+
+
+def _write(kept: _Kept) -> None:
+    document = {
+        "networks": [asdict(setup) | asdict(row) for setup, row in kept.networks.items()],
+        "rates": {name: asdict(rates) for name, rates in kept.rates.items()},
+    }
     try:
         path().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -126,7 +178,7 @@ def record(setup: Setup, measured: Measurement) -> None:
             f"{path().parent} cannot be made ({error.strerror}); set DEEPSEG_LITE_HOME to a folder "
             "you may write."
         ) from error
-    write_files({path(): (text + "\n").encode()})
+    write_files({path(): (json.dumps(document, indent=1) + "\n").encode()})
 
 
 def typical_rate(setup: Setup) -> float | None:
@@ -134,7 +186,7 @@ def typical_rate(setup: Setup) -> float | None:
     same = asdict(setup) | {"network": ""}
     rates = sorted(
         measured.flop / measured.seconds
-        for other, measured in _read().items()
+        for other, measured in _read().networks.items()
         if measured.flop and asdict(other) | {"network": ""} == same
     )
     return rates[len(rates) // 2] if rates else None
@@ -168,24 +220,28 @@ def _engine_name(engine: Engine) -> str:
     return " ".join(found)
 
 
-def _read() -> dict[Setup, Measurement]:
+@dataclass(frozen=True)
+class _Kept:
+    """What the file has."""
+
+    networks: dict[Setup, Measurement] = field(default_factory=dict)
+    rates: dict[str, Rates] = field(default_factory=dict)
+
+
+def _read() -> _Kept:
     try:
-        return dict(map(_row, json.loads(path().read_text(encoding="utf-8"))))
+        document = json.loads(path().read_text(encoding="utf-8"))
+        rates = {name: Rates(**row) for name, row in document["rates"].items()}
+        return _Kept(dict(map(_row, document["networks"])), rates)
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        _logger.warning("%s is damaged (%s); networks are measured again.", path(), error)
-        return {}
+        return _Kept()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        _logger.warning("%s is damaged (%s); all is measured again.", path(), error)
+        return _Kept()
 
 
 def _row(row: dict[str, Any]) -> tuple[Setup, Measurement]:
-    memory = row["memory"]
-    return (
-        Setup(*(row[name] for name in Setup.__dataclass_fields__)),
-        Measurement(
-            float(row["seconds"]),
-            int(row["voxels"]),
-            row["flop"],
-            None if memory is None else NetworkMemory(**memory),
-        ),
-    )
+    setup = Setup(*(row.pop(name) for name in Setup.__dataclass_fields__))
+    memory, seconds = row.pop("memory"), float(row.pop("seconds"))
+    taken = None if memory is None else NetworkMemory(**memory)
+    return setup, Measurement(seconds=seconds, memory=taken, **row)

@@ -36,7 +36,7 @@ def _plan(**given: Any) -> None:
         _logger.warning("%s", remark)
     from deepseg_lite.costs import Costs
     from deepseg_lite.max_ram import stay_below
-    from deepseg_lite.plan import memory_of, plan_case
+    from deepseg_lite.plan import memory_of, plan_case, seconds_of
 
     model = load_model(given, open_networks=False)
     settings = settings_of(given, model.bundle)
@@ -51,14 +51,18 @@ def _plan(**given: Any) -> None:
         except DeepsegError as error:
             files = [str(path) for path in images]
             errors.append({"images": files, "error": report_error(error)})
-    memory = memory_of(plans, settings)
+    memory, seconds = memory_of(plans, settings), seconds_of(plans)
     if given["as_json"]:
-        found = {"cases": [_document(case) for case in plans], "memory": memory, "errors": errors}
+        found = {
+            "cases": [_document(case) for case in plans],
+            **{"seconds": seconds, "memory": memory, "errors": errors},
+        }
         click.echo(json.dumps(found, indent=2))
     elif plans:
         click.echo("\n\n".join(map(_in_words, plans)))
     if len(plans) > 1 and not given["as_json"]:
-        click.echo(f"\n{len(plans)} cases: {memory / 1e6:.0f} MB of memory")
+        time = "time not known" if seconds is None else f"{seconds:.1f} s"
+        click.echo(f"\n{len(plans)} cases: {time}, {memory / 1e6:.0f} MB of memory")
     if errors:
         ctx.exit(1)
 
@@ -83,7 +87,8 @@ def _document(case: CasePlan) -> dict[str, Any]:
     """Return a plan for programs, sizes in bytes."""
     from dataclasses import asdict
 
-    return {**asdict(case), "seconds": case.seconds, "memory": case.memory}
+    totals = {name: getattr(case, name) for name in ("network_seconds", "seconds", "memory")}
+    return {**asdict(case), **totals}
 
 
 def _in_words(case: CasePlan) -> str:
@@ -109,7 +114,10 @@ def _in_words(case: CasePlan) -> str:
         for row in rows
     ]
     spacing = " x ".join(f"{size:.3g}" for size in case.spacing)
-    time = "time not known" if case.seconds is None else f"{case.seconds:.1f} s in networks"
+    networks = case.network_seconds
+    time = "time not known" if networks is None else f"{networks:.1f} s in networks"
+    if case.seconds is not None:
+        time = f"{case.seconds:.1f} s in all, {time}"
     head = f"{', '.join(case.images)}: {_times(case.shape)} voxels of {spacing} mm"
     total = (
         f"  {time}, {case.memory / 1e6:.0f} MB of memory, up to {case.disk / 1e6:.1f} MB of disk"

@@ -1,18 +1,22 @@
-"""What a network costs on this machine: looked up, measured now, or else estimated."""
+"""What a run costs on this machine: looked up, measured now, or else estimated."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from deepseg_lite.bundle import Bundle
 from deepseg_lite.calibration import (
     Measurement,
     NetworkMemory,
+    Rates,
     lookup,
+    lookup_rates,
     record,
+    record_rates,
     setup_of,
     typical_rate,
 )
@@ -20,6 +24,7 @@ from deepseg_lite.engines import Engine
 from deepseg_lite.errors import OutputError
 from deepseg_lite.measuring import measure_network
 from deepseg_lite.model import Part
+from deepseg_lite.rates import measure_rates
 
 _logger = logging.getLogger("deepseg_lite")
 MIB = 2**20
@@ -39,16 +44,19 @@ class Cost:
         Of a network that was not measured, an estimate.
     source : {"measured", "estimated", "unknown"}
         Where ``seconds`` are from.
+    open_seconds : float
+        Of opening the network; 0 where they are not known.
     """
 
     seconds: float | None
     memory: NetworkMemory
     source: str
+    open_seconds: float = 0.0
 
 
 @dataclass(eq=False)
 class Costs:
-    """What networks cost on one engine.
+    """What runs cost on one engine.
 
     Attributes
     ----------
@@ -57,13 +65,23 @@ class Costs:
     threads : int
         CPU threads.
     calibrate : bool
-        Whether a network that was never measured here is measured now.
+        Whether what was never measured here is measured now.
     """
 
     engine: Engine
     threads: int
     calibrate: bool = True
     _found: dict[tuple[str, tuple[int, ...]], Cost] = field(default_factory=dict)
+
+    @cached_property
+    def rates(self) -> Rates | None:
+        """What the work around networks takes; None where that is not known."""
+        rates = lookup_rates(self.engine)
+        if rates is None and self.calibrate:
+            _logger.warning("Measuring this machine with a phantom; the figures are kept.")
+            rates = measure_rates(self.engine)
+            _keep(partial(record_rates, self.engine, rates))
+        return rates
 
     def of(self, part: Part, patch: Sequence[int]) -> Cost:
         """Return what a patch costs any of a part's networks: all have the same layers.
@@ -89,7 +107,8 @@ class Costs:
             best = self._measure(part, patch)
         if best is not None:
             guess = _estimated_memory(part.bundle, voxels)
-            return Cost(best.seconds, best.memory or guess, "measured")
+            opening = best.open_seconds or 0.0
+            return Cost(best.seconds, best.memory or guess, "measured", opening)
         network = part.networks[0]
         rate = typical_rate(setup_of(self.engine, self.threads, network))
         seconds = network.flop / rate if network.flop and rate else None
@@ -102,11 +121,15 @@ class Costs:
             "Measuring %s on this machine with two patches; the figures are kept.", part.bundle.name
         )
         measured = measure_network(part.bundle, network, self.engine, self.threads, patch)
-        try:
-            record(setup_of(self.engine, self.threads, network), measured)
-        except OutputError as error:
-            _logger.warning("The figures are not kept: %s", error)
+        _keep(partial(record, setup_of(self.engine, self.threads, network), measured))
         return measured
+
+
+def _keep(recording: Callable[[], None]) -> None:
+    try:
+        recording()
+    except OutputError as error:
+        _logger.warning("The figures are not kept: %s", error)
 
 
 def _estimated_memory(bundle: Bundle, voxels: int) -> NetworkMemory:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deepseg_lite import openvino_session, session
 from deepseg_lite.bundle_files import BundleFiles, NetworkFile, file_in
-from deepseg_lite.errors import OptionError
+from deepseg_lite.errors import OptionError, ProviderError
 from deepseg_lite.predictor import OpenNetwork
 
 OPENVINO = "openvino"
@@ -90,12 +90,24 @@ def choose_engine(device: str, precision: str = "fp32") -> Engine:
             f"use --device {' or '.join(offering)}, or leave --precision out to compute in fp32."
         )
     provider = _fastest(offering) if device == "auto" else device
+    if provider is None:
+        raise ProviderError(
+            f"precision {precision} is for GPUs, and CUDA is not usable here; leave --precision "
+            f"out to compute in fp32, or name a device that offers it ({', '.join(offering)}) to "
+            "learn what it misses."
+        )
     if provider == OPENVINO:
         openvino_session.check_precision(precision)
     else:
         provider = session.choose_provider(provider)
     _logger.info("Networks run on %s, in %s.", provider, precision)
     return Engine(provider, precision)
+
+
+def device_of(engine: Engine) -> str:
+    """Return the device name that gives an engine."""
+    names = {provider: device for device, provider in session.PROVIDERS.items()}
+    return names.get(engine.provider, engine.provider)
 
 
 def cpu_engine() -> Engine:
@@ -105,7 +117,7 @@ def cpu_engine() -> Engine:
     return Engine(OPENVINO)
 
 
-def _fastest(offering: Sequence[str]) -> str:
+def _fastest(offering: Sequence[str]) -> str | None:
     """Return the name of the fastest device that is exact and works, of those that will do."""
     with_openvino = OPENVINO in offering and openvino_session.is_installed()
     if with_openvino and not session.installed_packages():
@@ -114,5 +126,6 @@ def _fastest(offering: Sequence[str]) -> str:
         return "cuda"
     if with_openvino:
         return OPENVINO
-    # Where none is left, the first one says what it misses.
-    return "cpu" if "cpu" in offering else offering[0]
+    if "cpu" in offering:
+        return "cpu"
+    return offering[0] if len(offering) == 1 else None

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +23,10 @@ import numpy as np
 from deepseg_lite import cases as cases
 from deepseg_lite.bundle import Bundle, Network, read_bundle, select_networks
 from deepseg_lite.calibration import Measurement, NetworkMemory
-from deepseg_lite.engines import Engine, choose_engine
+from deepseg_lite.engines import Engine, choose_engine, device_of
 from deepseg_lite.errors import ProviderError
 from deepseg_lite.peak_memory import peak_memory, resident_memory, restart_peak
 from deepseg_lite.predictor import PatchPredictor
-from deepseg_lite.session import PROVIDERS
 
 _logger = logging.getLogger("deepseg_lite")
 
@@ -52,30 +52,36 @@ def measure_network(
     ProviderError
         If the process fails or is killed, as it is where there is not enough memory.
     """
-    devices = {provider: device for device, provider in PROVIDERS.items()}
     task = {
         "bundle": str(bundle.path),
         "fold": network.fold,
-        "device": devices.get(engine.provider, engine.provider),
+        "device": device_of(engine),
         "precision": engine.precision,
         "threads": threads,
         "patch_size": list(patch_size),
     }
-    command = [sys.executable, "-m", "deepseg_lite.measuring", json.dumps(task)]
+    found = in_new_process("deepseg_lite.measuring", json.dumps(task), what=bundle.name)
+    memory = NetworkMemory(**found.pop("memory"))
+    return Measurement(**found, voxels=math.prod(patch_size), flop=network.flop, memory=memory)
+
+
+def in_new_process(module: str, *arguments: str, what: str) -> Any:
+    """Run a module on arguments and return the JSON document that is its last line.
+
+    Raises
+    ------
+    ProviderError
+        If the process fails: ``what`` it could not measure, and why.
+    """
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ProviderError(
-            f"one patch of {bundle.name} could not be run to measure it ({reason}); free some "
-            "memory or choose another device, or plan with --no-calibrate."
+            f"{what} could not be measured on this machine ({reason}); free some memory or choose "
+            "another device, or plan with --no-calibrate."
         )
-    found = json.loads(done.stdout.splitlines()[-1])
-    return Measurement(
-        found["seconds"],
-        math.prod(patch_size),
-        network.flop,
-        NetworkMemory(**found["memory"]),
-    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -89,7 +95,9 @@ def main() -> None:
     patch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     process = resident_memory()
     restart_peak()
+    started = perf_counter()
     predict = PatchPredictor(engine.open(bundle, network, task["threads"]), bundle, network)
+    open_seconds = perf_counter() - started
     opening = peak_memory()
     restart_peak()
     predict(patch)
@@ -103,7 +111,8 @@ def main() -> None:
         running=max(kept, peak_memory()) - process,
         kept=kept - process,
     )
-    print(json.dumps({"seconds": seconds, "memory": asdict(memory)}))
+    found = {"seconds": seconds, "open_seconds": open_seconds, "memory": asdict(memory)}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from deepseg_lite.bundle import Bundle
+from deepseg_lite.calibration import Rates
 from deepseg_lite.costs import Costs
 from deepseg_lite.grid_plan import Shape, plan_grid
 from deepseg_lite.memory import RunShapes, beside, peak
@@ -35,6 +37,9 @@ class PartPlan:
         Of all calls; None where that is not known.
     source : {"measured", "estimated", "unknown"}
         Where ``seconds`` are from.
+    around : dict or None
+        Seconds of opening the networks, preparing what they are given and restoring what they
+        make; None where the machine was not measured.
     memory, later : int
         Bytes of the whole process at its worst moment, for the first case and for a later one.
     beside, kept : int
@@ -54,6 +59,7 @@ class PartPlan:
     calls: int
     seconds: float | None
     source: str
+    around: dict[str, float] | None
     memory: int
     later: int
     beside: int
@@ -129,6 +135,7 @@ def plan_part(
         calls=-(-count // batch) * folds * passes,
         seconds=None if cost.seconds is None else count * folds * passes * cost.seconds,
         source=cost.source,
+        around=_around(costs.rates, shapes, folds * cost.open_seconds),
         memory=held + peak(shapes, cost.memory),
         later=held + peak(shapes, cost.memory, warm=True),
         beside=beside(shapes),
@@ -136,6 +143,23 @@ def plan_part(
         size=bundle.size,
     )
     return plan, ahead.unknown
+
+
+def _around(rates: Rates | None, shapes: RunShapes, opening: float) -> dict[str, float] | None:
+    """Return the seconds of the stages around the networks of a part."""
+    if rates is None:
+        return None
+    whole = math.prod(shapes.image)
+    changes = [
+        math.prod(old) + math.prod(new)
+        for old, new in pairwise((shapes.grids[0], *shapes.grids))
+        if old != new
+    ]
+    return {
+        "open": opening,
+        "prepare": rates.prepare * shapes.channels * max(sum(changes), whole),
+        "restore": rates.restore * shapes.classes * whole,
+    }
 
 
 def _places(bundle: Bundle, grids: Sequence[Shape]) -> int:

@@ -13,6 +13,7 @@ from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite import nifti
 from deepseg_lite.box import FACES, Box, crop_to_box, override_faces
+from deepseg_lite.calibration import Rates
 from deepseg_lite.costs import Costs
 from deepseg_lite.decoding import label_dtype
 from deepseg_lite.detector import read_detector
@@ -55,6 +56,9 @@ class CasePlan:
         Its grid: voxels, and mm.
     parts : tuple of PartPlan
         The model's own, then those of the models that belong to it.
+    around : dict or None
+        Seconds of the program's start, of reading images and of writing results; None where the
+        machine was not measured.
     disk : int
         Bytes of everything it writes, at most.
     unknown : tuple of str
@@ -65,14 +69,23 @@ class CasePlan:
     shape: Shape
     spacing: Spacing
     parts: tuple[PartPlan, ...]
+    around: dict[str, float] | None
     disk: int
     unknown: tuple[str, ...]
 
     @property
-    def seconds(self) -> float | None:
+    def network_seconds(self) -> float | None:
         """Seconds of all networks; None where those of one are not known."""
-        seconds = [part.seconds for part in self.parts]
-        return None if None in seconds else sum(filter(None, seconds))
+        seconds = [part.seconds for part in self.parts if part.seconds is not None]
+        return sum(seconds) if len(seconds) == len(self.parts) else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of a program that runs this case alone; None where some are not known."""
+        around = [self.around, *(part.around for part in self.parts)]
+        known = [sum(stages.values()) for stages in around if stages is not None]
+        networks = self.network_seconds
+        return None if networks is None or len(known) < len(around) else networks + sum(known)
 
     @property
     def memory(self) -> int:
@@ -87,6 +100,16 @@ def memory_of(cases: Sequence[CasePlan], settings: Settings) -> int:
     beside = [part.beside for case in cases for part in case.parts]
     overlap = settings.overlap_cases and len(cases) > 1
     return max(most, default=0) + (max(beside) if overlap else 0)
+
+
+def seconds_of(cases: Sequence[CasePlan]) -> float | None:
+    """Return the seconds of a program that runs some cases, its networks opened once."""
+    seconds = [case.seconds for case in cases if case.seconds is not None]
+    if len(seconds) < len(cases):
+        return None
+    once = [(case.around or {})["start"] for case in cases[1:]]
+    once += [(part.around or {})["open"] for case in cases[1:] for part in case.parts]
+    return sum(seconds) - sum(once)
 
 
 def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: Costs) -> CasePlan:
@@ -135,9 +158,17 @@ def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: C
         whole.shape,
         whole.spacing,
         tuple(parts),
+        _around(costs.rates, stored, sum(writes)),
         sum(writes) + RECORD_BYTES * len(writes),
         tuple(UNKNOWN[name] for name in unknown),
     )
+
+
+def _around(rates: Rates | None, stored: int, written: int) -> dict[str, float] | None:
+    """Return the seconds of the stages before and after all that its parts do for a case."""
+    if rates is None:
+        return None
+    return {"start": rates.start, "read": rates.read * stored, "write": rates.write * written}
 
 
 def _read_grid(bundle: Bundle, images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:

@@ -10,7 +10,16 @@ import pytest
 from tiny_bundles import make_bundle
 
 from deepseg_lite import calibration
-from deepseg_lite.calibration import Measurement, NetworkMemory, lookup, record, setup_of
+from deepseg_lite.calibration import (
+    Measurement,
+    NetworkMemory,
+    Rates,
+    lookup,
+    lookup_rates,
+    record,
+    record_rates,
+    setup_of,
+)
 from deepseg_lite.engines import Engine
 from deepseg_lite.errors import OutputError
 from deepseg_lite.session import CPU
@@ -18,6 +27,7 @@ from deepseg_lite.session import CPU
 NETWORK = make_bundle().networks[0]
 SETUP = setup_of(Engine(CPU), 2, NETWORK)
 MEMORY = NetworkMemory(process=90, opening=20, running=50, kept=10)
+RATES = Rates(start=0.5, read=1e-8, prepare=4e-8, restore=1e-8, write=5e-9)
 
 
 def test_nothing_is_known_before_it_is_measured():
@@ -40,16 +50,32 @@ def test_a_measurement_holds_for_its_setup_alone(other):
     assert lookup(replace(SETUP, **other)) is None
 
 
-def test_a_newer_time_leaves_the_memory_of_the_same_patch():
-    record(SETUP, Measurement(0.25, 512, None, MEMORY))
+def test_a_newer_time_leaves_the_rest_of_the_same_patch():
+    record(SETUP, Measurement(0.25, 512, None, MEMORY, 0.1))
     record(SETUP, Measurement(0.20, 512))
-    assert lookup(SETUP) == Measurement(0.20, 512, None, MEMORY)
+    assert lookup(SETUP) == Measurement(0.20, 512, None, MEMORY, 0.1)
     record(SETUP, Measurement(0.40, 1024))
     assert lookup(SETUP) == Measurement(0.40, 1024)
 
 
+def test_rates_hold_for_an_engine_and_stay_beside_networks():
+    assert lookup_rates(Engine(CPU)) is None
+    record(SETUP, Measurement(0.25, 512))
+    record_rates(Engine(CPU), RATES)
+    record(SETUP, Measurement(0.20, 512))
+    assert lookup_rates(Engine(CPU)) == RATES
+    assert lookup_rates(Engine("openvino")) is None
+    assert lookup(SETUP) == Measurement(0.20, 512)
+
+
 @pytest.mark.parametrize(
-    "text", ["{", "[{}]", "null", "[1]", '[{"seconds": "x"}]', "\x00"], ids=range(6)
+    "text",
+    [
+        *("{", "{}", "null", "[1]", "\x00", '{"networks": [], "rates": []}'),
+        '{"networks": [{}], "rates": {}}',
+        '{"networks": [], "rates": {"here": {"start": 1}}}',
+    ],
+    ids=range(8),
 )
 def test_a_damaged_file_is_begun_anew_with_a_warning(text, caplog):
     calibration.path().parent.mkdir(parents=True)
@@ -78,8 +104,8 @@ def test_the_rate_is_the_median_of_other_networks_on_the_same_setup():
 
 def test_the_file_names_no_user_and_no_path():
     record(SETUP, Measurement(0.25, 512, None, MEMORY))
-    (row,) = json.loads(calibration.path().read_text())
+    (row,) = json.loads(calibration.path().read_text())["networks"]
     assert set(row) == {
         *("machine", "engine", "precision", "threads", "network"),
-        *("seconds", "voxels", "flop", "memory"),
+        *("seconds", "voxels", "flop", "memory", "open_seconds"),
     }

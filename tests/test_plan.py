@@ -84,11 +84,43 @@ def test_a_network_is_measured_once_and_its_figures_kept(tiny_bundle, full_image
     first = command("plan", tiny_bundle, "-i", full_image, "--device", "cpu", "--json")
     again = command("plan", tiny_bundle, "-i", full_image, "--device", "cpu", "--json")
     assert "Measuring tiny_threshold" in first.err
+    assert "Measuring this machine" in first.err
     assert again.err == ""
     assert json.loads(first.out) == json.loads(again.out)
-    assert json.loads(again.out)["cases"][0]["seconds"] > 0
-    (row,) = json.loads(calibration.path().read_text())
+    (row,) = json.loads(calibration.path().read_text())["networks"]
     assert row["memory"]["running"] >= row["memory"]["kept"] > 0
+
+
+def test_time_is_that_of_the_networks_and_of_all_around_them(tiny_bundle, full_image, command):
+    (case,) = planned(command, tiny_bundle, "-i", full_image)["cases"]
+    (part,) = case["parts"]
+    assert set(case["around"]) | set(part["around"]) == {
+        *("start", "open", "read", "prepare", "restore", "write")
+    }
+    around = [*case["around"].values(), *part["around"].values()]
+    assert min(around) > 0
+    assert case["seconds"] == pytest.approx(case["network_seconds"] + sum(around))
+    assert case["network_seconds"] == part["seconds"]
+    words = command("plan", tiny_bundle, "-i", full_image, "--device", "cpu", "--threads", "1").out
+    assert f"{case['seconds']:.1f} s in all, {part['seconds']:.1f} s in networks" in words
+
+
+def test_a_program_starts_once_for_all_its_cases(tiny_bundle, image_file, full_image, command):
+    found = planned(command, tiny_bundle, "-i", image_file, "-i", full_image)
+    first, second = found["cases"]
+    once = second["around"]["start"] + second["parts"][0]["around"]["open"]
+    assert found["seconds"] == pytest.approx(first["seconds"] + second["seconds"] - once)
+
+
+def test_more_voxels_take_longer_to_prepare_and_restore(tiny_bundle, tmp_path, command):
+    seconds = []
+    for size in (8, 16):
+        data = np.ones((size, 8, 8), np.float32)
+        image = write_image(tmp_path / f"{size}.nii", data, make_affine("LPS"))
+        (case,) = planned(command, tiny_bundle, "-i", image)["cases"]
+        around = case["around"] | case["parts"][0]["around"]
+        seconds.append([around[stage] for stage in ("read", "prepare", "restore", "write")])
+    assert np.divide(*seconds) == pytest.approx(0.5)
 
 
 def test_without_calibration_there_are_patches_and_memory_but_no_time(
@@ -96,7 +128,7 @@ def test_without_calibration_there_are_patches_and_memory_but_no_time(
 ):
     found = planned(command, tiny_bundle, "-i", full_image, "--no-calibrate")
     (case,) = found["cases"]
-    assert case["seconds"] is None
+    assert case["seconds"] is case["network_seconds"] is case["around"] is found["seconds"] is None
     assert case["parts"][0]["source"] == "unknown"
     assert case["memory"] > 10**8
     assert not calibration.path().exists()
@@ -116,6 +148,9 @@ def test_a_network_that_was_not_measured_is_estimated_from_others(tmp_path, full
     (part,) = case["parts"]
     assert part["source"] == "estimated"
     assert part["seconds"] == pytest.approx(2.0 * part["calls"])
+    options = ("--device", "cpu", "--threads", "1", "--no-calibrate")
+    words = command("plan", bundle, "-i", full_image, *options).out
+    assert f"  {part['seconds']:.1f} s in networks" in words
 
 
 def test_files_are_no_larger_than_planned(tiny_bundle, full_image, tmp_path, command):
@@ -179,7 +214,7 @@ def test_a_workflow_is_the_sum_of_its_networks(tmp_path, command):
     one = planned(command, bundle, "-i", image)["cases"][0]
     two = planned(command, bundle, "-i", image, "--label-vert")["cases"][0]
     assert [len(case["parts"]) for case in (one, two)] == [1, 2]
-    assert two["seconds"] == pytest.approx(sum(part["seconds"] for part in two["parts"]))
+    assert two["network_seconds"] == pytest.approx(sum(part["seconds"] for part in two["parts"]))
 
 
 def test_a_crop_around_the_cord_is_planned_whole_unless_the_box_is_given(

@@ -1,0 +1,94 @@
+"""What the work around networks takes on this machine: a phantom, taken through it stage by stage.
+
+``python -m deepseg_lite.rates`` is the process that does it; it takes the time of its start as one
+argument, and a device, and prints a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+# All that a run imports: its start is part of what is measured.
+from deepseg_lite import cases as cases
+from deepseg_lite import nifti
+from deepseg_lite.calibration import Rates
+from deepseg_lite.engines import Engine, choose_engine, device_of
+from deepseg_lite.geometry import resample
+from deepseg_lite.interpolation import Interpolation
+from deepseg_lite.measuring import in_new_process
+from deepseg_lite.phantom import make_phantom
+from deepseg_lite.settled import label_slabs
+from deepseg_lite.volume import Volume
+
+SHAPE, SPACING = (192, 192, 16), (0.5, 0.5, 3.0)
+"""The phantom's, in voxels and mm."""
+COARSE = (0.8, 0.8, 3.6)
+"""What it is resampled to, in mm."""
+CUBIC, LINEAR = Interpolation(3, "none", 0), Interpolation(1, "none", 0)
+CONFIDENCE = 10.0
+"""How far the score of the right class is above the others."""
+T = TypeVar("T")
+
+
+def measure_rates(engine: Engine) -> Rates:
+    """Return the rates of this machine, measured in a new process.
+
+    Raises
+    ------
+    ProviderError
+        If the process fails.
+    """
+    arguments = (str(time.time()), device_of(engine))
+    return Rates(**in_new_process("deepseg_lite.rates", *arguments, what="a phantom"))
+
+
+def main() -> None:
+    """Measure, and print it."""
+    choose_engine(sys.argv[2])  # which imports the engine
+    start = time.time() - float(sys.argv[1])
+    print(json.dumps(asdict(Rates(start=start, **stage_rates()))))
+
+
+def stage_rates() -> dict[str, float]:
+    """Return the seconds of each stage for a unit of its work; see `Rates`."""
+    phantom = make_phantom(shape=SHAPE, spacing=SPACING)
+    voxels = math.prod(SHAPE)
+    image = nifti.new_image(phantom.image.astype(np.float32), phantom.affine)
+    labels = nifti.new_image(phantom.labels.astype(np.uint8), phantom.affine)
+    with tempfile.TemporaryDirectory() as folder:
+        file, result = Path(folder) / "image.nii.gz", Path(folder) / "labels.nii.gz"
+        nifti.write_files({file: nifti.image_bytes(image, file)})
+        read, volume = _timed(lambda: nifti.read_volume([nifti.load_image(file)], [str(file)]))
+        write, _ = _timed(lambda: nifti.write_files({result: nifti.image_bytes(labels, result)}))
+    prepare, (coarse, back) = _timed(lambda: resample(volume, COARSE, CUBIC, LINEAR))
+    classes = np.arange(phantom.labels.max() + 1)[:, None, None, None]
+    scores = CONFIDENCE * (phantom.labels == classes).astype(np.float32)
+    fine = Volume(scores, volume.affine, volume.spacing)
+    given = resample(fine, COARSE, LINEAR, LINEAR)[0].data
+    restore, _ = _timed(lambda: list(label_slabs(given, back, None, np.uint8)))
+    return {
+        "read": read / (4 * voxels),
+        "prepare": prepare / (voxels + math.prod(coarse.shape)),
+        "restore": restore / scores.size,
+        "write": write / voxels,
+    }
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    started = time.perf_counter()
+    done = work()
+    return time.perf_counter() - started, done
+
+
+if __name__ == "__main__":
+    main()

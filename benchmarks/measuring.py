@@ -73,8 +73,8 @@ def record(row: dict[str, Any], done: Measured) -> None:
     """Add one process to a run's figures.
 
     Two stages are seen from outside: ``start``, until the script's own first line, and ``other``,
-    what no stage accounts for (exit included). Of several cases, ``warm`` is the mean of the later
-    ones: from the end of the first to the end of the last, since cases may overlap.
+    what no stage accounts for (exit included); where stages overlap it may be nothing. Of several
+    cases, ``warm`` is the mean of the later ones: from the end of the first to the end of the last.
     """
     printed = done.json()
     row["wall"].append(round(done.wall, 3))
@@ -86,7 +86,7 @@ def record(row: dict[str, Any], done: Measured) -> None:
     if later:
         row.setdefault("warm", []).append(round((later[-1] - first) / len(later), 3))
     stages = {"start": printed["began_at"] - done.started_at, **printed["seconds"]}
-    stages["other"] = done.wall - sum(stages.values())
+    stages["other"] = max(0.0, done.wall - sum(stages.values()))
     for stage, seconds in stages.items():
         row["seconds"].setdefault(stage, []).append(round(seconds, 3))
     row |= {key: printed[key] for key in ("network_calls", "patches")}

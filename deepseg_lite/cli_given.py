@@ -47,8 +47,8 @@ class RunCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-def load_model(given: Given, *, open_networks: bool = True) -> Segmenter | SpineSegmenter:
-    """Return the model that the options name."""
+def load_model(given: Given) -> Segmenter | SpineSegmenter:
+    """Return the model that the options name; its networks are not open yet."""
     from deepseg_lite import api
 
     folds = given["folds"]
@@ -59,7 +59,7 @@ def load_model(given: Given, *, open_networks: bool = True) -> Segmenter | Spine
         threads=given["threads"],
         folds=None if folds is None else _words(folds),
         single_fold=given["single_fold"] or (given["fast"] and folds is None),
-        open_networks=open_networks,
+        open_networks=False,
         release=given["release"],
         retired=given["retired"],
     )

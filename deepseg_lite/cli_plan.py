@@ -38,7 +38,7 @@ def _plan(**given: Any) -> None:
     from deepseg_lite.max_ram import stay_below
     from deepseg_lite.plan import memory_of, plan_case, seconds_of
 
-    model = load_model(given, open_networks=False)
+    model = load_model(given)
     settings = settings_of(given, model.bundle)
     costs = Costs(model.engine, model.threads, given["calibrate"])
     cases = cases_of(given, ctx.meta["case_sizes"], model.bundle)

@@ -196,8 +196,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     from deepseg_lite.cases import plan_cases
     from deepseg_lite.stages import in_turn, overlapped
 
-    limited = given["max_ram"] is not None
-    segmenter = load_model(given, open_networks=not limited)
+    segmenter = load_model(given)
     settings = settings_of(given, segmenter.bundle)
     if advice := segmenter.bundle.inputs.advice:
         _logger.warning("%s: %s", segmenter.bundle.name, advice)
@@ -209,7 +208,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         cropbox=given["cropbox"],
         overwrite=given["overwrite"],
     )
-    if limited:
+    if given["max_ram"] is not None:
         from deepseg_lite.max_ram import stay_below
 
         settings = stay_below(
@@ -220,9 +219,13 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         _logger.warning("The threshold has no effect: labels are decided without one.")
     command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
     runs = [_with_bar(segmenter, case, settings, command, hidden=quiet) for case in planned]
-    side_by_side = len(runs) > 1 and settings.overlap_cases
     reports, errors = [], []
-    with closing(overlapped(runs) if side_by_side else in_turn(runs)) as outcomes:
+    if settings.overlap_cases:
+        order = overlapped(runs, segmenter.open)
+    else:
+        segmenter.open()
+        order = in_turn(runs)
+    with closing(order) as outcomes:
         for case, outcome in zip(planned, outcomes, strict=True):
             try:
                 report = outcome()

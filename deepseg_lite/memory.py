@@ -185,11 +185,11 @@ def writing(shapes: RunShapes) -> int:
 def peak(shapes: RunShapes, network: NetworkMemory, *, warm: bool = False) -> int:
     """Return the most bytes that the process has in memory.
 
-    ``warm`` says that the network ran before, on another case, and has what it keeps of that.
+    ``warm`` says that the network ran before, on another case, and has what it keeps of that;
+    otherwise it is opened while the image is prepared.
     """
-    before = network.kept if warm else min(network.opening, network.kept)
+    before = network.kept if warm else network.opening
     stages = (
-        network.opening,
         before + max(reading(shapes), preparing(shapes)),
         predicting(shapes, network),
         network.kept + max(restoring(shapes), writing(shapes)),

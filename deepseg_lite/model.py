@@ -89,6 +89,10 @@ class Model(Protocol):
         """CPU threads."""
         ...
 
+    def open(self) -> None:
+        """Open networks that stay in memory between cases now, not in the first case."""
+        ...
+
     def parts(self, settings: Settings) -> tuple[Part, ...]:
         """Return the bundles a run uses, its own first."""
         ...

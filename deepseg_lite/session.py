@@ -68,13 +68,17 @@ class OnnxNetwork:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # it keeps the peak of every shape it has seen
         options.log_severity_level = 4
+        patches = bundle.sliding_window if isinstance(bundle, Bundle) else None
+        # An arena spares a patch the pages of the one before, but it keeps the peak of every shape
+        # it has seen. Patterns reserve that peak a second time.
+        options.enable_cpu_mem_arena = patches is not None and None not in patches.patch_size
+        options.enable_mem_pattern = False
+        # Plans keep what float32 needs for the bytes between; an arena gives it to the next.
+        options.enable_mem_reuse = network.precision != "int8"
         providers: list[Any] = [provider] if provider == CPU else [provider, CPU]
         if provider == CUDA:
             providers[0] = (CUDA, cuda_options(network.precision))
-        if provider == PROVIDERS["directml"]:
-            options.enable_mem_pattern = False  # it refuses to start with it
         path = check_network(bundle, network)
         try:
             # A session keeps the bytes it is given all its life, hence the path. With its fallback
@@ -98,7 +102,7 @@ class OnnxNetwork:
         self.calls_at_once = 1
         if provider == CUDA:
             self.calls_at_once = 2  # one computes while the other's arrays are on their way
-            alone = isinstance(bundle, Bundle) and bundle.sliding_window.batch_size == 1
+            alone = patches is not None and patches.batch_size == 1
             self._buffers = DeviceBuffers(ort, self._session, "cuda", pads=alone)
 
     def __call__(self, batch: FloatArray) -> FloatArray:

@@ -49,8 +49,9 @@ class Settings:
         Leave patches out that hold nothing but background, see
         `deepseg_lite.background.find_background`. It may change voxels.
     overlap_cases : bool
-        Prepare the next of several cases and write the last one while the networks are busy with
-        one. That takes memory for these two beside it.
+        Open networks while the first case is prepared; prepare the next of several cases and write
+        the last one while the networks are busy with one. That takes memory for these two beside
+        it.
     in_rows : bool
         Decode scores row by row, as soon as no later patch changes them, and let them go. The same
         labels in less memory, for one network whose result

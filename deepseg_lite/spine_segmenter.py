@@ -66,6 +66,10 @@ class SpineSegmenter:
         """CPU threads."""
         return self.first.threads
 
+    def open(self) -> None:
+        """Open the network of the first step now, if it stays in memory between calls."""
+        self.first.open()
+
     def __call__(
         self,
         image: Image | npt.NDArray[Any],

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
 from time import perf_counter
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 Stages = Generator[None, None, T]
@@ -38,16 +38,20 @@ def in_turn(cases: Sequence[Stages[T]]) -> Outcomes[T]:
         yield partial(run_through, case)
 
 
-def overlapped(cases: Sequence[Stages[T]]) -> Outcomes[T]:
-    """Run cases in order, what is not the networks' work in a second thread.
+def overlapped(cases: Sequence[Stages[T]], first: Callable[[], None] | None = None) -> Outcomes[T]:
+    """Run cases in order; beside the networks of one, the last is finished and the next prepared.
 
-    Networks run in the thread of the caller. No more than one case is prepared ahead, and no more
-    than one is being finished.
+    That is done in a second thread. What has no networks beside it, the first stage of the first
+    case and the last of the last, stays in the caller's, as a second thread has memory of its own.
+    No more than one case is prepared ahead, and no more than one is being finished.
 
     Parameters
     ----------
     cases : sequence of Stages
         None of them begun.
+    first : callable, optional
+        What else has to be done before networks run, such as opening them; it is done in the
+        second thread while the first case is prepared.
 
     Yields
     ------
@@ -56,32 +60,40 @@ def overlapped(cases: Sequence[Stages[T]]) -> Outcomes[T]:
         not begun are given up.
     """
     helper = ThreadPoolExecutor(1)
-    prepared: Future[None] | None = None
     outcome: Callable[[], T] | None = None
     try:
+        opened = helper.submit(first or (lambda: None))
+        prepared = [_done(case) for case in cases[:1]]
+        opened.result()
         for case, following in zip_longest(cases, cases[1:]):
-            ready = prepared or helper.submit(next, case)
-            prepared = helper.submit(next, following) if following else None
-            failure = _failure(ready, case)
+            prepared += [helper.submit(next, following)] if following else []
+            failure = prepared.pop(0).exception() or _done(case).exception()
             if outcome is not None:
                 yield outcome
-            outcome = failure or helper.submit(run_through, case).result
+            if failure is not None:
+                outcome = partial(_raise, failure)
+            else:
+                finish = partial(run_through, case)
+                outcome = helper.submit(finish).result if following else finish
         if outcome is not None:
             yield outcome
     finally:
         helper.shutdown(cancel_futures=True)
 
 
-def _failure(ready: Future[None], case: Stages[T]) -> Callable[[], T] | None:
-    """Run the networks of a prepared case; return what raises the error, if there is one."""
+def _done(case: Stages[T]) -> Future[None]:
+    """Run the next stage here; an error belongs to the case, whose turn to be reported comes."""
+    stage: Future[None] = Future()
     try:
-        ready.result()
         next(case)
-    except Exception as error:  # it belongs to the case, whose turn to be reported comes later
-        failed: Future[T] = Future()
-        failed.set_exception(error)
-        return failed.result
-    return None
+        stage.set_result(None)
+    except Exception as error:
+        stage.set_exception(error)
+    return stage
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 @contextmanager

@@ -47,9 +47,11 @@ def test_networks_stay_in_the_callers_thread():
     for outcome in overlapped([case(i, events) for i in range(4)]):
         outcome()
     here = threading.current_thread()
-    assert {thread for _, stage, thread in events if stage == "predict"} == {here}
-    (helper,) = {thread for _, stage, thread in events if stage != "predict"}
+    beside = [event for event in events if event[:2] not in ((0, "prepare"), (3, "finish"))]
+    (helper,) = {thread for _, stage, thread in beside if stage != "predict"}
     assert helper != here
+    assert {thread for *_, thread in events if thread is not helper} == {here}
+    assert helper not in {thread for _, stage, thread in events if stage == "predict"}
     assert not helper.is_alive()
 
 
@@ -109,6 +111,32 @@ def test_an_interrupt_ends_the_run(way):
         found.extend(outcome() for outcome in outcomes)
     assert 3 not in {name for name, _, _ in events}
     assert (2, "predict") not in {event[:2] for event in events}
+    assert threading.active_count() == before
+
+
+def test_networks_are_opened_while_the_first_case_is_prepared():
+    """Each waits for the other to be begun."""
+    opening, preparing = threading.Event(), threading.Event()
+
+    def open_networks():
+        opening.set()
+        assert preparing.wait(PATIENCE)
+
+    def prepare():
+        preparing.set()
+        assert opening.wait(PATIENCE)
+
+    events = []
+    cases = [case(0, events, prepare=prepare), case(1, events)]
+    found = [outcome() for outcome in overlapped(cases, open_networks)]
+    assert found == ["result of 0", "result of 1"]
+
+
+def test_a_network_that_cannot_be_opened_ends_the_run():
+    before, events = threading.active_count(), []
+    with pytest.raises(ImageError), closing(overlapped([case(0, events)], fail)) as outcomes:
+        next(outcomes)
+    assert [stage for _, stage, _ in events] in ([], ["prepare"])
     assert threading.active_count() == before
 
 

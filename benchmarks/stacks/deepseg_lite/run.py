@@ -30,6 +30,7 @@ def main() -> None:
         precision=options.precision,
         threads=options.threads,
         keep_folds_loaded=options.keep_folds,
+        open_networks=False,
     )
     patch_predictor = predictor.PatchPredictor
     patch_predictor.__call__ = notes.network(patch_predictor.__call__, batch=1)
@@ -43,7 +44,8 @@ def main() -> None:
         return report["Seconds"]
 
     runs = [run(index, image) for index, image in enumerate(options.images)]
-    with closing(stages.overlapped(runs) if len(runs) > 1 else stages.in_turn(runs)) as outcomes:
+    opening = notes.timed("load", segmenter.open)
+    with closing(stages.overlapped(runs, opening)) as outcomes:
         for outcome in outcomes:
             seconds = outcome()
             seconds["read"] = seconds.pop("load")  # the image; the model was loaded above

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepseg_lite.bundle_files import BundleFiles, NetworkFile, check_network
 from deepseg_lite.errors import ProviderError
-from deepseg_lite.openvino_graph import split_joined_inputs
+from deepseg_lite.openvino_graph import make_norms_plain, split_joined_inputs
 from deepseg_lite.volume import FloatArray
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -67,6 +67,8 @@ class OpenvinoNetwork:
         try:
             self._model = self._core.read_model(path)
             split_joined_inputs(ov, self._model)
+            if precision == "bf16":
+                make_norms_plain(ov, self._model)
         except MemoryError:
             raise
         except Exception as error:

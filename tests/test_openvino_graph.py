@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepseg_lite.openvino_graph import split_joined_inputs
+from deepseg_lite.api import load
+from deepseg_lite.openvino_graph import make_norms_plain, split_joined_inputs
 
 ov = pytest.importorskip("openvino", reason="openvino (the extra openvino) is not installed")
 SHAPE = (1, 3, 6, 7, 8)
@@ -54,3 +55,36 @@ def test_what_others_need_or_is_of_any_size_stays(rng, options):
     split_joined_inputs(ov, model)
     assert _kinds(model).count("Concat") == 1
     assert _kinds(model).count("Convolution") == 3
+
+
+@pytest.fixture
+def shipped():
+    """Return the file and the shape of a patch of the model that ships, a 2-D U-Net."""
+    bundle = load("sc_gm_t2star", device="openvino", open_networks=False).bundle
+    patch = [size for size in bundle.sliding_window.patch_size if size != 1]
+    return bundle.network_path(bundle.networks[0]), (1, 1, *patch)
+
+
+def test_norms_of_an_exported_network_are_one_operation_each(rng, shipped):
+    path, shape = shipped
+    model = ov.Core().read_model(path)
+    image = rng.normal(size=shape).astype(np.float32)
+    exact, small = (_kinds(model).count(kind) for kind in ("Sqrt", "MVN"))
+    assert exact > 5
+    before = _run(model, image)
+    make_norms_plain(ov, model)
+    assert _kinds(model).count("MVN") == exact + small
+    assert not {"Sqrt", "ReduceMean"} & set(_kinds(model))
+    np.testing.assert_allclose(_run(model, image), before, atol=1e-4 * np.abs(before).max())
+
+
+def test_other_means_and_deviations_stay(rng):
+    ops = ov.opset13
+    image = ops.parameter([-1, 3, -1, -1], np.float32)
+    mean = ops.reduce_mean(image, [2, 3], True)
+    centred = ops.subtract(image, mean)
+    deviation = ops.sqrt(ops.reduce_mean(ops.multiply(centred, centred), [2, 3], True))
+    model = ov.Model([ops.divide(centred, deviation)], [image])
+    make_norms_plain(ov, model)
+    assert "MVN" not in _kinds(model)
+    assert _kinds(model).count("Sqrt") == 1

@@ -113,12 +113,16 @@ class Rates:
         For each voxel of a channel, before and after a change of its grid.
     restore : float
         For each voxel of the image and each class.
+    pull : float
+        For each voxel of a new grid and each map, where resampling goes by the affine: in place of
+        ``prepare`` there, on top of ``restore`` on the way back.
     """
 
     start: float
     read: float
     prepare: float
     restore: float
+    pull: float
     write: float
 
 

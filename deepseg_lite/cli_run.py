@@ -16,6 +16,7 @@ import click
 from deepseg_lite.cli_given import FACES, RunCommand, cases_of, load_model, settings_of
 from deepseg_lite.console import progress_bar, report_error, set_logging
 from deepseg_lite.errors import DeepsegError
+from deepseg_lite.heap import share_one_heap
 
 if TYPE_CHECKING:
     from deepseg_lite.cases import Case
@@ -193,6 +194,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     # machine and wait for each other, up to a second, on a busy one. Read at numpy's import.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    share_one_heap()
     from deepseg_lite.cases import plan_cases
     from deepseg_lite.stages import in_turn, overlapped
 

@@ -25,6 +25,7 @@ from deepseg_lite.bundle import Bundle, Network, read_bundle, select_networks
 from deepseg_lite.calibration import Measurement, NetworkMemory
 from deepseg_lite.engines import Engine, choose_engine, device_of
 from deepseg_lite.errors import ProviderError
+from deepseg_lite.heap import share_one_heap
 from deepseg_lite.peak_memory import peak_memory, resident_memory, restart_peak
 from deepseg_lite.predictor import PatchPredictor
 
@@ -87,6 +88,7 @@ def in_new_process(module: str, *arguments: str, what: str) -> Any:
 def main() -> None:
     """Measure what the one argument says, and print it."""
     logging.basicConfig(level=logging.ERROR)
+    share_one_heap()
     task = json.loads(sys.argv[1])
     bundle = read_bundle(Path(task["bundle"]))
     (network,) = select_networks(bundle, [task["fold"]])

@@ -150,7 +150,8 @@ def predicting(shapes: RunShapes, network: NetworkMemory) -> int:
     running = network.kept + shapes.batch * max(0, network.running - network.kept)
     calling = max(running + patches + flipped + blended, network.opening)
     weighting = network.kept + 2 * voxels * shapes.sums
-    held = shapes.prepared + so_far + shapes.scores * min(shapes.folds, 2)
+    scattered = network.opening if shapes.folds > 1 else 0  # what closed networks leave
+    held = shapes.prepared + so_far + shapes.scores * min(shapes.folds, 2) + scattered
     return held + max(calling, weighting)
 
 

@@ -155,10 +155,12 @@ def _around(rates: Rates | None, shapes: RunShapes, opening: float) -> dict[str,
         for old, new in pairwise((shapes.grids[0], *shapes.grids))
         if old != new
     ]
+    pulled = rates.pull if shapes.places else 0.0
+    grid = max(map(math.prod, shapes.grids))
     return {
         "open": opening,
-        "prepare": rates.prepare * shapes.channels * max(sum(changes), whole),
-        "restore": rates.restore * shapes.classes * whole,
+        "prepare": shapes.channels * (pulled * grid or rates.prepare * max(sum(changes), whole)),
+        "restore": shapes.classes * (pulled + rates.restore) * whole,
     }
 
 

@@ -27,6 +27,7 @@ from deepseg_lite.geometry import resample
 from deepseg_lite.interpolation import Interpolation
 from deepseg_lite.measuring import in_new_process
 from deepseg_lite.phantom import make_phantom
+from deepseg_lite.sampling import Sampling, pull
 from deepseg_lite.settled import label_slabs
 from deepseg_lite.volume import Volume
 
@@ -76,10 +77,13 @@ def stage_rates() -> dict[str, float]:
     fine = Volume(scores, volume.affine, volume.spacing)
     given = resample(fine, COARSE, LINEAR, LINEAR)[0].data
     restore, _ = _timed(lambda: list(label_slabs(given, back, None, np.uint8)))
+    affine = np.diag([*np.divide(SPACING, COARSE), 1.0])
+    pulled, _ = _timed(lambda: pull(given, affine, SHAPE, Sampling("linear", 1, "border", False)))
     return {
         "read": read / (4 * voxels),
         "prepare": prepare / (voxels + math.prod(coarse.shape)),
         "restore": restore / scores.size,
+        "pull": pulled / scores.size,
         "write": write / voxels,
     }
 

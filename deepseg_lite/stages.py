@@ -42,8 +42,8 @@ def overlapped(cases: Sequence[Stages[T]], first: Callable[[], None] | None = No
     """Run cases in order; beside the networks of one, the last is finished and the next prepared.
 
     That is done in a second thread. What has no networks beside it, the first stage of the first
-    case and the last of the last, stays in the caller's, as a second thread has memory of its own.
-    No more than one case is prepared ahead, and no more than one is being finished.
+    case and the last of the last, stays in the caller's. No more than one case is prepared ahead,
+    and no more than one is being finished.
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from deepseg_lite.errors import DeepsegError
+from deepseg_lite.heap import share_one_heap
 
 if TYPE_CHECKING:
     from deepseg_lite.bench.stopwatch import Call
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Measure what the one argument says, and print it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process ends it
+    share_one_heap()
     try:
         report = measure(**json.loads(sys.argv[1]))
     except DeepsegError as error:

@@ -57,8 +57,9 @@ def main() -> None:
 
 def import_all(device):
     """Import everything that is used, the engine as well."""
-    from deepseg_lite import api, cases, predictor, stages
+    from deepseg_lite import api, cases, heap, predictor, stages
 
+    heap.share_one_heap()
     importlib.import_module("openvino" if device == "openvino" else "onnxruntime")
     return api, predictor, cases, stages
 

@@ -66,16 +66,21 @@ class Costs:
         CPU threads.
     calibrate : bool
         Whether what was never measured here is measured now.
+    around : bool
+        Whether the seconds of the work around networks are wanted, too.
     """
 
     engine: Engine
     threads: int
     calibrate: bool = True
+    around: bool = True
     _found: dict[tuple[str, tuple[int, ...]], Cost] = field(default_factory=dict)
 
     @cached_property
     def rates(self) -> Rates | None:
-        """What the work around networks takes; None where that is not known."""
+        """What the work around networks takes; None where that is not known, or not wanted."""
+        if not self.around:
+            return None
         rates = lookup_rates(self.engine)
         if rates is None and self.calibrate:
             _logger.warning("Measuring this machine with a phantom; the figures are kept.")

@@ -62,7 +62,7 @@ def stay_below(
     OptionError
         If nothing stays below: what is needed at least.
     """
-    costs = costs or Costs(model.engine, model.threads)
+    costs = costs or Costs(model.engine, model.threads, around=False)
 
     def memory(chosen: Settings) -> int:
         plans = []

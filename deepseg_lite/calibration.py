@@ -107,8 +107,8 @@ class Rates:
     ----------
     start : float
         From the start of a program until all that a run needs is imported.
-    read, write : float
-        For each byte of an image as it is stored, and of a result, both in compressed files.
+    read, write, write_maps : float
+        For each byte of an image as it is stored, of labels, and of maps, all in compressed files.
     prepare : float
         For each voxel of a channel, before and after a change of its grid.
     restore : float
@@ -124,6 +124,7 @@ class Rates:
     restore: float
     pull: float
     write: float
+    write_maps: float
 
 
 def setup_of(engine: Engine, threads: int, network: NetworkFile) -> Setup:

@@ -140,7 +140,8 @@ def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: C
     opened = [nifti.load_image(path) for path in images]
     whole = _read_grid(model.bundle, opened, [str(path) for path in images])
     inside, unknown = _inside(model.bundle, whole, settings)
-    writes = _written(model, whole, inside, settings)
+    label_bytes, map_bytes = _written(model, whole, inside, settings)
+    writes = [*label_bytes, *map_bytes]
     stored = sum(map(_stored_bytes, opened))
     held = _held(model.bundle, inside, stored, settings)
     case = CaseSizes(whole.shape, inside, stored, sum(writes), held)
@@ -158,17 +159,18 @@ def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: C
         whole.shape,
         whole.spacing,
         tuple(parts),
-        _around(costs.rates, stored, sum(writes)),
+        _around(costs.rates, stored, sum(label_bytes), sum(map_bytes)),
         sum(writes) + RECORD_BYTES * len(writes),
         tuple(UNKNOWN[name] for name in unknown),
     )
 
 
-def _around(rates: Rates | None, stored: int, written: int) -> dict[str, float] | None:
+def _around(rates: Rates | None, stored: int, labels: int, maps: int) -> dict[str, float] | None:
     """Return the seconds of the stages before and after all that its parts do for a case."""
     if rates is None:
         return None
-    return {"start": rates.start, "read": rates.read * stored, "write": rates.write * written}
+    write = rates.write * labels + rates.write_maps * maps
+    return {"start": rates.start, "read": rates.read * stored, "write": write}
 
 
 def _read_grid(bundle: Bundle, images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
@@ -231,14 +233,16 @@ def _kinds(model: Model, settings: Settings) -> list[str]:
     return [OUTPUTS[file.output].kind for file in files_of(model.bundle.workflow, settings)]
 
 
-def _written(model: Model, whole: Volume, inside: Volume, settings: Settings) -> list[int]:
-    """Return the bytes of each image that is written, before compression, with its header."""
+def _written(
+    model: Model, whole: Volume, inside: Volume, settings: Settings
+) -> tuple[list[int], list[int]]:
+    """Return the bytes of each label map and of each other map, before they are compressed."""
     outputs = model.bundle.outputs
     label = 1 if model.bundle.workflow else np.dtype(label_dtype(outputs.max_value)).itemsize
     kinds = _kinds(model, settings)
-    widths = [4 if outputs.are_maps or kind == "soft" else label for kind in kinds]
     voxels = math.prod((inside if settings.iso else whole).shape)
-    return [voxels * width for width in widths]
+    maps = len(kinds) if outputs.are_maps else kinds.count("soft")
+    return [voxels * label] * (len(kinds) - maps), [voxels * 4] * maps
 
 
 def _stored_bytes(image: SpatialImage) -> int:

@@ -148,6 +148,7 @@ def decode_on_undo(scores: Rows, trail: Sequence[Record], decode_slabs: SlabDeco
     resampling = resampled[-1] if resampled else Resampled(None)
     slabs = [slab for part, rows in resampling.parts(scores) for slab in decode_slabs(part, rows)]
     result: AnyArray = np.concatenate(slabs, axis=-3)
+    del slabs  # before the rest copies what they became
     for record in reversed(trail[:last]):
         result = record.undo(result)
     return result

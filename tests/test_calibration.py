@@ -27,7 +27,7 @@ from deepseg_lite.session import CPU
 NETWORK = make_bundle().networks[0]
 SETUP = setup_of(Engine(CPU), 2, NETWORK)
 MEMORY = NetworkMemory(process=90, opening=20, running=50, kept=10)
-RATES = Rates(start=0.5, read=1e-8, prepare=4e-8, restore=1e-8, pull=1e-7, write=5e-9)
+RATES = Rates(0.5, read=1e-8, prepare=4e-8, restore=1e-8, pull=1e-7, write=5e-9, write_maps=4e-8)
 
 
 def test_nothing_is_known_before_it_is_measured():

@@ -6,7 +6,7 @@ Source: nnunetv2 2.8.1, ``utilities/label_handling/label_handling.py``, ``LabelM
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -122,3 +122,14 @@ def majority(maps: Sequence[LabelArray]) -> LabelArray:
     for value in np.unique(stack[stack > 0]):
         voted[2 * np.count_nonzero(stack == value, axis=0) > len(stack)] = value
     return voted
+
+
+def average(arrays: Iterable[FloatArray]) -> FloatArray:
+    """Return the mean of arrays that need not exist at the same time; the first is overwritten."""
+    sums: FloatArray | None = None
+    count = 0
+    for array in arrays:
+        sums = array if sums is None else np.add(sums, array, out=sums)
+        count += 1
+    assert sums is not None
+    return sums if count == 1 else np.divide(sums, sums.dtype.type(count), out=sums)

@@ -67,12 +67,21 @@ def measure_network(
 
 
 def in_new_process(module: str, *arguments: str, what: str) -> Any:
-    """Run a module on arguments and return the JSON document that is its last line.
+    """Run a module in a new process and return the JSON document that is its last line.
+
+    Parameters
+    ----------
+    module : str
+        What ``python -m`` is given.
+    *arguments : str
+        The module's own.
+    what : str
+        What it measures, for an error.
 
     Raises
     ------
     ProviderError
-        If the process fails: ``what`` it could not measure, and why.
+        If the process fails, and why.
     """
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True)

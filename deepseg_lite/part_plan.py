@@ -150,17 +150,17 @@ def _around(rates: Rates | None, shapes: RunShapes, opening: float) -> dict[str,
     if rates is None:
         return None
     whole = math.prod(shapes.image)
-    changes = [
-        math.prod(old) + math.prod(new)
-        for old, new in pairwise((shapes.grids[0], *shapes.grids))
-        if old != new
-    ]
-    pulled = rates.pull if shapes.places else 0.0
-    grid = max(map(math.prod, shapes.grids))
+    if shapes.places:
+        channel = rates.pull * max(map(math.prod, shapes.grids))
+        voxel = rates.pull + rates.restore
+    else:
+        changes = [pair for pair in pairwise(shapes.grids) if pair[0] != pair[1]]
+        moved = sum(math.prod(old) + math.prod(new) for old, new in changes)
+        channel, voxel = rates.prepare * max(moved, whole), rates.restore
     return {
         "open": opening,
-        "prepare": shapes.channels * (pulled * grid or rates.prepare * max(sum(changes), whole)),
-        "restore": shapes.classes * (pulled + rates.restore) * whole,
+        "prepare": shapes.channels * channel,
+        "restore": shapes.classes * voxel * whole,
     }
 
 

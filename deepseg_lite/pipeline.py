@@ -12,7 +12,7 @@ import numpy as np
 from deepseg_lite.background import find_background
 from deepseg_lite.box import Box
 from deepseg_lite.bundle import Bundle
-from deepseg_lite.decoding import majority
+from deepseg_lite.decoding import average, majority
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.geometry import to_frame
 from deepseg_lite.placement import normalize_instance
@@ -288,14 +288,3 @@ def fold_scores(
             on_patches=on_patches,
         )
         del predict  # so that it can go before the next one is opened
-
-
-def average(arrays: Iterable[FloatArray]) -> FloatArray:
-    """Return the mean of arrays that need not exist at the same time; the first is overwritten."""
-    sums: FloatArray | None = None
-    count = 0
-    for array in arrays:
-        sums = array if sums is None else np.add(sums, array, out=sums)
-        count += 1
-    assert sums is not None
-    return sums if count == 1 else np.divide(sums, sums.dtype.type(count), out=sums)

@@ -103,12 +103,13 @@ def memory_of(cases: Sequence[CasePlan], settings: Settings) -> int:
 
 
 def seconds_of(cases: Sequence[CasePlan]) -> float | None:
-    """Return the seconds of a program that runs some cases, its networks opened once."""
+    """Return the seconds of a program that runs some cases; a network that stays is opened once."""
     seconds = [case.seconds for case in cases if case.seconds is not None]
     if len(seconds) < len(cases):
         return None
     once = [(case.around or {})["start"] for case in cases[1:]]
-    once += [(part.around or {})["open"] for case in cases[1:] for part in case.parts]
+    parts = [part for case in cases[1:] for part in case.parts if part.folds == 1]
+    once += [(part.around or {})["open"] for part in parts]
     return sum(seconds) - sum(once)
 
 

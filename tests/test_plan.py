@@ -16,7 +16,7 @@ from tiny_spine import make_spine
 
 import deepseg_lite
 from deepseg_lite import calibration
-from deepseg_lite.calibration import Measurement, record, setup_of
+from deepseg_lite.calibration import Measurement, Rates, record, record_rates, setup_of
 from deepseg_lite.engines import Engine
 from deepseg_lite.session import CPU
 from deepseg_lite.store import bundle_directory
@@ -110,6 +110,55 @@ def test_a_program_starts_once_for_all_its_cases(tiny_bundle, image_file, full_i
     first, second = found["cases"]
     once = second["around"]["start"] + second["parts"][0]["around"]["open"]
     assert found["seconds"] == pytest.approx(first["seconds"] + second["seconds"] - once)
+
+
+def test_networks_of_several_folds_are_opened_for_every_case(image_file, tmp_path, command):
+    bundle = write_bundle(tmp_path / "folds", "folds")
+    found = planned(command, bundle, "-i", image_file, "-i", image_file)
+    first, second = found["cases"]
+    together = first["seconds"] + second["seconds"] - second["around"]["start"]
+    assert found["seconds"] == pytest.approx(together)
+
+
+LINES = {"method": "linear", "order": 1, "padding": "border", "align_corners": False}
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "expected"),
+    [
+        ([], [], {"prepare": 3, "restore": 2 * 5, "write": 11}),
+        ([], ["--soft"], {"prepare": 3, "restore": 2 * 5, "write": 4 * 13}),
+        (
+            [
+                {
+                    "step": "pad_to_shape",
+                    "shape": [20, 24, 24],
+                    "at_end": False,
+                    "mode": "constant",
+                    "value": 0,
+                }
+            ],
+            [],
+            {"prepare": 3 * (4320 + 11520) / 4320, "restore": 2 * 5, "write": 11},
+        ),
+        (
+            [{"step": "respace", "spacing": [9, 9, 9], "diagonal": False}],
+            [],
+            {"prepare": 7, "restore": 2 * (5 + 7), "write": 11},
+        ),
+    ],
+    ids=["as it is", "soft", "another grid", "by the affine"],
+)
+def test_each_stage_has_its_rate(steps, options, expected, full_image, tmp_path, command):
+    """Seconds a voxel are small numbers here; the image has 4320 voxels, the network 2 classes."""
+    record_rates(Engine(CPU), Rates(1, 2, prepare=3, restore=5, pull=7, write=11, write_maps=13))
+    more = {"image": LINES, "scores": LINES}
+    given = [step | (more if step["step"] == "respace" else {}) for step in steps]
+    bundle = write_bundle(tmp_path / "bundle", preprocessing=given)
+    (case,) = planned(command, bundle, "-i", full_image, "--no-calibrate", *options)["cases"]
+    around = case["around"] | case["parts"][0]["around"]
+    per_voxel = {stage: around[stage] / 4320 for stage in expected}
+    assert per_voxel == pytest.approx(expected)
 
 
 def test_more_voxels_take_longer_to_prepare_and_restore(tiny_bundle, tmp_path, command):

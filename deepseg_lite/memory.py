@@ -20,6 +20,9 @@ HEAP_BYTES = 2**25
 """Larger arrays are mapped by themselves and go back to the system when they are freed; glibc keeps
 up to two of those below."""
 
+PROGRAM_BYTES = 2**22
+"""What the command line and its second thread add to a process in which networks are measured."""
+
 PLACE_BYTES, KEPT_PLACE_BYTES = 80, 24
 """What `deepseg_lite.sampling.pull` holds for each voxel whose place it works out, and for each of
 the slab before."""
@@ -195,7 +198,7 @@ def peak(shapes: RunShapes, network: NetworkMemory, *, warm: bool = False) -> in
         predicting(shapes, network),
         network.kept + max(restoring(shapes), writing(shapes)),
     )
-    return network.process + max(stages) + _left_over(shapes)
+    return network.process + PROGRAM_BYTES + max(stages) + _left_over(shapes)
 
 
 def beside(shapes: RunShapes) -> int:

@@ -54,7 +54,7 @@ SCALING = Model((16, 32, 64), (32, 64, 64), 1.0, (96, 96, 48))
 
 def write_nnunet(folder: Path, model: Model) -> None:
     """Write a trained-model folder of nnU-Net v2."""
-    from tiny_models import write_model
+    from helpers.nnunet_models import write_model
 
     labels = {f"level_{value}": value for value in range(1, model.classes)}
     networks = {str(fold): _fitted_network(model, fold) for fold in range(model.folds)}
@@ -160,7 +160,7 @@ def write_folds(folder: Path, source: Path, count: int = 5) -> None:
 
 def write_monai(folder: Path) -> None:
     """Write a bundle with the network of the model zoo's CT bundles."""
-    from tiny_monai import ct_organ, window, write_bundle
+    from helpers.monai_models import ct_organ, window, write_bundle
 
     parts = ct_organ()
     parts["network_def"] |= {
@@ -178,8 +178,8 @@ def write_ivadomed(folder: Path) -> None:
     """Write a model of the size of SCT's T2*-weighted cord model, as ivadomed saves it."""
     import functools
 
-    import ivadomed_reference as reference
     import torch
+    from helpers import ivadomed_original as reference
 
     torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
     torch.manual_seed(0)

@@ -104,9 +104,7 @@ def make(points: list[Point], python: str) -> None:
         print(f"making {folder.name}", flush=True)
         counts = ["--classes", str(point.classes), "--folds", str(point.folds)]
         measure(python, ["benchmarks/make_models.py", "scaling", model, *counts])
-        measure(
-            python, ["-m", "deepseg_export.cli", "nnunet", model, "--output", bundle, "--force"]
-        )
+        measure(python, ["-m", "deepseg_export", "nnunet", model, "--output", bundle, "--force"])
 
 
 def measure_points(

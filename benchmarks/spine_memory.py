@@ -28,7 +28,7 @@ CHOICES = {
 }
 MEASURE = """\
 import resource, sys
-from deepseg_lite.cli import cli
+from deepseg_lite.cli.group import cli
 try:
     cli.main(sys.argv[1:], prog_name="deepseg-lite", standalone_mode=False)
 finally:
@@ -38,10 +38,10 @@ finally:
 
 def main() -> None:
     """Print a row for each choice."""
-    from spine_bundles import NAMES, image_of, write_bundles
-    from tiny_spine import make_spine
+    from helpers.spine import make_spine
+    from helpers.spine_bundles import NAMES, image_of, write_bundles
 
-    from deepseg_lite.spine.outputs import OUTPUTS
+    from deepseg_lite.workflows.spine.outputs import OUTPUTS
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

@@ -10,22 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepseg_lite.api import load
-    from deepseg_lite.bundle import Bundle, read_bundle
+    from deepseg_lite.api.loader import load
+    from deepseg_lite.api.phantom import make_phantom
+    from deepseg_lite.api.segmenter import Segmenter
+    from deepseg_lite.api.spine_segmenter import SpineSegmenter
+    from deepseg_lite.bundles.bundle import Bundle, read_bundle
     from deepseg_lite.errors import Cancelled, DeepsegError
-    from deepseg_lite.phantom import make_phantom
-    from deepseg_lite.segmenter import Segmenter
-    from deepseg_lite.spine_segmenter import SpineSegmenter
 
 _HOME = {
-    "Bundle": "bundle",
+    "Bundle": "bundles.bundle",
     "Cancelled": "errors",
     "DeepsegError": "errors",
-    "Segmenter": "segmenter",
-    "SpineSegmenter": "spine_segmenter",
-    "load": "api",
-    "make_phantom": "phantom",
-    "read_bundle": "bundle",
+    "Segmenter": "api.segmenter",
+    "SpineSegmenter": "api.spine_segmenter",
+    "load": "api.loader",
+    "make_phantom": "api.phantom",
+    "read_bundle": "bundles.bundle",
 }
 
 __all__ = [

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from deepseg_lite.catalogue import grouped, inputs_in_words, license_in_words
-from deepseg_lite.task_file import Task
-from deepseg_lite.tasks import list_tasks
+from deepseg_lite.bundles.task_file import Task
+from deepseg_lite.store.catalogue import grouped, inputs_in_words, license_in_words
+from deepseg_lite.store.tasks import list_tasks
 
 MODELS = Path(__file__).resolve().parent
 START, END = "<!-- tasks:start -->", "<!-- tasks:end -->"

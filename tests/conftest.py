@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from tiny_bundles import make_affine, make_data, write_bundle, write_image
+from helpers.bundles import make_affine, make_data, write_bundle, write_image
 
 from deepseg_lite.volume import Volume
 
@@ -73,7 +73,7 @@ def command(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
     """Run ``deepseg-lite`` in this process, from its entry point on."""
-    from deepseg_lite.cli import main
+    from deepseg_lite.cli.group import main
 
     root, nibabel = logging.getLogger(), logging.getLogger("nibabel.global")
     handlers, levels = root.handlers[:], (root.level, nibabel.level)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import spine_bundles
-import stand_in_detector
+from helpers import detector as stand_in_detector
+from helpers import spine_bundles
 from onnx import TensorProto, helper, numpy_helper
 
 DATA = Path(__file__).parent / "data"

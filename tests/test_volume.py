@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_bundles import ORIENTATIONS, make_affine
+from helpers.bundles import ORIENTATIONS, make_affine
 
 from deepseg_lite.volume import Volume
 

@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.card import write_card
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import Checkpoint, ReadyGraph, ivadomed, monai, nnunet
-from deepseg_export.flops import read_flop
-from deepseg_export.graph import OPSET, to_onnx
-from deepseg_export.output import staged_output
+from deepseg_export.network.conversion import OPSET, to_onnx
+from deepseg_export.network.flops import read_flop
+from deepseg_export.network.verify import verify
 from deepseg_export.packages import GRAPH_PACKAGES, package_versions, require_packages
-from deepseg_export.verify import verify
-from deepseg_lite.bundle import MANIFEST_NAME, read_bundle, read_network
+from deepseg_export.writing.card import write_card
+from deepseg_export.writing.output import staged_output
+from deepseg_lite.bundles.bundle import read_bundle
+from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
+from deepseg_lite.bundles.manifest import manifest_problems
+from deepseg_lite.bundles.onnx_metadata import append_manifest
 from deepseg_lite.errors import OptionError
-from deepseg_lite.manifest import manifest_problems
-from deepseg_lite.onnx_metadata import append_manifest
 
 logger = logging.getLogger(__name__)
 

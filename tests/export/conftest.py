@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import write_model
+from helpers.nnunet_models import write_model
 
 ModelFactory = Callable[..., Path]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deepseg_lite.bundle import Bundle, read_bundle
+from deepseg_lite.bundles.bundle import Bundle, read_bundle
 
 BundleOf = Callable[[Path, tuple[str, ...]], Bundle]
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from deepseg_export.card import write_card
 from deepseg_export.exporting import CARD_NAME
-from reference import dice, nnunet_predictor, nnunet_segment
+from deepseg_export.writing.card import write_card
+from helpers.nnunet_original import dice, nnunet_predictor, nnunet_segment
 
-from deepseg_lite.api import load
-from deepseg_lite.bundle import MANIFEST_NAME
-from deepseg_lite.nifti import read_volume
+from deepseg_lite.api.loader import load
+from deepseg_lite.api.nifti import read_volume
+from deepseg_lite.bundles.files import MANIFEST_NAME
 
 
 def main() -> None:

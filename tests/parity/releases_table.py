@@ -11,12 +11,12 @@ from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parents[1] / "export")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from release_archives import nnunet_releases, variant_of  # noqa: E402
+from helpers.releases import nnunet_releases, variant_of
 
-from deepseg_lite.task_file import Release, Task  # noqa: E402
-from deepseg_lite.tasks import list_tasks  # noqa: E402
+from deepseg_lite.bundles.task_file import Release, Task
+from deepseg_lite.store.tasks import list_tasks
 
 HEAD = """# What was shown for every release
 
@@ -45,9 +45,9 @@ OTHERS = """
 
 Archives of these forms (a zip with or without a top folder such as NAME-TAG, `.onnx`, `.pt` or
 `.ckpt` inside, one zip for each model of a cascade) are taken from the download to the bundle in
-`tests/export/test_export_task.py`. What the bundles give is compared with ivadomed and MONAI for
+`tests/export/test_task.py`. What the bundles give is compared with ivadomed and MONAI for
 networks of every kind, made with their own classes: [parity-families.md](parity-families.md).
-TotalSpineSeg's two networks are taken the same way in `tests/export/test_export_spine.py`, and
+TotalSpineSeg's two networks are taken the same way in `tests/export/test_spine.py`, and
 compared with the original from image to file in `tests/parity/test_spine_end_to_end.py`.
 
 | task, release | family | models | not verified |

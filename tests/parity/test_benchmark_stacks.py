@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
+from helpers.paths import BENCHMARKS
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 FOLDS = ["0", "1"]
 
 
@@ -31,7 +30,7 @@ def test_stacks_agree_on_a_model_that_is_made_for_them(measure, tmp_path):
     measure(BENCHMARKS / "make_image.py", image, *sizes)
     counts = ("--classes", "3", "--folds", str(len(FOLDS)))
     measure(BENCHMARKS / "make_models.py", "scaling", model, *counts)
-    measure("-m", "deepseg_export.cli", "nnunet", model, "-o", bundle)
+    measure("-m", "deepseg_export", "nnunet", model, "-o", bundle)
     runs = {
         "nnunetv2": ("--model", model, "--folds", *FOLDS),
         "deepseg_lite": ("--model", bundle),

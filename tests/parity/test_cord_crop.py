@@ -15,24 +15,18 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.bundles import ORIENTATIONS, make_affine
+from helpers.nnunet_original import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import DATA
-from tiny_bundles import ORIENTATIONS, make_affine
 
-from deepseg_lite import cord_box, letterbox
-from deepseg_lite.box import (
-    FACES,
-    box_mask,
-    crop_to_box,
-    header_spacing,
-    pad_box,
-    truncated_faces,
-)
-from deepseg_lite.detector import DetectorSettings
-from deepseg_lite.geometry import to_frame
-from deepseg_lite.nifti import read_volume
+from deepseg_lite.api.nifti import read_volume
+from deepseg_lite.bundles.detector import DetectorSettings
+from deepseg_lite.steps.box import FACES, box_mask, crop_to_box
+from deepseg_lite.steps.frame import to_frame
 from deepseg_lite.volume import Volume
+from deepseg_lite.workflows.cord import find, letterbox
+from deepseg_lite.workflows.cord.faces import header_spacing, pad_box, truncated_faces
 
 pytest.importorskip("sc_crop", reason="the original software is not installed")
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
@@ -118,13 +112,11 @@ def check_pictures(image):
     expected = original_world(image)
     volume = as_volume(image)
     las, _ = to_frame(Volume(volume.data, volume.affine, header_spacing(volume)), "LAS", "xyz")
-    found = cord_box.resample_to_world(las, GRID)
+    found = find.resample_to_world(las, GRID)
     np.testing.assert_array_equal(found, expected)
     slices, order = original.build_slices(expected, 3, "slice_all")
     assert order == list(range(len(slices)))[::-1]
-    np.testing.assert_array_equal(
-        cord_box.slice_pictures(found, (0.5, 99.5)), np.stack(slices[::-1])
-    )
+    np.testing.assert_array_equal(find.slice_pictures(found, (0.5, 99.5)), np.stack(slices[::-1]))
 
 
 @REAL
@@ -209,7 +201,7 @@ def test_the_classifier_drops_the_same_slices(found, answers, threshold):
     with contextlib.redirect_stdout(io.StringIO()):
         expected = original.cls_comp_filter(found, sheets, list(range(21))[::-1], model, threshold)
     options = make_settings(classifier_threshold=threshold)
-    assert cord_box.keep_above_first_cord(found, pictures, model, options) == expected
+    assert find.keep_above_first_cord(found, pictures, model, options) == expected
 
 
 @settings(max_examples=400, deadline=None)
@@ -222,7 +214,7 @@ def test_jumps_are_trimmed_alike(heights, steps):
     found = {z: tuple(next(rows)) for z in sorted(heights)}
     with contextlib.redirect_stdout(io.StringIO()):
         expected = original.graphtrim_superior_filter(found, 210, 170, 1.0, 1.0, 10.0)
-    assert cord_box.trim_jumps(found, (210, 170), GRID) == expected
+    assert find.trim_jumps(found, (210, 170), GRID) == expected
 
 
 @settings(max_examples=200, deadline=None)
@@ -234,7 +226,7 @@ def test_jumps_are_trimmed_alike(heights, steps):
 def test_detections_become_the_same_voxels(found, shape, spacing):
     expected = original.aggregate_bbox_3d(found, *shape, spacing / 10.0)
     las = Volume(np.zeros((1, *shape), np.uint8), np.eye(4), (1.0, 1.0, spacing))
-    (x1, x2), (y1, y2), (z1, z2) = cord_box.around(found, las, 10.0)
+    (x1, x2), (y1, y2), (z1, z2) = find.around(found, las, 10.0)
     assert (x1, x2, y1, y2, z1, z2) == (
         expected.rl1, expected.rl2, expected.ap1, expected.ap2, expected.z1, expected.z2,
     )  # fmt: skip
@@ -249,7 +241,7 @@ def given_detections(monkeypatch):
 
     def compare(image, detections, padding=DEFAULT_PADDING, regularization="none"):
         monkeypatch.setattr(original, "infer_slices", lambda *a, **k: dict(detections))
-        monkeypatch.setattr(cord_box, "detect", lambda *a: dict(detections))
+        monkeypatch.setattr(find, "detect", lambda *a: dict(detections))
         expected = original_detect(
             image,
             model_path="none.onnx",
@@ -258,7 +250,7 @@ def given_detections(monkeypatch):
         )
         volume = as_volume(image)
         options = make_settings(regularization=regularization)
-        box = cord_box.find_cord(volume, None, None, options)
+        box = find.find_cord(volume, None, None, options)
         if expected is None:
             assert box is None
             return None, None, volume
@@ -346,7 +338,7 @@ def stand_ins(tmp_path_factory):
     """Return the files of the stand-in networks, and what opens one."""
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx", reason="the stand-in networks need the onnx package")
-    import stand_in_detector
+    from helpers import detector as stand_in_detector
 
     folder = tmp_path_factory.mktemp("stand_ins")
     made = {
@@ -384,7 +376,7 @@ def test_detections_in_random_pictures(yolo, stand_ins, kind, size):
     for z, picture in enumerate(pictures):  # a static network takes one at a time
         for box in original_detections(yolo, path, picture[None]).values():
             expected[z] = box
-    found = cord_box.detect(pictures, open_network(path), make_settings(letterbox=kind))
+    found = find.detect(pictures, open_network(path), make_settings(letterbox=kind))
     assert len(found) > 1
     assert found == expected
 
@@ -408,14 +400,14 @@ ROWS = {
 
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 def test_adversarial_detections(yolo, stand_ins, tmp_path, rows):
-    import stand_in_detector
+    from helpers import detector as stand_in_detector
 
     _, open_network = stand_ins
     path = tmp_path / "rows.onnx"
     path.write_bytes(stand_in_detector.constant_detector(rows))
     for size in ((107, 83), (240, 61), (320, 320)):
         pictures = np.zeros((2, *size, 3), np.uint8)
-        found = cord_box.detect(pictures, open_network(path), make_settings())
+        found = find.detect(pictures, open_network(path), make_settings())
         assert found == original_detections(yolo, path, pictures)
 
 
@@ -426,7 +418,7 @@ def check_whole(image, folder, open_network, regularization):
         **{f"pad_{face}": 0 for face in DEFAULT_PADDING},
     )  # fmt: skip
     volume = as_volume(image)
-    box = cord_box.find_cord(
+    box = find.find_cord(
         volume,
         open_network(detector),
         open_network(classifier),

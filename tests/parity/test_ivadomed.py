@@ -18,22 +18,23 @@ import nibabel as nib
 import numpy as np
 import pytest
 from deepseg_export.families import ivadomed
-from through_pipeline import apply_map_steps, bundle_of, patches, segment
-from tiny_bundles import ORIENTATIONS, make_affine
+from helpers.bundles import ORIENTATIONS, make_affine
+from helpers.paths import SHARED, TESTS
+from helpers.through_pipeline import apply_map_steps, bundle_of, patches, segment
 
-from deepseg_lite import pipeline
-from deepseg_lite.cropping import center_crop, prior_box
-from deepseg_lite.nifti import read_volume
-from deepseg_lite.placement import normalize_instance
+from deepseg_lite.api.nifti import read_volume
+from deepseg_lite.inference import pipeline
+from deepseg_lite.steps.crop import center_crop, prior_box
+from deepseg_lite.steps.intensity import normalize_instance
+from deepseg_lite.steps.resample import zoom
 from deepseg_lite.volume import Volume
-from deepseg_lite.zooming import zoom
 
 torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 PYTHON = os.environ.get("DEEPSEG_LITE_IVADOMED_PYTHON")
-SCRIPT = Path(__file__).parent / "ivadomed_reference.py"
-DATA = Path(__file__).parents[3] / "shared" / "data"
+SCRIPT = TESTS / "helpers" / "ivadomed_original.py"
+DATA = SHARED / "data"
 
 pytestmark = [
     pytest.mark.parity,
@@ -410,7 +411,7 @@ def test_a_cascade_from_the_command_lines_equals_two_calls_of_ivadomed(
 ):
     """Export both models, run them as one, compare every file: two images, four maps."""
     from click.testing import CliRunner
-    from deepseg_export.cli import cli
+    from deepseg_export.cli.group import cli
 
     image = DATA / VOLUMES[1]
     first, second = models / form / "findcord_tumor", models / form / "tumor_edema_cavity"

@@ -8,17 +8,17 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.monai_original import as_predictor, exported, monai_segment
+from helpers.nnunet_original import DATA
+from helpers.through_pipeline import apply_map_steps, predict, prepare, segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai_runner import as_predictor, exported, monai_segment
-from reference import DATA
-from through_pipeline import apply_map_steps, predict, prepare, segment
 
-from deepseg_lite.nifti import read_volume
-from deepseg_lite.score_maps import relu_scaled
-from deepseg_lite.spacing import respace
+from deepseg_lite.api.nifti import read_volume
+from deepseg_lite.inference.patches import gaussian_importance, interval_starts
+from deepseg_lite.steps.maps import relu_scaled
+from deepseg_lite.steps.respace import respace
 from deepseg_lite.volume import Volume
-from deepseg_lite.windows import gaussian_importance, interval_starts
 
 torch = pytest.importorskip("torch")
 monai = pytest.importorskip("monai", reason="the original software is not installed")
@@ -374,7 +374,7 @@ def middle(data, shape):
 def test_bundles_equal_monai(name, files, tmp_path, record_property):
     """A zoo-shaped bundle on a real image: at most 1 voxel in 10,000, or 1e-3 for soft maps."""
     from deepseg_export.families.monai import Options, load_bundle
-    from tiny_monai import ZOO, write_bundle
+    from helpers.monai_models import ZOO, write_bundle
 
     paths = image_files(files)
     volume = read_files(paths)
@@ -407,9 +407,9 @@ def test_contrast_agnostic_equals_the_toolbox(sct, file, tmp_path):
     """The steps of the Spinal Cord Toolbox with MONAI and torch, on a random checkpoint."""
     from deepseg_export.families.monai import Options, load_lightning
     from deepseg_export.families.monai.lightning import FEATURES
+    from helpers.monai_models import write_lightning
     from monai import transforms as t
     from monai.inferers import sliding_window_inference
-    from tiny_monai import write_lightning
 
     (path,) = image_files([file])
     width = {"6.2": 320, "6.5": 384}[sct]
@@ -468,9 +468,9 @@ def test_relu_scaled_leaves_negative_scores_at_zero():
 def test_a_bundle_from_the_command_lines_equals_monai(tmp_path, command):
     """Export a zoo-shaped bundle, run it, compare the file with what MONAI's own run gives."""
     from click.testing import CliRunner
-    from deepseg_export.cli import cli
+    from deepseg_export.cli.group import cli
     from deepseg_export.families.monai import Options, load_bundle
-    from tiny_monai import ZOO, write_bundle
+    from helpers.monai_models import ZOO, write_bundle
 
     paths = image_files(["sct_testing/t1w"])
     first = load_bundle(write_bundle(tmp_path / "first", ZOO["ct_organ"]()), Options())

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseg_lite import intensity
-from deepseg_lite.decoding import label_probabilities, paint_labels
-from deepseg_lite.geometry import crop_to_nonzero, nonzero_mask
-from deepseg_lite.steps import PREPROCESSING, apply_step
+from deepseg_lite.inference.decoding import label_probabilities, paint_labels
+from deepseg_lite.steps import intensity
+from deepseg_lite.steps.crop import crop_to_nonzero, nonzero_mask
+from deepseg_lite.steps.table import PREPROCESSING, apply_step
 from deepseg_lite.volume import Volume
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")

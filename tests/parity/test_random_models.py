@@ -10,14 +10,14 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from reference import nnunet_predictor, nnunet_segment, nnunet_sums
-from tiny_models import write_model
+from helpers.nnunet_models import write_model
+from helpers.nnunet_original import nnunet_predictor, nnunet_segment, nnunet_sums
 
-from deepseg_lite.engines import Engine
-from deepseg_lite.nifti import read_volume
-from deepseg_lite.segmenter import Segmenter
-from deepseg_lite.session import CPU
-from deepseg_lite.settings import Settings
+from deepseg_lite.api.nifti import read_volume
+from deepseg_lite.api.segmenter import Segmenter
+from deepseg_lite.engines.engine import Engine
+from deepseg_lite.engines.onnxruntime_network import CPU
+from deepseg_lite.inference.settings import Settings
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 

@@ -1,7 +1,7 @@
 """Every nnU-Net release of the catalogue, from its archives to its files, against SCT's steps.
 
 The archives have the official names and layouts with small networks in them
-(``tests/release_archives.py``). They are downloaded from a server on loopback, exported and run by
+(``tests/helpers/releases.py``). They are downloaded from a server on loopback, exported and run by
 the two command lines; each file is compared, voxel by voxel, with what SCT's documented steps
 around ``nnUNetPredictor`` give (``sct.py``). Images are real where ``../shared/data`` is there, and
 the phantom where it is not.
@@ -24,10 +24,11 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 import pytest
-import sct
 from click.testing import CliRunner
-from hub_server import HubServer
-from release_archives import (
+from helpers import sct_original as sct
+from helpers.detector import write_detector
+from helpers.hub import HubServer
+from helpers.releases import (
     MARKER,
     PADDINGS,
     nnunet_releases,
@@ -35,9 +36,8 @@ from release_archives import (
     variant_of,
     write_release,
 )
-from stand_in_detector import write_detector
 
-from deepseg_lite.store import bundle_directory
+from deepseg_lite.store.cache import bundle_directory
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 pytest.importorskip("onnxscript", reason="the exporter is not installed")
@@ -102,7 +102,7 @@ def made(tmp_path_factory):
 
         @cache
         def make(key):
-            from deepseg_export.cli import cli
+            from deepseg_export.cli.group import cli
 
             task, release = RELEASES[key]
             if release.obstacle:
@@ -269,10 +269,11 @@ def test_cropped_models_equal_sct_within_the_box_sc_crop_finds(
 def original_box(image, paddings, monkeypatch):
     """Return the box of sc-crop, by face, for the detections of the stand-in network."""
     import onnxruntime
-    from stand_in_detector import DATA, FILES
+    from helpers.detector import FILES
+    from helpers.paths import DATA
 
-    from deepseg_lite import cord_box
-    from deepseg_lite.detector import read_detector
+    from deepseg_lite.bundles.detector import read_detector
+    from deepseg_lite.workflows.cord import find
 
     original = importlib.import_module("sc_crop.crop")
     session = onnxruntime.InferenceSession(DATA / FILES["detector"])
@@ -280,7 +281,7 @@ def original_box(image, paddings, monkeypatch):
 
     def infer_slices(_model, slices, order, *_, **__):
         pictures = np.stack([slices[order.index(z)] for z in range(len(order))])
-        return cord_box.detect(
+        return find.detect(
             pictures, lambda batch: session.run(None, {"images": batch})[0], settings
         )
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseg_lite.geometry import resample
-from deepseg_lite.interpolation import Interpolation, plan_resampling, separate_axis
+from deepseg_lite.steps.interpolation import Interpolation, plan_resampling, separate_axis
+from deepseg_lite.steps.resample import resample
 from deepseg_lite.volume import Volume
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")

@@ -6,17 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.nnunet_original import nnunet_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import nnunet_sums
 
-from deepseg_lite.sliding_window import (
-    importance_map,
-    mirrored,
-    patch_starts,
-    predict_sliding_window,
-    spread_starts,
-)
+from deepseg_lite.inference.patches import importance_map, patch_starts, spread_starts
+from deepseg_lite.inference.sliding_window import mirrored, predict_sliding_window
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 

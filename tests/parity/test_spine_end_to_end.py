@@ -16,19 +16,19 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 import pytest
-from reference import DATA
+from helpers.nnunet_original import DATA
+from helpers.spine import make_spine
 from scipy.spatial.transform import Rotation
-from tiny_spine import make_spine
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 pytest.importorskip("totalspineseg", reason="the original software is not installed")
 pytest.importorskip("onnxscript", reason="the exporter is not installed")
 
-from deepseg_export.task_export import Supply, export_task
-from spine_networks import painted, write_model_folder, write_models
-from spine_original import original_outputs, to_grid_of
+from deepseg_export.tasks.export import Supply, export_task
+from helpers.spine_networks import painted, write_model_folder, write_models
+from helpers.spine_original import original_outputs, to_grid_of
 
-from deepseg_lite.spine.outputs import OUTPUTS
+from deepseg_lite.workflows.spine.outputs import OUTPUTS
 
 pytestmark = [
     pytest.mark.parity,

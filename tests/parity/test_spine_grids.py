@@ -11,11 +11,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.paths import SHARED
 from nibabel.affines import voxel_sizes
 
-from deepseg_lite.geometry import Cropped
-from deepseg_lite.spine.frames import Frame
-from deepseg_lite.spine.grids import (
+from deepseg_lite.steps.box import Cropped
+from deepseg_lite.workflows.spine.frames import Frame
+from deepseg_lite.workflows.spine.grids import (
     Grid,
     labels_to_grid,
     map_to_grid,
@@ -24,15 +25,15 @@ from deepseg_lite.spine.grids import (
     to_canonical,
     to_isotropic,
 )
-from deepseg_lite.spine.headers import affine_of_labels, cropped_affine
-from deepseg_lite.spine.svd import invert
+from deepseg_lite.workflows.spine.headers import affine_of_labels, cropped_affine
+from deepseg_lite.workflows.spine.svd import invert
 
 pytest.importorskip("totalspineseg", reason="the original software is not installed")
 sitk = pytest.importorskip("SimpleITK", reason="the original software is not installed")
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = SHARED / "data"
 IMAGES = {
     "t2": "sct_testing/t2.nii.gz",
     "t1w": "sct_testing/t1w.nii.gz",

@@ -23,15 +23,15 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.spine import C1, LANDMARKS, SACRUM, make_spine, perturb
+from helpers.spines import VARIANTS, params, variant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from spines import VARIANTS, params, variant
-from tiny_spine import C1, LANDMARKS, SACRUM, make_spine, perturb
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.spine.labelling import label_spine
-from deepseg_lite.spine.tables import STEP1, STEP2, LabellingStep, Rules
+from deepseg_lite.workflows.spine.labelling import label_spine
+from deepseg_lite.workflows.spine.tables import STEP1, STEP2, LabellingStep, Rules
 
 pytest.importorskip("totalspineseg", reason="the original software is not installed")
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]

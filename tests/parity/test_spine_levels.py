@@ -8,14 +8,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.spine import make_leaning_neck, make_spine, perturb
+from helpers.spines import UNNUMBERED, VARIANTS, labelled_variant, params
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spines import UNNUMBERED, VARIANTS, labelled_variant, params
-from tiny_spine import make_leaning_neck, make_spine, perturb
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.spine.levels import DISCS, extract_levels
-from deepseg_lite.spine.regions import fill_canal
+from deepseg_lite.workflows.spine.levels import DISCS, extract_levels
+from deepseg_lite.workflows.spine.regions import fill_canal
 
 pytest.importorskip("totalspineseg", reason="the original software is not installed")
 

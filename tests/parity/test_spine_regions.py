@@ -7,12 +7,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers.spine import make_spine, perturb
+from helpers.spines import UNNUMBERED, VARIANTS, labelled_variant, params, variant
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spines import UNNUMBERED, VARIANTS, labelled_variant, params, variant
-from tiny_spine import make_spine, perturb
 
-from deepseg_lite.spine.regions import (
+from deepseg_lite.workflows.spine.regions import (
     alternate_discs,
     bounding_box,
     fill_canal,

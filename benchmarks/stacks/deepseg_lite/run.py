@@ -23,8 +23,8 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # as the command line sets them
 
-    api, predictor, cases, stages = notes.timed("import", import_all)(options.device)
-    segmenter = notes.timed("load", api.load)(
+    loader, predictors, cases, overlap = notes.timed("import", import_all)(options.device)
+    segmenter = notes.timed("load", loader.load)(
         options.model,
         device=options.device,
         precision=options.precision,
@@ -32,7 +32,7 @@ def main() -> None:
         keep_folds_loaded=options.keep_folds,
         open_networks=False,
     )
-    patch_predictor = predictor.PatchPredictor
+    patch_predictor = predictors.PatchPredictor
     patch_predictor.__call__ = notes.network(patch_predictor.__call__, batch=1)
     settings = cases.Settings()
 
@@ -45,7 +45,7 @@ def main() -> None:
 
     runs = [run(index, image) for index, image in enumerate(options.images)]
     opening = notes.timed("load", segmenter.open)
-    with closing(stages.overlapped(runs, opening)) as outcomes:
+    with closing(overlap.overlapped(runs, opening)) as outcomes:
         for outcome in outcomes:
             seconds = outcome()
             seconds["read"] = seconds.pop("load")  # the image; the model was loaded above
@@ -57,11 +57,14 @@ def main() -> None:
 
 def import_all(device):
     """Import everything that is used, the engine as well."""
-    from deepseg_lite import api, cases, heap, predictor, stages
+    from deepseg_lite import machine
+    from deepseg_lite.api import cases, loader
+    from deepseg_lite.engines import predictors
+    from deepseg_lite.inference import overlap
 
-    heap.share_one_heap()
+    machine.share_one_heap()
     importlib.import_module("openvino" if device == "openvino" else "onnxruntime")
-    return api, predictor, cases, stages
+    return loader, predictors, cases, overlap
 
 
 if __name__ == "__main__":

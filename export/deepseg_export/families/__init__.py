@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deepseg_export.verify import Agreement
+from deepseg_export.network.verify import Agreement
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ import numpy as np
 
 import deepseg_lite
 from deepseg_export.errors import CheckpointError, UnsupportedError
-from deepseg_export.output import staged_output
-from deepseg_lite.bundle import CORD_DETECTOR
-from deepseg_lite.bundle_files import MANIFEST_NAME, read_network
-from deepseg_lite.detector import read_detector
-from deepseg_lite.fetching import CARD_NAME
-from deepseg_lite.session import CPU, import_onnxruntime
+from deepseg_export.writing.output import staged_output
+from deepseg_lite.bundles.bundle import CORD_DETECTOR
+from deepseg_lite.bundles.detector import read_detector
+from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
+from deepseg_lite.engines.onnxruntime_network import CPU, import_onnxruntime
+from deepseg_lite.store.fetch import CARD_NAME
 
 NAME, RELEASE = "sc_crop", "v0.0.11"
 URL = f"https://github.com/ivadomed/sc-crop/releases/download/{RELEASE}"

@@ -16,7 +16,7 @@ from images import GRAY, OUTSIDE, WHITE, Stack, scale_signal
 from numpy.random import Generator
 from scipy import ndimage
 
-from deepseg_lite.phantom import make_phantom
+from deepseg_lite.api.phantom import make_phantom
 
 Plane = npt.NDArray[np.float32]
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.archive import opened_model
-from deepseg_export.checkpoint import file_sha256
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.ivadomed.configuration import read_configuration
@@ -36,6 +34,8 @@ from deepseg_export.families.ivadomed.preprocessing import (
     read_window,
 )
 from deepseg_export.packages import require_packages
+from deepseg_export.reading.archive import opened_model
+from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)

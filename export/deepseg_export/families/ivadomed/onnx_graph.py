@@ -13,9 +13,9 @@ import numpy as np
 from deepseg_export.errors import CheckpointError, UnsupportedError, VerificationError
 from deepseg_export.families import ReadyGraph
 from deepseg_export.families.ivadomed.onnx_repair import cast_booleans
-from deepseg_export.graph import OPSET, clean
-from deepseg_export.verify import SEED, compare
-from deepseg_lite.session import import_onnxruntime
+from deepseg_export.network.conversion import OPSET, clean
+from deepseg_export.network.verify import SEED, compare
+from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from deepseg_export.archive import opened_model
-from deepseg_export.checkpoint import file_sha256
 from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.monai.arguments import Problems, collected
@@ -19,9 +17,11 @@ from deepseg_export.families.monai.options import Options, bundle_name, source_r
 from deepseg_export.families.monai.postprocessing import read_outputs, read_postprocessing
 from deepseg_export.families.monai.transforms import GEOMETRIC, read_preprocessing, undone_by
 from deepseg_export.families.monai.weights import read_weights
-from deepseg_export.graph import example_shapes
+from deepseg_export.network.conversion import example_shapes
 from deepseg_export.packages import require_packages
-from deepseg_export.weights import load_into
+from deepseg_export.reading.archive import opened_model
+from deepseg_export.reading.checkpoint import file_sha256
+from deepseg_export.reading.weights import load_into
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from deepseg_export.archive import opened_model
-from deepseg_export.checkpoint import file_sha256
 from deepseg_export.errors import CheckpointError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.monai.options import Options, bundle_name, source_record
 from deepseg_export.families.monai.weights import read_weights
 from deepseg_export.packages import require_packages
-from deepseg_export.weights import load_into
+from deepseg_export.reading.archive import opened_model
+from deepseg_export.reading.checkpoint import file_sha256
+from deepseg_export.reading.weights import load_into
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.archive import opened_model
-from deepseg_export.checkpoint import file_sha256
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import Checkpoint
 from deepseg_export.families.nnunet.crop import CROP, find_crop, read_crop
@@ -37,6 +35,8 @@ from deepseg_export.families.nnunet.preprocessing import read_normalization, rea
 from deepseg_export.families.nnunet.problems import Problems, collected
 from deepseg_export.families.nnunet.trained import Trained, disagreements, read_trained
 from deepseg_export.packages import require_packages
+from deepseg_export.reading.archive import opened_model
+from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)

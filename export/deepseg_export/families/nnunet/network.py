@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from deepseg_export.errors import UnsupportedError
-from deepseg_export.weights import load_into
+from deepseg_export.reading.weights import load_into
 
 _PACKAGE = "dynamic_network_architectures"
 _LEGACY_CLASSES = {

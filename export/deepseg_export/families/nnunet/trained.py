@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.checkpoint import load_checkpoint
 from deepseg_export.errors import CheckpointError
 from deepseg_export.families.nnunet.problems import Problems
+from deepseg_export.reading.checkpoint import load_checkpoint
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,268 @@
+"""Cases: files in, files out, and the record of what was done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepseg_lite import atomic
+from deepseg_lite.api import nifti
+from deepseg_lite.api.model import Model, ResultFile
+from deepseg_lite.api.record import describe_run, label_tables
+from deepseg_lite.atomic import check_folder, make_folder
+from deepseg_lite.errors import OptionError
+from deepseg_lite.inference.overlap import Stages, run_through, timed
+from deepseg_lite.inference.pipeline import Cancel, Progress
+from deepseg_lite.inference.settings import Settings
+from deepseg_lite.steps.box import box_mask
+
+CROPBOX = "cropbox"
+
+
+@dataclass(frozen=True)
+class Case:
+    """The images of one case, one per channel, and the files its results go to.
+
+    ``paths`` are where ``files`` go, one for one; ``cropbox`` is for the box around the cord.
+    """
+
+    images: tuple[Path, ...]
+    files: tuple[ResultFile, ...]
+    paths: tuple[Path, ...]
+    cropbox: Path | None = None
+
+    @property
+    def tables(self) -> dict[Path, bytes]:
+        """Return the tables of label maps, beside each."""
+        return {
+            path.with_name(nifti.stem(path) + ending): text
+            for path, file in zip(self.paths, self.files, strict=True)
+            for ending, text in label_tables(file.names).items()
+        }
+
+    @property
+    def sidecars(self) -> tuple[Path, ...]:
+        """Return where the record of the run goes: beside every file."""
+        return tuple(path.with_name(f"{nifti.stem(path)}.json") for path in self.paths)
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Return everything the case writes."""
+        box = [self.cropbox] if self.cropbox else []
+        return (*self.paths, *box, *self.tables, *self.sidecars)
+
+
+def plan_cases(
+    model: Model,
+    images: Sequence[Sequence[Path]],
+    output: Path | None,
+    settings: Settings | None = None,
+    *,
+    cropbox: bool = False,
+    overwrite: bool = False,
+) -> list[Case]:
+    """Decide what every case writes, before any work starts.
+
+    Parameters
+    ----------
+    model : Model
+        Names the files of a run.
+    images : sequence of sequences of paths
+        Images of each case, one per channel.
+    output : path or None
+        A ``.nii`` or ``.nii.gz`` file for one case: its name, or where the case has several files,
+        the beginning of their names. Else a folder, made when missing. None writes beside each
+        case's first image.
+    settings : Settings
+        Whether probability maps are written in place of labels, and what is done to them.
+    cropbox : bool
+        Whether the box around the cord is written, too.
+    overwrite : bool
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    ImageError
+        If a case has the wrong number of images.
+    OptionError
+        If outputs would collide, replace an input or an existing file, or do not fit one file; or
+        if an option does not fit the model.
+    OutputError
+        If the output folder cannot be made or written to.
+    """
+    settings = settings or Settings()
+    for case_images in images:
+        model.check_channel_count(len(case_images))
+    model.check_settings(settings)
+    if cropbox and model.bundle.cord_crop is None:
+        raise OptionError(
+            f"{model.bundle.name} is not cropped around the cord; leave --cropbox out."
+        )
+    files = model.files(settings)
+    if output is not None and nifti.is_nifti_name(output) and len(images) > 1:
+        raise OptionError(
+            f"{output} is one file, but {len(images)} cases will be written; give a folder."
+        )
+    cases = []
+    for case_images in images:
+        first = Path(case_images[0])
+        paths = _paths(first, output, [file.suffix for file in files])
+        box = _named(first, output, CROPBOX) if cropbox else None
+        cases.append(Case(tuple(Path(image) for image in case_images), files, paths, box))
+    _check_outputs(cases, overwrite=overwrite)
+    for folder in {file.parent for case in cases for file in case.written}:
+        check_folder(folder)
+    return cases
+
+
+def _paths(image: Path, output: Path | None, suffixes: Sequence[str]) -> tuple[Path, ...]:
+    """Return where files of these suffixes go."""
+    if len(suffixes) == 1 and output is not None and nifti.is_nifti_name(output):
+        return (output,)
+    return tuple(_named(image, output, suffix) for suffix in suffixes)
+
+
+def _named(image: Path, output: Path | None, suffix: str) -> Path:
+    folder, name, extension = image.parent, nifti.stem(image), ".nii.gz"
+    if output is not None and nifti.is_nifti_name(output):
+        folder, name = output.parent, nifti.stem(output)
+        extension = output.name[len(name) :]
+    elif output is not None:
+        folder = output
+    return folder / f"{name}_{suffix.replace('/', '-')}{extension}"
+
+
+def _check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
+    written = Counter(file.resolve() for case in cases for file in case.written)
+    for file, count in written.items():
+        if count > 1:
+            raise OptionError(
+                f"{count} cases would be written to {file}; give images with different names, or "
+                "run them with different output folders."
+            )
+    inputs = {image.resolve() for case in cases for image in case.images}
+    for file in written:
+        if file in inputs:
+            raise OptionError(f"{file} is an input and would be replaced; give another output.")
+    existing = [file for case in cases for file in case.written if os.path.exists(file)]
+    if existing and not overwrite:
+        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
+        raise OptionError(f"{existing[0]}{more} exists; add --overwrite or give another output.")
+
+
+def run_case(
+    model: Model,
+    case: Case,
+    settings: Settings | None = None,
+    *,
+    command: Sequence[str] = (),
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> dict[str, Any]:
+    """Segment one case from files to files.
+
+    Returns
+    -------
+    report : dict
+        What the sidecars hold, plus ``images``, ``outputs``, ``tables`` and ``sidecars`` paths.
+
+    Raises
+    ------
+    DeepsegError
+        Whatever is wrong; nothing is written then.
+    """
+    return run_through(
+        run_case_in_stages(
+            model,
+            case,
+            settings or Settings(),
+            command=command,
+            progress=progress,
+            cancel=cancel,
+        )
+    )
+
+
+def run_case_in_stages(
+    model: Model,
+    case: Case,
+    settings: Settings,
+    *,
+    command: Sequence[str] = (),
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Stages[dict[str, Any]]:
+    """Segment one case in stages; see `run_case` and `deepseg_lite.inference.overlap`."""
+    opened = [nifti.load_image(path) for path in case.images]
+    names = [str(path) for path in case.images]
+    result = yield from model.run_in_stages(
+        opened, names, settings, progress=progress, cancel=cancel
+    )
+    written: dict[str, float] = {}
+    with timed(written, "write"):
+        contents = {
+            path: nifti.image_bytes(image, path)
+            for path, image in zip(case.paths, result.images, strict=True)
+        }
+        if case.cropbox is not None and result.box is not None:
+            mask = nifti.make_image(box_mask(result.box, opened[0].shape[:3]), like=opened[0])
+            contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
+    record = {
+        **describe_run(model, case.images, settings, result.labels, command),
+        **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
+        "Volumes_mm3": dict(result.volumes),
+        "Seconds": {**result.timings, **written},
+        "SHA256": {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()},
+    }
+    outputs = [str(path) for path in contents]
+    contents |= case.tables
+    text = (json.dumps(record, indent=2) + "\n").encode()
+    contents |= dict.fromkeys(case.sidecars, text)
+    for path in contents:
+        make_folder(path.parent)
+    atomic.write_files(contents)
+    return {
+        "images": [str(path) for path in case.images],
+        "outputs": outputs,
+        "tables": [str(path) for path in case.tables],
+        "sidecars": [str(path) for path in case.sidecars],
+        **record,
+    }
+
+
+def write_phantom(
+    image: Path, seed: int, labels: Path | None = None, *, overwrite: bool = False
+) -> list[Path]:
+    """Write a synthetic T2*-weighted volume, and its true labels where asked.
+
+    Raises
+    ------
+    OptionError
+        If a name is not that of a NIfTI file, or a file exists.
+    OutputError
+        If a file cannot be written.
+    """
+    from deepseg_lite.api.phantom import make_phantom
+
+    paths = [image] if labels is None else [image, labels]
+    for path in paths:
+        if not nifti.is_nifti_name(path):
+            raise OptionError(f"{path} must end in .nii or .nii.gz.")
+        if os.path.exists(path) and not overwrite:
+            raise OptionError(f"{path} exists; add --overwrite or give another name.")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise OptionError(f"{image} cannot be both the image and its labels; give another name.")
+    for path in paths:
+        make_folder(path.parent)
+    made = make_phantom(seed)
+    images = zip(paths, (made.image, made.labels), strict=False)
+    atomic.write_files(
+        {path: nifti.image_bytes(nifti.new_image(data, made.affine), path) for path, data in images}
+    )
+    return paths

@@ -1,0 +1,130 @@
+"""What every model is to those who run it on files: the names of its results, and its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nibabel.spatialimages import SpatialImage
+
+from deepseg_lite.bundles.bundle import Bundle, Network
+from deepseg_lite.bundles.task_file import Task
+from deepseg_lite.engines.engine import Engine
+from deepseg_lite.inference.overlap import Stages
+from deepseg_lite.inference.pipeline import Cancel, Progress
+from deepseg_lite.inference.settings import Settings
+from deepseg_lite.steps.box import Box
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """A file that a model writes.
+
+    Attributes
+    ----------
+    suffix : str
+        Between the image's name, an underscore and the extension.
+    names : mapping of int to str
+        Name of each value, for a table beside the file; empty where there is none.
+    """
+
+    suffix: str
+    names: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What came of one case.
+
+    Attributes
+    ----------
+    images : tuple of nibabel images
+        One for each of the model's files.
+    volumes, labels : mapping
+        For each structure, its volume in mm3 and the list of its values; for models whose files
+        differ in that, such a mapping for each suffix.
+    timings : mapping
+        Seconds per stage.
+    box, crop : Box, dict, or None
+        The box around the cord and the record of it, for models of cropped images.
+    """
+
+    images: tuple[SpatialImage, ...]
+    volumes: Mapping[str, Any]
+    timings: Mapping[str, float]
+    labels: Mapping[str, Any]
+    box: Box | None = None
+    crop: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A bundle and those of its networks that a run uses."""
+
+    bundle: Bundle
+    networks: tuple[Network, ...]
+
+
+class Model(Protocol):
+    """A model that is run on files; made by `deepseg_lite.load`."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle it was opened from."""
+        ...
+
+    @property
+    def task(self) -> Task | None:
+        """The task it was found under, if any."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the networks."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """CPU threads."""
+        ...
+
+    def open(self) -> None:
+        """Open networks that stay in memory between cases now, not in the first case."""
+        ...
+
+    def parts(self, settings: Settings) -> tuple[Part, ...]:
+        """Return the bundles a run uses, its own first."""
+        ...
+
+    def check_channel_count(self, count: int) -> None:
+        """Raise `ImageError` unless ``count`` images make one case of this model."""
+        ...
+
+    def check_settings(self, settings: Settings) -> None:
+        """Refuse settings that do not fit, and find what else the model needs, before any work.
+
+        Raises
+        ------
+        OptionError
+            Saying which and why.
+        BundleNotFoundError
+            If the model needs another bundle, which is not here.
+        """
+        ...
+
+    def files(self, settings: Settings) -> tuple[ResultFile, ...]:
+        """Return the files of a run."""
+        ...
+
+    def run_in_stages(
+        self,
+        images: Sequence[SpatialImage],
+        names: Sequence[str],
+        settings: Settings,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Stages[Result]:
+        """Return what is to be written for the images of one case, whose names are for errors."""
+        ...

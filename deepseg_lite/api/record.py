@@ -1,0 +1,107 @@
+"""The record of a run: what a sidecar says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepseg_lite.api.model import Model, Part
+from deepseg_lite.engines.engine import Engine
+from deepseg_lite.inference.settings import Settings
+
+
+def describe_run(
+    model: Model,
+    images: Sequence[Path],
+    settings: Settings,
+    labels: Mapping[str, Any],
+    command: Sequence[str],
+) -> dict[str, Any]:
+    """Return what made a result: software, model, device, settings.
+
+    ``GeneratedBy`` is as in BIDS, and has the fields of the Spinal Cord Toolbox. ``Companions`` are
+    the bundles that were used beside the model's own, if any.
+    """
+    number = version("deepseg-lite")
+    choices = asdict(settings)
+    choices |= choices.pop("cleaning")
+    main, *others = model.parts(settings)
+    urls = [
+        url for part in (main, *others) for url in part.bundle.manifest["source"].get("urls", [])
+    ]
+    return {
+        "GeneratedBy": [
+            {
+                "Name": "deepseg-lite",
+                "Version": number,
+                "CodeURL": f"pkg:pypi/deepseg-lite@{number}",
+                "ModelURL": urls,
+                "Command": " ".join(["deepseg-lite", *command]),
+            }
+        ],
+        "Sources": [path.name for path in images],
+        "Bundle": {
+            **_describe(main, model.engine),
+            "task": model.task.name if model.task else None,
+        },
+        **({"Companions": [_describe(part, model.engine) for part in others]} if others else {}),
+        "Device": {
+            "provider": model.engine.provider,
+            "precision": model.engine.precision,
+            "threads": model.threads,
+            **_versions(*model.engine.packages),
+            "numpy": np.__version__,
+        },
+        "Settings": {k: list(v) if isinstance(v, tuple) else v for k, v in choices.items()},
+        "Labels": dict(labels),
+    }
+
+
+def _describe(part: Part, engine: Engine) -> dict[str, Any]:
+    """Return what identifies a model: its bundle and the checksums of the files in use."""
+    return {
+        "name": part.bundle.name,
+        "version": part.bundle.version,
+        "networks": {
+            network.fold: engine.file(part.bundle, network).sha256 for network in part.networks
+        },
+    }
+
+
+def _versions(*packages: str) -> Mapping[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def label_tables(names: Mapping[int, str]) -> dict[str, bytes]:
+    """Return the tables of a label map, by what follows the stem of its name.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        Name of each value; may be empty, and then there are no tables.
+
+    Returns
+    -------
+    tables : dict
+        ``_labels.json``, value to name; and ``_labels.tsv``, as BIDS wants it, with the columns
+        index and name.
+    """
+    if not names:
+        return {}
+    rows = [("index", "name"), *((str(value), names[value]) for value in sorted(names))]
+    return {
+        "_labels.json": (json.dumps(dict(rows[1:]), indent=2) + "\n").encode(),
+        "_labels.tsv": "".join("\t".join(row) + "\n" for row in rows).encode(),
+    }

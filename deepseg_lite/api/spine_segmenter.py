@@ -1,0 +1,277 @@
+"""Two networks that label the spine in steps, called with images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy.typing as npt
+from nibabel.affines import voxel_sizes
+from nibabel.spatialimages import SpatialImage
+
+from deepseg_lite.api import nifti
+from deepseg_lite.api.images import GivenSeries, Image, read_series
+from deepseg_lite.api.model import Part, Result, ResultFile
+from deepseg_lite.api.segmenter import Segmenter
+from deepseg_lite.bundles.bundle import Bundle, Workflow
+from deepseg_lite.bundles.task_file import Task
+from deepseg_lite.engines.engine import Engine
+from deepseg_lite.errors import ImageError, OptionError
+from deepseg_lite.inference.cleaning import Cleaning
+from deepseg_lite.inference.overlap import Stages, timed
+from deepseg_lite.inference.pipeline import Cancel, Progress
+from deepseg_lite.inference.settings import Settings
+from deepseg_lite.store.tasks import find_beside
+from deepseg_lite.volume import Affine, AnyArray, FloatArray, LabelArray, Volume
+from deepseg_lite.workflows.spine.outputs import (
+    OUTPUTS,
+    check_choices,
+    chosen_files,
+    needs_second_step,
+    volumes_mm3,
+)
+from deepseg_lite.workflows.spine.tables import Rules
+from deepseg_lite.workflows.spine.workflow import Network, SpineLabels, label_image
+
+
+@dataclass(eq=False)
+class SpineSegmenter:
+    """A model of two networks that labels discs, vertebrae, canal and cord; made by `load`.
+
+    Attributes
+    ----------
+    first : Segmenter
+        The network of the first step. That of the second is opened when it is first needed.
+    workflow : Workflow
+        What its bundle says of the steps.
+    """
+
+    first: Segmenter
+    workflow: Workflow
+    _second: Segmenter | None = field(default=None, repr=False)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle of the first step."""
+        return self.first.bundle
+
+    @property
+    def task(self) -> Task | None:
+        """The task it was found under, if any."""
+        return self.first.task
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the networks."""
+        return self.first.engine
+
+    @property
+    def threads(self) -> int:
+        """CPU threads."""
+        return self.first.threads
+
+    def open(self) -> None:
+        """Open the network of the first step now, if it stays in memory between calls."""
+        self.first.open()
+
+    def __call__(
+        self,
+        image: Image | npt.NDArray[Any],
+        *,
+        affine: npt.ArrayLike | None = None,
+        outputs: Sequence[str] = (),
+        label_vert: bool = False,
+        iso: bool = False,
+        tta: bool = False,
+        step: float | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> dict[str, SpatialImage] | dict[str, AnyArray]:
+        """Label the spine in one image.
+
+        Parameters
+        ----------
+        image : path, nibabel image, or array of shape (X, Y, Z) or (X, Y, Z, T)
+            A time series is averaged.
+        affine : array of shape (4, 4), optional
+            Voxel indices to mm; needed for an array and only for it.
+        outputs : sequence of str
+            Names of results, from `deepseg_lite.workflows.spine.outputs.OUTPUTS`; default those
+            that the Spinal Cord Toolbox writes.
+        label_vert : bool
+            Tell all vertebrae apart, in a second step.
+        iso : bool
+            Leave results on the 1 mm grid, for images: an array would not say where that is.
+        tta : bool
+            Average over the flips the networks allow (test-time augmentation).
+        step : float, optional
+            Distance of neighbouring patches as a fraction of the patch, above 0 to 1.
+        progress : callable, optional
+            ``progress(done, total)``, in patches of each network in turn.
+        cancel : callable, optional
+            Asked after every patch; returning True ends the run with `Cancelled`.
+
+        Returns
+        -------
+        results : dict
+            By their names, uint8 and float32 (X, Y, Z): arrays for an array, else images.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used, or has no spine.
+        OptionError
+            If an option does not fit.
+        BundleNotFoundError
+            If the second step is needed and its bundle is not here.
+        Cancelled
+            If ``cancel`` returned True.
+        """
+        settings = Settings(
+            step=step, mirror=tta, outputs=tuple(outputs), label_vert=label_vert, iso=iso
+        )
+        self.check_settings(settings)
+        given = read_series(image, affine)
+        if iso and given.like is None:
+            raise OptionError("iso gives another grid than the array's; give a nibabel image.")
+        found = self.label(given, settings, progress=progress, cancel=cancel)
+        if given.like is None:
+            return dict(found.arrays)
+        made = self._images(found, given.like, settings)
+        return dict(zip(found.arrays, made, strict=True))
+
+    def label(
+        self,
+        given: GivenSeries,
+        settings: Settings,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> SpineLabels:
+        """Label one image; see `deepseg_lite.workflows.spine.workflow.label_image`."""
+        plain = _for_networks(settings)
+
+        def network(segmenter: Segmenter) -> Network:
+            def predict(
+                data: FloatArray, affine: Affine, soft: Sequence[int]
+            ) -> tuple[LabelArray, FloatArray | None]:
+                x, y, z = (float(size) for size in voxel_sizes(affine))
+                found = segmenter.segment(
+                    Volume(data, affine, (x, y, z)),
+                    plain,
+                    soft_labels=soft,
+                    progress=progress,
+                    cancel=cancel,
+                )
+                return found.data, found.probabilities
+
+            return predict
+
+        outputs = tuple(file.output for file in chosen_files(self.workflow, settings))
+        try:
+            return label_image(
+                given.data,
+                given.affine,
+                outputs,
+                network(self.first),
+                network(self._step2()) if needs_second_step(outputs) else None,
+                Rules(**self.workflow.rules),
+                iso=settings.iso,
+                spacing=given.spacing,
+            )
+        except ImageError as error:
+            raise ImageError(f"{given.name}: {str(error).rstrip('.')}.") from error
+
+    def run_in_stages(
+        self,
+        images: Sequence[SpatialImage],
+        names: Sequence[str],
+        settings: Settings,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Stages[Result]:
+        """Return what is to be written for the one image of a case; its name is for errors."""
+        (image,), (name,) = images, names
+        timings: dict[str, float] = {}
+        with timed(timings, "load"):
+            given = replace(read_series(image), name=name)
+        yield
+        found = self.label(given, settings, progress=progress, cancel=cancel)
+        del given
+        yield
+        tables = [file.names for file in self.files(settings)]
+        suffixes = [file.suffix for file in chosen_files(self.workflow, settings)]
+        labels = {
+            suffix: {name: [value] for value, name in table.items()}
+            for suffix, table in zip(suffixes, tables, strict=True)
+            if table
+        }
+        volumes = {
+            suffix: volumes_mm3(array, OUTPUTS[output], table, found.affine)
+            for suffix, (output, array), table in zip(
+                suffixes, found.arrays.items(), tables, strict=True
+            )
+            if OUTPUTS[output].kind != "points"
+        }
+        made = self._images(found, image, settings)
+        return Result(made, volumes, {**timings, **found.timings}, labels)
+
+    def _images(
+        self, found: SpineLabels, like: SpatialImage, settings: Settings
+    ) -> tuple[SpatialImage, ...]:
+        """Return results as images: with the header of the input where they are on its grid."""
+        if settings.iso:
+            return tuple(nifti.new_image(array, found.affine) for array in found.arrays.values())
+        return tuple(nifti.make_image(array, like) for array in found.arrays.values())
+
+    def parts(self, settings: Settings) -> tuple[Part, ...]:
+        """Return the bundles a run uses, that of the first step first."""
+        second = self._step2().parts(settings) if self._needs_second(settings) else ()
+        return (*self.first.parts(settings), *second)
+
+    def files(self, settings: Settings) -> tuple[ResultFile, ...]:
+        """Return the files of a run."""
+        return tuple(
+            ResultFile(file.suffix, self._value_names(file.output))
+            for file in chosen_files(self.workflow, settings)
+        )
+
+    def _value_names(self, output: str) -> Mapping[int, str]:
+        """Return the names of a result's values; what a network paints its own bundle names."""
+        result = OUTPUTS[output]
+        if result.kind != "classes":
+            return result.names
+        outputs = (self.first if result.step == 1 else self._step2()).bundle.outputs
+        painted = outputs.regions_class_order or range(1, len(outputs.labels) + 1)
+        return {v: label.name for v, label in zip(painted, outputs.labels, strict=True)}
+
+    def _needs_second(self, settings: Settings) -> bool:
+        return needs_second_step(
+            tuple(file.output for file in chosen_files(self.workflow, settings))
+        )
+
+    def _step2(self) -> Segmenter:
+        """Return the network of the second step; opened when it is first needed."""
+        if self._second is None:
+            bundle = find_beside(self.workflow.second, self.bundle)
+            self._second = replace(self.first, bundle=bundle, task=None, networks=bundle.networks)
+        return self._second
+
+    def check_settings(self, settings: Settings) -> None:
+        """Refuse settings that do not fit, and find what else the model needs, before any work."""
+        check_choices(self.bundle.name, self.workflow, settings)
+        plain = _for_networks(settings)
+        self.first.check_settings(plain)
+        if self._needs_second(settings):
+            self._step2().check_settings(plain)
+
+    def check_channel_count(self, count: int) -> None:
+        """Raise `ImageError` unless ``count`` images make one case of this model."""
+        self.first.check_channel_count(count)
+
+
+def _for_networks(settings: Settings) -> Settings:
+    """Return what of the settings the networks are told."""
+    return replace(settings, outputs=(), label_vert=False, iso=False, cleaning=Cleaning())

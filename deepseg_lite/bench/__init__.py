@@ -1,1 +1,0 @@
-"""Measuring models on this machine: what takes how long, and how much memory."""

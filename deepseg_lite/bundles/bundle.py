@@ -1,0 +1,297 @@
+"""Bundles: one exported model as data.
+
+A bundle is a directory with ``manifest.json`` and one ONNX file per network, or a lone ``.onnx``
+file that carries the manifest in its metadata. The manifest's form is ``manifest.schema.json``
+beside this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_files, read_manifest
+from deepseg_lite.bundles.manifest import manifest_problems
+from deepseg_lite.bundles.schemas import frozen
+from deepseg_lite.errors import BundleError
+
+CORD_DETECTOR = "cord_detector"
+"""The kind of bundle that finds the cord; one that segments names no kind."""
+LABEL_MAP = {"suffix": "seg", "kind": "labels"}
+"""What a bundle writes that names no files."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the network is given: channels, orientation (nibabel codes or None) and axis order.
+
+    ``contrasts`` are those that each channel may have, ``invert`` those whose values are negated.
+    """
+
+    channel_names: tuple[str, ...]
+    orientation: str | None
+    axes: str
+    contrasts: tuple[tuple[str, ...], ...] = ()
+    invert: tuple[str, ...] = ()
+    advice: str | None = None
+    spacing: str = "header"
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """Patch geometry in network axis order; ``patch_size`` in voxels, 1 first for 2-D networks.
+
+    None in ``patch_size`` or ``stride`` is the whole axis. ``patch_normalization`` is what happens
+    to each patch before the network sees it.
+    """
+
+    patch_size: tuple[int | None, ...]
+    placement: str
+    importance_map: str
+    overlap: tuple[float, ...] = ()
+    stride: tuple[int | None, ...] = ()
+    sigma_scale: tuple[float, ...] = ()
+    padding: tuple[str, float] = ("constant", 0.0)
+    patch_normalization: str | None = None
+    batch_size: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(NetworkFile):
+    """The network of one fold.
+
+    ``flop`` are the floating-point operations of one patch; None where its size is not fixed.
+    """
+
+    fold: str
+    flop: int | None = None
+
+
+@dataclass(frozen=True)
+class Label:
+    """A named structure and the values of the label map that belong to it."""
+
+    name: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One file of a result: a mask of some labels, the label map, or the probability of a label."""
+
+    suffix: str
+    kind: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How scores become labels or maps, and these files; see the manifest's schema."""
+
+    activation: str
+    labels: tuple[Label, ...]
+    regions_class_order: tuple[int, ...] | None
+    files: tuple[OutputFile, ...]
+    values: str | None = None
+    channels: int | None = None
+    before_undo: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def channel_count(self) -> int:
+        """Output channels of the network: background counts as one for softmax."""
+        return self.channels or len(self.labels) + (self.activation == "softmax")
+
+    @property
+    def are_maps(self) -> bool:
+        """Whether a result is one map for each label, rather than a label map."""
+        return self.values == "maps"
+
+    @property
+    def max_value(self) -> int:
+        """Largest value a label map can hold."""
+        return max(
+            *(value for label in self.labels for value in label.values),
+            *(self.regions_class_order or (0,)),
+        )
+
+
+@dataclass(frozen=True)
+class CordCrop:
+    """The crop around the cord: the bundle that finds it, and mm added on each face."""
+
+    detector: str
+    padding_mm: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A model that runs first: its bundle, and the channels it is given."""
+
+    bundle: str
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorkflowFile:
+    """One file of a workflow: which of its results, and the suffix of its name."""
+
+    output: str
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """What is made of the networks of several bundles, step by step; see the manifest's schema.
+
+    ``second`` is the bundle of the second step, ``rules`` the numbers that tell versions of the
+    original software apart, ``files`` what a run writes by default and with an option.
+    """
+
+    name: str
+    second: str
+    rules: Mapping[str, Any]
+    files: Mapping[str, tuple[WorkflowFile, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle(BundleFiles):
+    """A validated manifest and where its files are: a model that segments."""
+
+    inputs: Inputs
+    preprocessing: tuple[Mapping[str, Any], ...]
+    sliding_window: SlidingWindow
+    networks: tuple[Network, ...]
+    ensemble: str
+    mirror_axes: tuple[int, ...]
+    outputs: Outputs
+    postprocessing: tuple[Mapping[str, Any], ...]
+    cord_crop: CordCrop | None = None
+    prior: Prior | None = None
+    workflow: Workflow | None = None
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Return the names of the bundles that belong to this one: it is of no use without them."""
+        prior = (self.prior.bundle,) if self.prior else ()
+        return (*prior, self.workflow.second) if self.workflow else prior
+
+
+def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bundle:
+    """Turn a manifest document into a `Bundle`.
+
+    Parameters
+    ----------
+    manifest : dict
+        The JSON document.
+    path : Path
+        Bundle directory, or the lone ``.onnx`` file.
+    lone_file : bool
+        Whether ``path`` is a lone file.
+
+    Raises
+    ------
+    BundleError
+        Listing every problem at once.
+    """
+    if isinstance(manifest, dict) and manifest.get("kind") == CORD_DETECTOR:
+        raise BundleError(
+            f"{manifest.get('name')} finds the cord for other tasks; it cannot be run by itself."
+        )
+    problems = manifest_problems(manifest)
+    if lone_file and not problems and len(manifest["networks"]) != 1:
+        problems = ["networks: a lone .onnx file holds exactly one network"]
+    if problems:
+        raise BundleError(
+            f"{path} has an invalid manifest: {'; '.join(problems)}. Export the model again."
+        )
+    outputs = manifest["outputs"]
+    order, crop = outputs["regions_class_order"], manifest.get("cord_crop")
+    return Bundle(
+        name=manifest["name"],
+        version=manifest["version"],
+        inputs=Inputs(**frozen(manifest["inputs"])),
+        preprocessing=tuple(manifest["preprocessing"]),
+        sliding_window=_parse_window(manifest["sliding_window"]),
+        networks=tuple(map(_parse_network, manifest["networks"])),
+        ensemble=manifest["ensemble"],
+        mirror_axes=tuple(manifest["mirror_axes"]),
+        outputs=Outputs(
+            outputs["activation"],
+            tuple(Label(**frozen(label)) for label in outputs["labels"]),
+            None if order is None else tuple(order),
+            tuple(OutputFile(**frozen(file)) for file in outputs.get("files", [LABEL_MAP])),
+            outputs.get("values"),
+            outputs.get("channels"),
+            tuple(outputs.get("before_undo", ())),
+        ),
+        postprocessing=tuple(manifest["postprocessing"]),
+        manifest=manifest,
+        path=path,
+        lone_file=lone_file,
+        cord_crop=CordCrop(**crop) if crop else None,
+        prior=Prior(**frozen(manifest["prior"])) if "prior" in manifest else None,
+        workflow=_parse_workflow(manifest["workflow"]) if "workflow" in manifest else None,
+    )
+
+
+def _parse_network(network: Mapping[str, Any]) -> Network:
+    variants = tuple(NetworkFile(**variant) for variant in network.get("variants", ()))
+    return Network(**{**network, "variants": variants})
+
+
+def _parse_workflow(workflow: Mapping[str, Any]) -> Workflow:
+    files = {
+        option: tuple(WorkflowFile(**file) for file in listed)
+        for option, listed in workflow["files"].items()
+    }
+    return Workflow(workflow["name"], workflow["second"], workflow["rules"], files)
+
+
+def _parse_window(window: Mapping[str, Any]) -> SlidingWindow:
+    facts = frozen(dict(window))
+    overlap = facts.get("overlap", ())
+    if not isinstance(overlap, tuple):
+        facts["overlap"] = (float(overlap),) * 3
+    if "padding" in facts:
+        facts["padding"] = (facts["padding"]["mode"], float(facts["padding"]["value"]))
+    return SlidingWindow(**facts)
+
+
+def read_bundle(path: Path | str) -> Bundle:
+    """Read and validate a bundle; the networks themselves are not opened.
+
+    Parameters
+    ----------
+    path : path
+        A bundle directory or a lone ``.onnx`` file.
+
+    Raises
+    ------
+    BundleNotFoundError
+        If there is nothing at ``path``, or nothing that is a bundle.
+    BundleError
+        If the manifest is invalid; every problem is listed.
+    ChecksumError
+        If a network is missing or has another size than recorded.
+    """
+    path = Path(path)
+    manifest, lone_file = read_manifest(path)
+    bundle = parse_manifest(manifest, path, lone_file=lone_file)
+    check_files(bundle)
+    return bundle
+
+
+def select_networks(bundle: Bundle, folds: Sequence[str] | None) -> tuple[Network, ...]:
+    """Return the networks of the named folds, in the bundle's order; all for None."""
+    if folds is None:
+        return bundle.networks
+    known = [network.fold for network in bundle.networks]
+    unknown = [fold for fold in folds if fold not in known]
+    if unknown or not folds:
+        raise BundleError(
+            f"{bundle.name} has no fold {', '.join(unknown) or '(none given)'}; "
+            f"it has {', '.join(known)}."
+        )
+    return tuple(network for network in bundle.networks if network.fold in folds)

@@ -1,0 +1,194 @@
+"""What all bundles share: a name, a version, and networks that a manifest vouches for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepseg_lite.bundles.onnx_metadata import ManifestEntry, split_manifest
+from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError, OptionError
+
+MANIFEST_NAME = "manifest.json"
+_PIECE_BYTES = 1 << 16
+_MAKERS = {
+    "fp32": "export the model again",
+    "int8": "make them with deepseg-export quantize {path} --calibrate IMAGE --force",
+    "fp16": "make them with deepseg-export quantize {path} --fp16 --held-out IMAGE --force",
+    "fp16-weights": "make them with deepseg-export quantize {path} --fp16-weights --held-out IMAGE "
+    "--force",
+}
+"""How a bundle gets networks in a precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFile:
+    """One ONNX file, and the hash and size that prove it is the exported one.
+
+    ``variants`` are files of the same network in other precisions.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    precision: str = "fp32"
+    variants: tuple[NetworkFile, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleFiles:
+    """A bundle of any kind, as a place on the disk.
+
+    ``path`` is the directory with the networks, or with ``lone_file`` the one ``.onnx`` that is
+    everything. ``manifest`` is the JSON document itself, for whatever only people read.
+    """
+
+    name: str
+    version: str
+    networks: tuple[NetworkFile, ...]
+    manifest: Mapping[str, Any] = field(repr=False, compare=False)
+    path: Path
+    lone_file: bool = False
+
+    def network_path(self, network: NetworkFile) -> Path:
+        """Return the file of one network."""
+        return self.path if self.lone_file else self.path / network.path
+
+    @property
+    def files(self) -> tuple[NetworkFile, ...]:
+        """Every ONNX file: each network, followed by its variants."""
+        return tuple(file for network in self.networks for file in (network, *network.variants))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all ONNX files."""
+        return sum(file.size for file in self.files)
+
+
+def read_manifest(path: Path) -> tuple[Any, bool]:
+    """Return the manifest at ``path`` as a JSON document, and whether that is a lone file.
+
+    Raises
+    ------
+    BundleNotFoundError
+        If there is nothing at ``path``, or nothing that is a bundle.
+    BundleError
+        If the manifest cannot be read.
+    """
+    lone_file = path.is_file()
+    if lone_file:
+        text = _lone_manifest(path).text
+    elif (path / MANIFEST_NAME).is_file():
+        try:
+            text = (path / MANIFEST_NAME).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{path / MANIFEST_NAME} cannot be read: {error}.") from error
+    else:
+        raise BundleNotFoundError(
+            f"{path} is not a bundle: a folder with {MANIFEST_NAME}, or an .onnx file made by "
+            "deepseg-export, is needed."
+        )
+    try:
+        return json.loads(text), lone_file
+    except (ValueError, RecursionError) as error:  # not JSON, or numbers or nesting without end
+        raise BundleError(f"{path} has a manifest that is not JSON: {error}.") from error
+
+
+def file_in(bundle: BundleFiles, network: NetworkFile, precision: str) -> NetworkFile:
+    """Return the file of a network in a precision.
+
+    Raises
+    ------
+    OptionError
+        If the bundle has none: which it has, and the command that makes one.
+    """
+    there = {file.precision: file for file in (network, *network.variants)}
+    if precision not in there:
+        raise OptionError(
+            f"{bundle.name} has no networks in {precision}; name one that it has with --precision "
+            f"({', '.join(there)}), or {_MAKERS[precision].format(path=bundle.path)}."
+        )
+    return there[precision]
+
+
+def check_files(bundle: BundleFiles) -> None:
+    """Raise `ChecksumError` if a network is missing or has another size than recorded."""
+    for network in bundle.files:
+        file = bundle.network_path(network)
+        if not file.is_file():
+            raise ChecksumError(f"{file} is missing; the manifest lists it. Get the bundle again.")
+        if not bundle.lone_file and file.stat().st_size != network.size:
+            raise ChecksumError(
+                f"{file} has {file.stat().st_size} bytes, the manifest says {network.size}. "
+                "Get the bundle again."
+            )
+
+
+def read_network(bundle: BundleFiles, network: NetworkFile) -> bytes:
+    """Return the bytes of one network after checking them against the manifest.
+
+    Raises
+    ------
+    ChecksumError
+        If size or SHA-256 differ: what was expected and what was found.
+    """
+    file = bundle.network_path(network)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ChecksumError(f"{file} cannot be read: {error.strerror}.") from error
+    if bundle.lone_file:
+        data = data[: _lone_manifest(file).start]
+    _compare(file, network, len(data), hashlib.sha256(data).hexdigest())
+    return data
+
+
+def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
+    """Return the file of one network after checking it against the manifest, in small pieces.
+
+    A block as large as the file, once freed, would have the C library keep other large blocks, too.
+
+    Raises
+    ------
+    ChecksumError
+        As `read_network`.
+    """
+    file = bundle.network_path(network)
+    if bundle.lone_file:  # its manifest is at the end, so it has to be read whole
+        read_network(bundle, network)
+        return file
+    size, digest = 0, hashlib.sha256()
+    try:
+        with file.open("rb") as opened:
+            while piece := opened.read(_PIECE_BYTES):
+                size += len(piece)
+                digest.update(piece)
+    except OSError as error:
+        raise ChecksumError(f"{file} cannot be read: {error.strerror}.") from error
+    _compare(file, network, size, digest.hexdigest())
+    return file
+
+
+def _compare(file: Path, network: NetworkFile, size: int, sha256: str) -> None:
+    if size != network.size or sha256 != network.sha256:
+        raise ChecksumError(
+            f"{file} is corrupt or was changed: {size} bytes with SHA-256 {sha256[:12]}..., "
+            f"the manifest says {network.size} with {network.sha256[:12]}.... "
+            "Get the bundle again."
+        )
+
+
+def _lone_manifest(path: Path) -> ManifestEntry:
+    try:
+        entry = split_manifest(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is not a readable .onnx file: {error}.") from error
+    if entry is None:
+        raise BundleError(
+            f"{path} carries no manifest, so its input and output are unknown; give a bundle made "
+            "by deepseg-export."
+        )
+    return entry

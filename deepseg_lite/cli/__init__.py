@@ -1,0 +1,4 @@
+"""Command line: words in, words out.
+
+Options become arguments of the API; results and errors become text or JSON.
+"""

@@ -1,0 +1,121 @@
+"""The command line. Heavy imports stay inside the commands, so help is instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from deepseg_lite.cli import store
+from deepseg_lite.cli.bench import bench
+from deepseg_lite.cli.console import report_error
+from deepseg_lite.cli.plan import plan
+from deepseg_lite.cli.run import run
+from deepseg_lite.errors import DeepsegError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    "show_version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, value: _print_version(ctx) if value else None,
+    help="Show the versions of the package and of what runs networks.",
+)
+def cli() -> None:
+    """Segment spinal-cord MRI on ONNX Runtime, without PyTorch.
+
+    For research, not a medical device.
+    """
+
+
+def _print_version(ctx: click.Context) -> None:
+    from importlib.metadata import distributions, version
+
+    # ONNX Runtime has a package for each kind of device, more than are known here.
+    packages = sorted(
+        {
+            name
+            for name in (str(distribution.name) for distribution in distributions())
+            if name == "openvino" or name.startswith("onnxruntime")
+        }
+    )
+    engines = ", ".join(f"{name} {version(name)}" for name in packages) or "nothing to run networks"
+    click.echo(f"deepseg-lite {version('deepseg-lite')} ({engines})")
+    ctx.exit()
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_command(as_json: bool) -> None:
+    """List the tasks, and where each stands on this machine."""
+    from deepseg_lite.store import catalogue
+    from deepseg_lite.store.tasks import list_tasks
+
+    tasks = list_tasks()
+    if as_json:
+        click.echo(json.dumps([catalogue.row(task) for task in tasks], indent=2))
+    else:
+        click.echo(catalogue.listing(tasks))
+
+
+@cli.command()
+@click.argument("task_or_bundle")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(task_or_bundle: str, as_json: bool) -> None:
+    """Show what a task or a bundle needs, gives, weighs and may be used for."""
+    from deepseg_lite.store import catalogue
+
+    bundle, task = catalogue.look_up(task_or_bundle)
+    facts = catalogue.describe(bundle, task)
+    if as_json:
+        whole = {
+            "task": catalogue.document(task) if task else None,
+            "manifest": bundle.manifest if bundle else None,
+        }
+        click.echo(json.dumps({**facts, **whole}, indent=2))
+    else:
+        click.echo(catalogue.facts_in_words(facts))
+
+
+@cli.command()
+@click.argument("out")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Another seed gives another phantom.",
+)
+@click.option(
+    "--labels", metavar="FILE", help="Also write the true labels: 1 white, 2 gray matter."
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+def phantom(out: str, seed: int, labels: str | None, overwrite: bool) -> None:
+    """Write a synthetic axial T2*-weighted volume, to try a model without any MRI."""
+    from deepseg_lite.api.cases import write_phantom
+
+    for path in write_phantom(
+        Path(out), seed, Path(labels) if labels else None, overwrite=overwrite
+    ):
+        click.echo(path)
+
+
+for _command in (run, plan, bench, store.fetch, store.remove):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; errors end in one line and exit code 1."""
+    try:
+        cli.main(prog_name="deepseg-lite")
+    except DeepsegError as error:
+        report_error(error)
+        sys.exit(1)
+    except MemoryError:
+        click.echo("error: out of memory; give fewer threads or a smaller image.", err=True)
+        sys.exit(1)

@@ -1,0 +1,156 @@
+"""Engines: what runs networks, chosen by the name of a device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from deepseg_lite.bundles.files import BundleFiles, NetworkFile, file_in
+from deepseg_lite.engines import onnxruntime_network, openvino_network
+from deepseg_lite.errors import OptionError, ProviderError
+from deepseg_lite.volume import FloatArray
+
+OPENVINO = "openvino"
+DEVICES = ("auto", OPENVINO, *onnxruntime_network.PROVIDERS)
+_GPUS = tuple(device for device in onnxruntime_network.PROVIDERS if device != "cpu")
+OFFERED = {
+    "fp32": (OPENVINO, *onnxruntime_network.PROVIDERS),
+    "bf16": (OPENVINO,),
+    "int8": (OPENVINO, "cpu"),
+    "fp16": _GPUS,
+    "fp16-weights": (OPENVINO, *onnxruntime_network.PROVIDERS),
+}
+"""Precisions, and the devices that have them."""
+PRECISIONS = tuple(OFFERED)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs networks.
+
+    Attributes
+    ----------
+    provider : str
+        ONNX Runtime's execution provider; ``"openvino"`` for OpenVINO itself.
+    precision : str
+        One of `PRECISIONS`. All but bf16 and fp32 need files of their own in the bundle.
+    """
+
+    provider: str
+    precision: str = "fp32"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that may bring it."""
+        return (OPENVINO,) if self.provider == OPENVINO else onnxruntime_network.PACKAGES
+
+    def file(self, bundle: BundleFiles, network: NetworkFile) -> NetworkFile:
+        """Return the file that a network is opened from; see `bundle_files.file_in`."""
+        return file_in(bundle, network, "fp32" if self.precision == "bf16" else self.precision)
+
+    def open(self, bundle: BundleFiles, network: NetworkFile, threads: int) -> OpenNetwork:
+        """Open a network; see `session.OnnxNetwork` and `openvino_session.OpenvinoNetwork`."""
+        file = self.file(bundle, network)
+        if self.provider == OPENVINO:
+            # What is int8 or half in the file says so itself; the rest is computed in float32.
+            rest = self.precision if self.precision == "bf16" else "fp32"
+            return openvino_network.OpenvinoNetwork(bundle, file, rest, threads)
+        return onnxruntime_network.OnnxNetwork(bundle, file, self.provider, threads)
+
+
+def choose_engine(device: str, precision: str = "fp32") -> Engine:
+    """Return the engine for a device name.
+
+    Parameters
+    ----------
+    device : str
+        One of `DEVICES`. ``auto`` takes the fastest of those that are exact and installed: CUDA
+        where it works, else OpenVINO, else ONNX Runtime on the CPU; and of those only what offers
+        the precision.
+    precision : str
+        One of `PRECISIONS`; `OFFERED` says which devices have it.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown, or the device has no such precision.
+    ProviderError
+        If what was asked for cannot be used: what is missing and which package brings it.
+    """
+    if device not in DEVICES:
+        raise OptionError(f"device is {device!r}; it must be one of {', '.join(DEVICES)}.")
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    offering = OFFERED[precision]
+    if device not in ("auto", *offering):
+        raise OptionError(
+            f"precision {precision} was asked for, which --device {device} does not offer; "
+            f"use --device {' or '.join(offering)}, or leave --precision out to compute in fp32."
+        )
+    provider = _fastest(offering) if device == "auto" else device
+    if provider is None:
+        raise ProviderError(
+            f"precision {precision} is for GPUs, and CUDA is not usable here; leave --precision "
+            f"out to compute in fp32, or name a device that offers it ({', '.join(offering)}) to "
+            "learn what it misses."
+        )
+    if provider == OPENVINO:
+        openvino_network.check_precision(precision)
+    else:
+        provider = onnxruntime_network.choose_provider(provider)
+    _logger.info("Networks run on %s, in %s.", provider, precision)
+    return Engine(provider, precision)
+
+
+def device_of(engine: Engine) -> str:
+    """Return the device name that gives an engine."""
+    names = {provider: device for device, provider in onnxruntime_network.PROVIDERS.items()}
+    return names.get(engine.provider, engine.provider)
+
+
+def cpu_engine() -> Engine:
+    """Return ONNX Runtime on the CPU, or OpenVINO where that alone is installed."""
+    if onnxruntime_network.installed_packages() or not openvino_network.is_installed():
+        return Engine(onnxruntime_network.choose_provider("cpu"))
+    return Engine(OPENVINO)
+
+
+def _fastest(offering: Sequence[str]) -> str | None:
+    """Return the name of the fastest device that is exact and works, of those that will do."""
+    with_openvino = OPENVINO in offering and openvino_network.is_installed()
+    if with_openvino and not onnxruntime_network.installed_packages():
+        return OPENVINO
+    if (
+        "cuda" in offering
+        and onnxruntime_network.choose_provider("auto") == onnxruntime_network.CUDA
+    ):
+        return "cuda"
+    if with_openvino:
+        return OPENVINO
+    if "cpu" in offering:
+        return "cpu"
+    return offering[0] if len(offering) == 1 else None
+
+
+class OpenNetwork(Protocol):
+    """A network as an engine opens it: an array in, its first output out.
+
+    Sizes of axes that are free are anything but an int.
+    """
+
+    @property
+    def input_shape(self) -> Sequence[object]:
+        """Size of each axis of the input, the batch first."""
+        ...
+
+    @property
+    def output_shape(self) -> Sequence[object]:
+        """Size of each axis of the first output, the batch first."""
+        ...
+
+    def __call__(self, batch: FloatArray) -> FloatArray:
+        """Return the first output for an input."""
+        ...

@@ -1,0 +1,4 @@
+"""Performance: the time and memory of runs on this machine.
+
+`plan` predicts them, `bench` measures them.
+"""

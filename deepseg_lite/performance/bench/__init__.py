@@ -1,0 +1,1 @@
+"""Benchmark: the seconds, memory and rates of a run, measured."""

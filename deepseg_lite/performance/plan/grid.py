@@ -1,0 +1,137 @@
+"""The grid in front of a network, from an image's header alone.
+
+Steps that move voxels are run on a volume without channels, so that it is the pipeline's own code
+that says where they lead. Where a step looks at voxels the answer is the largest grid it can give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepseg_lite.bundles.bundle import Bundle
+from deepseg_lite.steps.frame import reoriented_spacing, to_frame
+from deepseg_lite.steps.table import PREPROCESSING, VALUE_STEPS, apply_step
+from deepseg_lite.volume import Volume
+
+Shape = tuple[int, int, int]
+
+
+def _whole(volume: Volume, **_: Any) -> Volume:
+    """Return the volume itself: at most it is kept whole."""
+    return volume
+
+
+def _foreground(
+    volume: Volume, *, margin: Sequence[int], inside: bool, multiple: Sequence[int], **_: Any
+) -> Volume:
+    sizes = volume.shape if inside else np.add(volume.shape, np.multiply(2, margin)).tolist()
+    return _resized(volume, [-(-size // of) * of for size, of in zip(sizes, multiple, strict=True)])
+
+
+def _prior(
+    volume: Volume,
+    *,
+    safety_factor: Sequence[float],
+    patch_size: Sequence[int],
+    stride: Sequence[int],
+) -> Volume:
+    sizes = []
+    for size, factor, patch, step in zip(
+        volume.shape, safety_factor, patch_size, stride, strict=True
+    ):
+        size = max(round(size * factor), patch)
+        sizes.append(size + (patch - size) % step)
+    return _resized(volume, sizes)
+
+
+AT_MOST: Mapping[str, Callable[..., Volume]] = {
+    "crop_to_nonzero": _whole,
+    "crop_to_foreground": _foreground,
+    "crop_to_prior": _prior,
+    "drop_constant_slices": _whole,
+}
+"""Steps whose result depends on voxels, and the largest grid that they give."""
+
+
+@dataclass(frozen=True, eq=False)
+class GridPlan:
+    """The grids on the way to a network.
+
+    Attributes
+    ----------
+    shapes : tuple of shapes (X, Y, Z)
+        Before the first step and after each that may change it; patches are cut from the last.
+    unknown : tuple of str
+        The steps that look at voxels, in order; with any, the real grids may be smaller.
+    """
+
+    shapes: tuple[Shape, ...]
+    unknown: tuple[str, ...]
+
+
+def plan_grid(volume: Volume, bundle: Bundle) -> GridPlan:
+    """Return the grids that a volume is brought to, in the network's frame.
+
+    Parameters
+    ----------
+    volume : Volume
+        Data of shape (0, X, Y, Z), as `deepseg_lite.api.nifti.read_grid` gives it.
+    bundle : Bundle
+        What is done to it.
+
+    Notes
+    -----
+    `deepseg_lite.inference.pipeline.prepare` is what it foresees.
+    """
+    inputs, window = bundle.inputs, bundle.sliding_window
+    if inputs.spacing == "reoriented" and inputs.orientation is not None:
+        volume = reoriented_spacing(volume, inputs.orientation)
+    volume, _ = to_frame(volume, inputs.orientation, inputs.axes)
+    shapes, unknown = [volume.shape], []
+    for step in bundle.preprocessing:
+        name = step["step"]
+        if name in VALUE_STEPS:
+            continue
+        if name in AT_MOST:
+            unknown.append(name)
+            context = {"patch_size": window.patch_size, "stride": window.stride}
+            keywords = {key: value for key, value in step.items() if key != "step"}
+            volume = AT_MOST[name](volume, **context, **keywords)
+        else:
+            volume, _ = apply_step(PREPROCESSING, step, volume)
+        shapes.append(volume.shape)
+    return GridPlan(tuple(shapes), tuple(unknown))
+
+
+def isotropic_grid(shape: Sequence[int], affine: Any) -> Volume:
+    """Return the grid of 1 mm on which the spine is labelled, without channels.
+
+    Parameters
+    ----------
+    shape : sequence of 3 ints
+        Of the image.
+    affine : array of shape (4, 4)
+        Its voxel indices to mm.
+
+    Notes
+    -----
+    `deepseg_lite.workflows.spine.grids` has the way there; it is imported here because few models
+    need it.
+    """
+    from deepseg_lite.workflows.spine.frames import Frame
+    from deepseg_lite.workflows.spine.grids import to_canonical
+
+    voxels, canonical = to_canonical(np.broadcast_to(np.uint8(0), tuple(shape[:3])), affine)
+    spacing = Frame.from_affine(canonical).spacing
+    size = np.maximum(1, np.floor(voxels.shape * spacing).astype(int))
+    turned = np.eye(4)
+    turned[:3, :3] = canonical[:3, :3] / spacing
+    return Volume.from_array(np.empty((0, *size.tolist())), turned)
+
+
+def _resized(volume: Volume, shape: Sequence[int]) -> Volume:
+    return Volume(np.empty((0, *shape), np.float32), volume.affine, volume.spacing)

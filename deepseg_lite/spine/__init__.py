@@ -1,1 +1,0 @@
-"""TotalSpineSeg: two networks, and what is worked out from their classes in between and after."""

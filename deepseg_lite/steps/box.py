@@ -1,0 +1,151 @@
+"""Boxes of voxels: cut out, padded beyond the edge, put back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from nibabel.affines import apply_affine
+
+from deepseg_lite.volume import AnyArray, Volume
+
+
+@dataclass(frozen=True)
+class Cropped:
+    """Record of a crop: where the box starts, and the shape it was cut from."""
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def undo(self, array: AnyArray) -> AnyArray:
+        """Put an array of shape (..., X', Y', Z') back into zeros of shape (..., X, Y, Z)."""
+        full = np.zeros((*array.shape[:-3], *self.shape), array.dtype)
+        box = [slice(a, a + n) for a, n in zip(self.start, array.shape[-3:], strict=True)]
+        inside: tuple[Any, ...] = (..., *box)
+        full[inside] = array
+        return full
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """Record of a box: the old index of its first voxel, below 0 where it was padded."""
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def undo(self, array: AnyArray) -> AnyArray:
+        """Put an array of shape (..., X', Y', Z') back into zeros of shape (..., X, Y, Z)."""
+        full = np.zeros((*array.shape[:-3], *self.shape), array.dtype)
+        source: list[Any] = [...]
+        target: list[Any] = [...]
+        for a, old, new in zip(self.start, self.shape, array.shape[-3:], strict=True):
+            first, last = max(a, 0), max(min(a + new, old), max(a, 0))
+            target.append(slice(first, last))
+            source.append(slice(first - a, last - a))
+        full[tuple(target)] = array[tuple(source)]
+        return full
+
+
+def cut(
+    volume: Volume, start: Sequence[int], size: Sequence[int], mode: str, value: float
+) -> tuple[Volume, Boxed | None]:
+    """Return the box, cropped first and padded then, so that edges are those of the box."""
+    if tuple(size) == volume.shape and not any(start):
+        return volume, None
+    inside: list[slice] = [slice(None)]
+    widths = [(0, 0)]
+    for a, n, old in zip(start, size, volume.shape, strict=True):
+        inside.append(slice(max(a, 0), min(a + n, old)))
+        widths.append((max(-a, 0), max(a + n - old, 0)))
+    data = volume.data[tuple(inside)]
+    if np.any(widths):
+        data = pad(data, widths, mode, value)
+    affine = volume.affine.copy()
+    affine[:3, 3] = apply_affine(volume.affine, start)
+    return Volume(data, affine, volume.spacing), Boxed(tuple(start), volume.shape)
+
+
+def pad(array: AnyArray, widths: Sequence[tuple[int, int]], mode: str, value: float) -> AnyArray:
+    """Pad an array, ``value`` being for constant padding alone."""
+    keywords = {"constant_values": value} if mode == "constant" else {}
+    padded: AnyArray = np.pad(array, widths, mode=mode, **keywords)  # type: ignore[call-overload]
+    return padded
+
+
+def _window(array: AnyArray, start: Sequence[int], size: Sequence[int]) -> AnyArray:
+    """Return the voxels of a window of the last three axes, zeros outside the array."""
+    result = np.zeros((*array.shape[:-3], *size), array.dtype)
+    inside, source = [], []
+    for first, length, old in zip(start, size, array.shape[-3:], strict=True):
+        low = max(first, 0)
+        high = max(min(first + length, old), low)
+        source.append(slice(low, high))
+        inside.append(slice(low - first, high - first))
+    leading: tuple[Any, ...] = (...,)
+    result[(*leading, *inside)] = array[(*leading, *source)]
+    return result
+
+
+def crop_or_pad(volume: Volume, start: Sequence[int], size: Sequence[int]) -> tuple[Volume, Boxed]:
+    """Take the window of ``size`` voxels from ``start`` on, in the volume's axes."""
+    affine = volume.affine.copy()
+    affine[:3, 3] = apply_affine(volume.affine, list(start))
+    windowed = Volume(_window(volume.data, start, size), affine, volume.spacing)
+    return windowed, Boxed(tuple(start), volume.shape)
+
+
+FACES = ("xmin", "xmax", "ymin", "ymax", "zmin", "zmax")
+"""Names of faces: axes of the volume as stored, lowest and highest voxel inside."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """Voxels from ``start`` up to, not including, ``stop``, in the axis order of a volume."""
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+
+    @classmethod
+    def whole(cls, shape: tuple[int, int, int]) -> Box:
+        """Return the box of all voxels of a volume."""
+        return cls((0, 0, 0), shape)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no voxel."""
+        return any(low >= high for low, high in zip(self.start, self.stop, strict=True))
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """What cuts it out of an array (X, Y, Z)."""
+        x, y, z = (slice(*ends) for ends in zip(self.start, self.stop, strict=True))
+        return x, y, z
+
+    @property
+    def faces(self) -> dict[str, int]:
+        """Lowest and highest voxel of each axis, both inside, by the names of `FACES`."""
+        ends = zip(self.start, self.stop, strict=True)
+        return dict(zip(FACES, (f for low, high in ends for f in (low, high - 1)), strict=True))
+
+
+def crop_to_box(volume: Volume, box: Box) -> tuple[Volume, Cropped]:
+    """Cut a box out of a volume; ``record.undo`` puts arrays back into zeros of its shape."""
+    affine = volume.affine.copy()
+    affine[:3, 3] = apply_affine(volume.affine, box.start)
+    data = volume.data[(slice(None), *box.slices)]
+    return Volume(data, affine, volume.spacing), Cropped(box.start, volume.shape)
+
+
+def box_mask(box: Box, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Return a mask (X, Y, Z) that is 1 inside the box."""
+    mask = np.zeros(shape, np.uint8)
+    mask[box.slices] = 1
+    return mask
+
+
+def box_of(start: list[int], stop: list[int]) -> Box:
+    """Return the box of two corners."""
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))

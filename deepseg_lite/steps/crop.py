@@ -1,0 +1,280 @@
+"""Cutting a volume to a window that may reach beyond it, where it is filled with zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.affines import apply_affine
+from scipy import ndimage
+
+from deepseg_lite.errors import ImageError
+from deepseg_lite.steps.box import Boxed, Cropped, crop_or_pad, cut
+from deepseg_lite.volume import AnyArray, FloatArray, Volume
+
+
+def center_crop(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Boxed]:
+    """Crop or pad a volume around its centre.
+
+    Parameters
+    ----------
+    volume : Volume
+        Data of shape (C, X, Y, Z).
+    size : sequence of 3 ints or None
+        Voxels to keep per axis; None leaves the axis as it is.
+
+    Returns
+    -------
+    cropped : Volume
+        Data of shape (C, *size).
+    record : Boxed
+        ``record.undo`` maps (..., *size) back, zeros where it was cut.
+
+    Notes
+    -----
+    Source: ivadomed 2.9.10, ``transforms.CenterCrop``: half of the difference, rounded to even;
+    checked by ``tests/parity/test_ivadomed.py``.
+    """
+    sizes = [old if new is None else new for new, old in zip(size, volume.shape, strict=True)]
+    start = [round((old - new) / 2) for new, old in zip(sizes, volume.shape, strict=True)]
+    return crop_or_pad(volume, start, sizes)
+
+
+def crop_to_prior(
+    volume: Volume,
+    prior: Volume,
+    *,
+    safety_factor: Sequence[float],
+    patch_size: Sequence[int],
+    stride: Sequence[int],
+) -> tuple[Volume, Boxed]:
+    """Crop a resampled volume to the box around an earlier result.
+
+    Parameters
+    ----------
+    volume : Volume
+        What is cropped, after `deepseg_lite.steps.resample.zoom`.
+    prior : Volume
+        The earlier result before it, in the same frame, its own spacing; anything but 0 counts.
+    safety_factor, patch_size, stride
+        As for `prior_box`.
+
+    Returns
+    -------
+    cropped : Volume
+        Zeros where the box reaches beyond the volume.
+    record : Boxed
+        ``record.undo`` maps back.
+
+    Raises
+    ------
+    ImageError
+        If the prior is empty.
+
+    Notes
+    -----
+    Source: ivadomed 2.9.10, ``object_detection/utils.py`` and ``transforms.BoundingBoxCrop``;
+    checked by ``tests/parity/test_ivadomed.py``.
+    """
+    scale = [
+        1.0 if old == new else float(np.float32(old)) / new
+        for old, new in zip(prior.spacing, volume.spacing, strict=True)
+    ]
+    box = prior_box(prior.data[0], safety_factor, scale, patch_size, stride)
+    return crop_or_pad(volume, *box)
+
+
+def prior_box(
+    mask: AnyArray,
+    safety_factor: Sequence[float],
+    scale: Sequence[float],
+    patch_size: Sequence[int],
+    stride: Sequence[int],
+) -> tuple[list[int], list[int]]:
+    """Return start and size of the box around a mask, on a grid that is ``scale`` times as fine.
+
+    Parameters
+    ----------
+    mask : array of shape (X, Y, Z)
+        The first face-connected component in array order counts, not the largest.
+    safety_factor : sequence of 3 floats
+        What the box is enlarged by. It grows to both sides, but ends at the lower border.
+    scale : sequence of 3 floats
+        Voxels of the new grid per voxel of the mask's.
+    patch_size, stride : sequence of 3 ints
+        The box grows at its upper end until patches fit it exactly.
+
+    Raises
+    ------
+    ImageError
+        If the mask is empty.
+
+    Notes
+    -----
+    Source: ivadomed 2.9.10, ``object_detection/utils.py``. The last voxel of the component is left
+    out, and lengths are cut to whole voxels: the original does so.
+    """
+    components, count = ndimage.label(mask)
+    if count == 0:
+        raise ImageError(
+            "The first stage found nothing to crop to; an image that shows what it looks for is "
+            "needed. Check the image's contrast and field of view."
+        )
+    (found,) = ndimage.find_objects(components, max_label=1)
+    starts, sizes = [], []
+    for axis, part in enumerate(found):
+        extent = part.stop - 1 - part.start
+        length = extent * safety_factor[axis]
+        low = round(max(part.start - (length - extent) // 2, 0))
+        high = int(low + length)
+        first, last = low * scale[axis], high * scale[axis]
+        start = round(first)
+        size = max(int(start + (last - first)) - start, patch_size[axis])
+        starts.append(start)
+        sizes.append(size + (patch_size[axis] - size) % stride[axis])
+    return starts, sizes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Record of `drop_constant_slices`: indices that stayed, and how many slices there were."""
+
+    indices: tuple[int, ...]
+    count: int
+
+    def undo(self, array: AnyArray) -> AnyArray:
+        """Return (..., x, Y, Z) as (..., X, Y, Z), zeros in the slices that were dropped."""
+        full = np.zeros((*array.shape[:-3], self.count, *array.shape[-2:]), array.dtype)
+        full[..., list(self.indices), :, :] = array
+        return full
+
+
+def drop_constant_slices(volume: Volume) -> tuple[Volume, Kept]:
+    """Leave out slices, along the first axis, in which some channel has one value throughout.
+
+    Parameters
+    ----------
+    volume : Volume
+        Data of shape (C, X, Y, Z), slices along X.
+
+    Returns
+    -------
+    kept : Volume
+        Data of shape (C, x, Y, Z). The affine is that of the first slice before; distances along X
+        no longer mean anything.
+    record : Kept
+        ``record.undo`` gives the dropped slices zeros.
+
+    Raises
+    ------
+    ImageError
+        If no slice is left.
+
+    Notes
+    -----
+    Source: ivadomed 2.9.10, ``loader/slice_filter.py``, ``filter_empty_input``; checked by
+    ``tests/parity/test_ivadomed.py``.
+    """
+    indices = [
+        index
+        for index in range(volume.shape[0])
+        if all(np.ascontiguousarray(channel[index]).std() > 0 for channel in volume.data)
+    ]
+    if not indices:
+        raise ImageError(
+            "Every slice of the image has one value throughout; slices with contrast are needed. "
+            "Check the image, and that its affine names the right axes."
+        )
+    kept = volume.data if len(indices) == volume.shape[0] else volume.data[:, indices]
+    return Volume(kept, volume.affine, volume.spacing), Kept(tuple(indices), volume.shape[0])
+
+
+def crop_to_foreground(
+    volume: Volume,
+    channels: Sequence[int] | None,
+    above: float,
+    margin: Sequence[int],
+    inside: bool,
+    multiple: Sequence[int],
+    mode: str,
+    value: float,
+) -> tuple[Volume, Boxed | None]:
+    """Crop to the box around the voxels that exceed a value in some channel.
+
+    Parameters
+    ----------
+    volume : Volume
+        Data of shape (C, X, Y, Z).
+    channels : sequence of int or None
+        Those that are looked at; None for all.
+    above : float
+        The value.
+    margin : sequence of 3 ints
+        Voxels added on both sides of each axis.
+    inside : bool
+        Whether the margin ends at the image; otherwise the image is padded.
+    multiple : sequence of 3 ints
+        The box grows around its middle to multiples of these, beyond the image where needed.
+    mode, value
+        See `pad_to_shape`.
+
+    Raises
+    ------
+    ImageError
+        If no voxel does.
+
+    Notes
+    -----
+    Source: MONAI 1.6.1, ``transforms/croppad/array.py``, ``CropForeground``.
+    """
+    looked_at = volume.data if channels is None else volume.data[list(channels)]
+    mask: AnyArray = np.any(looked_at > above, axis=0)
+    start, size = [], []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(mask.any(axis=others))
+        if not len(found):
+            raise ImageError(
+                f"no voxel of the image is above {above:g}; one with something in it is needed. "
+                "Check that it is the right file."
+            )
+        low, high = int(found[0]) - margin[axis], int(found[-1]) + 1 + margin[axis]
+        if inside:
+            low, high = max(low, 0), min(high, volume.shape[axis])
+        length = -(-(high - low) // multiple[axis]) * multiple[axis]
+        start.append(low - (length - (high - low)) // 2)
+        size.append(length)
+    return cut(volume, start, size, mode, value)
+
+
+def nonzero_mask(data: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return where any channel of (C, X, Y, Z) is not zero, enclosed holes filled.
+
+    Notes
+    -----
+    Source: nnunetv2 2.8.1, ``preprocessing/cropping/cropping.py``, ``create_nonzero_mask``.
+    """
+    mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = (data != 0).any(axis=0)
+    return mask if mask.all() else ndimage.binary_fill_holes(mask)
+
+
+def crop_to_nonzero(volume: Volume) -> tuple[Volume, Cropped]:
+    """Crop to the bounding box of the voxels that are not zero in some channel.
+
+    Filling holes cannot move the bounding box, so the mask itself is enough.
+
+    Notes
+    -----
+    Source: nnunetv2 2.8.1, ``preprocessing/cropping/cropping.py``, ``crop_to_nonzero``; checked by
+    ``tests/parity/test_parts.py``.
+    """
+    mask = (volume.data != 0).any(axis=0)
+    box: tuple[slice, ...] = (slice(0, None),) * 3
+    if mask.any():
+        box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    start = tuple(part.start for part in box)
+    affine = volume.affine.copy()
+    affine[:3, 3] = apply_affine(volume.affine, start)
+    cropped = Volume(volume.data[(slice(None), *box)], affine, volume.spacing)
+    return cropped, Cropped(start, volume.shape)

@@ -1,0 +1,150 @@
+"""Where bundles are: the models that ship with the package, and the local cache.
+
+The cache is ``<home>/bundles/<name>/``: a bundle's files as they are anywhere else, its card, and
+``source.json`` that says where it came from. Nothing here uses the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from deepseg_lite.bundles.files import MANIFEST_NAME
+from deepseg_lite.errors import BundleNotFoundError, DeepsegError, OutputError
+
+SOURCE_NAME = "source.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_STALE_S = 24 * 3600
+
+
+def models_directory() -> Path:
+    """Return the folder of task directories: inside the wheel, or the checkout's ``models/``."""
+    package = Path(str(files("deepseg_lite")))
+    shipped = package / "_models"
+    return shipped if shipped.is_dir() else package.parent / "models"
+
+
+def home() -> Path:
+    """Return the local cache: ``DEEPSEG_LITE_HOME``, or a folder in the platform's cache."""
+    if chosen := os.environ.get("DEEPSEG_LITE_HOME"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        caches = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        caches = Path.home() / "Library" / "Caches"
+    else:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "deepseg_lite"
+
+
+def bundle_directory(name: str) -> Path:
+    """Return where the cache keeps the bundle of that name, whether it is there or not."""
+    return home() / "bundles" / name
+
+
+def is_name(name: str) -> bool:
+    """Return whether a bundle may have that name; such a name is one plain folder."""
+    return _NAME.fullmatch(name) is not None
+
+
+def locate(name: str) -> Path | None:
+    """Return the directory of an installed bundle; None when the cache has none of that name."""
+    if not is_name(name):
+        return None
+    directory = bundle_directory(name)
+    return directory if (directory / MANIFEST_NAME).is_file() else None
+
+
+def source_of(directory: Path) -> Mapping[str, Any]:
+    """Return where a bundle of the cache came from; empty when nobody wrote that down."""
+    try:
+        record = json.loads((directory / SOURCE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def remove(name: str) -> int:
+    """Remove a bundle from the cache.
+
+    Returns
+    -------
+    freed : int
+        Bytes of its files.
+
+    Raises
+    ------
+    BundleNotFoundError
+        If the cache has no bundle of that name. Nothing outside the cache is ever removed.
+    OutputError
+        If it cannot be removed.
+    """
+    directory = locate(name)
+    if directory is None:
+        raise BundleNotFoundError(f"{name} is not in {home() / 'bundles'}; nothing was removed.")
+    size = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
+    with workplace(directory) as work:
+        directory.rename(work / "removed")  # gone at once for whoever looks, also if a link
+    return size
+
+
+@contextmanager
+def workplace(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``target``, on its file system; it never outlives the block.
+
+    Those of processes that were killed go after a day.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(".*.tmp"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > _STALE_S:
+                    shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.", suffix=".tmp", dir=target.parent, ignore_cleanup_errors=True
+        ) as work:
+            yield Path(work)
+    except OSError as error:
+        if isinstance(error, DeepsegError):
+            raise
+        raise OutputError(
+            f"{target.parent} cannot be changed: {error.strerror or error}. Set DEEPSEG_LITE_HOME "
+            "to a folder you may write."
+        ) from error
+
+
+def put(staged: Path, target: Path, *, keep: Callable[[], bool]) -> None:
+    """Rename a folder of a `workplace` to ``target``.
+
+    Parameters
+    ----------
+    staged : Path
+        Complete folder; what it replaces is moved beside it.
+    target : Path
+        Where it goes.
+    keep : callable
+        Asked when there is something at ``target``, such as the bundle of a process that was
+        faster: whether that stays.
+    """
+    for attempt in range(20):
+        try:
+            staged.rename(target)
+            return
+        except OSError:
+            if not target.exists() and not target.is_symlink() and attempt > 2:
+                raise
+        if keep():
+            return
+        with suppress(FileNotFoundError):  # another process moved it first
+            target.rename(staged.with_name(f"replaced{attempt}"))
+    raise OutputError(f"{target} cannot be replaced; is it in use?")

@@ -1,0 +1,177 @@
+"""Places elsewhere that have bundles: HTTP mirrors and repositories on the Hugging Face Hub.
+
+The only importer of huggingface_hub.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deepseg_lite.bundles.files import MANIFEST_NAME
+from deepseg_lite.errors import (
+    BundleNotFoundError,
+    ChecksumError,
+    NetworkError,
+    OptionError,
+    OutputError,
+)
+from deepseg_lite.store.download import TRANSIENT, Advance, download, mirror_address, retry
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One bundle elsewhere.
+
+    ``get(file, path, limit, advance)`` writes one of its files to ``path`` as `download` does, or
+    raises FileNotFoundError. ``record`` says where that is, for people and for ``source.json``.
+    """
+
+    record: Mapping[str, Any]
+    get: Callable[[str, Path, int, Advance], None]
+
+
+def mirror_source(url: str, name: str) -> Source:
+    """Return a bundle below the address of a mirror."""
+    base = f"{mirror_address(url)}/{name}"
+
+    def get(file: str, path: Path, limit: int, advance: Advance) -> None:
+        download(f"{base}/{file}", path, limit=limit, advance=advance)
+
+    return Source({"url": base}, get)
+
+
+def hub_source(repo: str, revision: str | None, name: str) -> Source:
+    """Find a bundle in a repository: the folder of its name, else its branch, else the root."""
+    api = hub_api()
+
+    def look(at: str | None) -> tuple[str, dict[str, int | None]]:
+        info = ask_hub(repo, lambda: api.model_info(repo, revision=at, files_metadata=True))
+        return info.sha, {file.rfilename: file.size for file in info.siblings or ()}
+
+    commit, sizes = look(revision)
+    folder = f"{name}/"
+    if folder + MANIFEST_NAME not in sizes:
+        folder = ""
+        known = sorted(path.split("/")[0] for path in sizes if path.endswith(f"/{MANIFEST_NAME}"))
+        if revision is None:
+            with suppress(BundleNotFoundError):
+                commit, sizes = look(name)
+        if MANIFEST_NAME not in sizes:
+            raise BundleNotFoundError(
+                f"{repo} has no bundle {name} at {revision or 'its main branch'}, and no branch of "
+                f"that name; bundles there: {', '.join(known) or 'none'}."
+            )
+
+    def get(file: str, path: Path, limit: int, _: Advance) -> None:  # it draws bars of its own
+        remote = folder + file
+        if remote not in sizes:
+            raise FileNotFoundError(f"{repo}/{remote}")
+        if (sizes[remote] or 0) > limit:
+            raise ChecksumError(
+                f"{repo}/{remote} has {sizes[remote]} bytes, more than the {limit} it should have; "
+                "tell whoever keeps it."
+            )
+        local = ask_hub(
+            repo,
+            lambda: api.hf_hub_download(
+                repo, remote, revision=commit, local_dir=path.parent.parent / "hub"
+            ),
+        )
+        os.replace(local, path)
+
+    record = {
+        "repo": repo,
+        "url": f"{api.endpoint}/{repo}",
+        "revision": commit,
+        "asked_for": revision,
+        "folder": folder,
+    }
+    return Source(record, get)
+
+
+def quieten_hub() -> None:
+    """Let huggingface_hub log errors alone and draw on terminals alone; call before it is used."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def hub_api() -> Any:
+    """Return huggingface_hub's client; it finds a token by its own means.
+
+    Raises
+    ------
+    OptionError
+        If huggingface_hub is not installed.
+    """
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise OptionError(
+            'repositories need huggingface_hub: pip install "deepseg-lite[hub]". A public one can '
+            "also be read as --mirror https://huggingface.co/OWNER/NAME/resolve/main."
+        ) from error
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="deepseg-lite")
+
+
+def ask_hub(repo: str, action: Callable[[], Result]) -> Result:
+    """Return what a request to the hub returns; passing failures are tried again.
+
+    Raises
+    ------
+    BundleNotFoundError
+        If the repository or the revision is not there, or not for this user.
+    NetworkError
+        If it fails for another reason.
+    OutputError
+        If the disk is full.
+    """
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    def is_transient(error: Exception) -> bool:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            return False
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        # huggingface_hub has tried for long when it says that there is no local entry.
+        return status in TRANSIENT or (
+            status is None and not isinstance(error, (LocalEntryNotFoundError, ValueError))
+        )
+
+    try:
+        return retry(action, is_transient)
+    except RevisionNotFoundError as error:
+        raise BundleNotFoundError(f"{repo} has no such revision.") from error
+    except RepositoryNotFoundError as error:
+        raise BundleNotFoundError(
+            f"the hub has no repository {repo}, or not for you; check the name, or log in: "
+            "hf auth login."
+        ) from error
+    except HFValidationError as error:
+        raise OptionError(f"{repo} is not a repository; OWNER/NAME is needed.") from error
+    except Exception as error:  # several HTTP clients and a native one below, no common base
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise OutputError(f"the disk is full: {error}.") from error
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise NetworkError(
+                f"the hub does not let you do this with {repo} ({status}); log in: hf auth login."
+            ) from error
+        reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+        raise NetworkError(
+            f"{repo} on the hub cannot be reached: {reason.rstrip('.')}. Check the network, or "
+            "give --mirror."
+        ) from error

@@ -1,0 +1,154 @@
+"""The crop around the cord: where it is, what the user says about it, and what it may have cut."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepseg_lite.bundles.bundle import CordCrop
+from deepseg_lite.bundles.detector import read_detector
+from deepseg_lite.engines.engine import cpu_engine
+from deepseg_lite.errors import BundleNotFoundError, ImageError
+from deepseg_lite.steps.box import FACES, Box
+from deepseg_lite.store.cache import bundle_directory, locate
+from deepseg_lite.volume import AnyArray, Volume
+from deepseg_lite.workflows.cord.faces import override_faces, pad_box, truncated_faces
+from deepseg_lite.workflows.cord.find import find_cord
+
+Finder = Callable[[Volume], Box | None]
+"""One image, in the type it is stored in, to the box of the cord before padding."""
+
+_logger = logging.getLogger("deepseg_lite")
+
+
+@dataclass(frozen=True)
+class CordBox:
+    """Where an image is cropped.
+
+    Attributes
+    ----------
+    box : Box
+        In the voxels of the image.
+    found : bool or None
+        Whether a cord was found; None where the user gave every face.
+    given : tuple of str
+        Faces that the user gave.
+    """
+
+    box: Box
+    found: bool | None
+    given: tuple[str, ...]
+
+
+def find_box(
+    image: Volume,
+    crop: CordCrop,
+    faces: Mapping[str, int],
+    finder: Callable[[], Finder],
+    *,
+    strict: bool,
+) -> CordBox:
+    """Return where an image is to be cropped.
+
+    Parameters
+    ----------
+    image : Volume
+        Data of shape (1, X, Y, Z) **in the type it is stored in**.
+    crop : CordCrop
+        How much is added around the cord.
+    faces : mapping
+        Voxel indices, inside the box, that replace what is found, by the names of `box.FACES`.
+    finder : callable
+        Gives what finds the cord; not asked where all faces are given.
+    strict : bool
+        Whether to fail where no cord is found. Otherwise the box is the whole image.
+
+    Raises
+    ------
+    ImageError
+        If no cord is found and ``strict``.
+    OptionError
+        If the faces leave no box.
+
+    Notes
+    -----
+    Source: the Spinal Cord Toolbox after 7.3, which calls sc-crop 0.12.1, except that it ends in an
+    error where no cord is found and no face is given.
+    """
+    found = None
+    box = Box.whole(image.shape)
+    if set(faces) != set(FACES):
+        cord = finder()(image)
+        padded = pad_box(cord, crop.padding_mm, image) if cord else box
+        found = cord is not None and not padded.is_empty
+        if found:
+            box = padded
+        elif strict:
+            raise ImageError(
+                "no spinal cord was found to crop around; give the box yourself (--box-xmin to "
+                "--box-zmax), or leave --strict-crop out to segment the whole image."
+            )
+        else:
+            _logger.warning(
+                "No spinal cord was found to crop around: the whole image is segmented, which this "
+                "model was not trained for. Check the result, or give the box (--box-xmin ...)."
+            )
+    if faces:
+        box = override_faces(box, faces, image.shape)
+    return CordBox(box, found, tuple(face for face in FACES if face in faces))
+
+
+def describe_crop(cropped: CordBox, result: AnyArray) -> dict[str, Any]:
+    """Return the record of a crop, and warn of faces that the result touches.
+
+    Parameters
+    ----------
+    cropped : CordBox
+        Where the image was cropped.
+    result : array of shape (..., X, Y, Z)
+        Labels or probabilities on the grid of the image.
+    """
+    anywhere = np.asarray(result.reshape(-1, *result.shape[-3:]).any(axis=0))
+    touched = truncated_faces(anywhere, cropped.box)
+    if touched:
+        _logger.warning(
+            "The result touches %s of the box around the cord and may be cut off there; move the "
+            "box with --box-%s.",
+            " and ".join(touched),
+            touched[0],
+        )
+    return {
+        "found": cropped.found,
+        "box": cropped.box.faces,
+        "given": list(cropped.given),
+        "truncated": touched,
+    }
+
+
+def open_finder(name: str, threads: int) -> Finder:
+    """Open the bundle that finds the cord, on the CPU: its networks are small.
+
+    Raises
+    ------
+    BundleNotFoundError
+        If it is not in the local cache; its ``advice`` says how to get it.
+    """
+    path = locate(name)
+    if path is None:
+        raise BundleNotFoundError(
+            f"{name}, which finds the cord for this model, is not on this machine. To get it:",
+            advice=(
+                f"fetch:  deepseg-lite fetch {name} --repo OWNER/REPOSITORY",
+                "export: deepseg-export cord-detector (PyTorch is not needed)",
+                f"copy:   its folder from another machine to {bundle_directory(name)}",
+                "or give all six faces of the box around the cord, --box-xmin to --box-zmax",
+            ),
+        )
+    bundle = read_detector(path)
+    engine = cpu_engine()
+    detector, classifier = (engine.open(bundle, network, threads) for network in bundle.networks)
+    return lambda image: find_cord(image, detector, classifier, bundle.settings)

@@ -1,0 +1,1 @@
+"""Spine workflow: labels discs, vertebrae, canal and cord in two steps (TotalSpineSeg)."""

@@ -1,0 +1,153 @@
+"""The ``deepseg-export`` command."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepseg_export.cli import quantize, tasks
+from deepseg_export.cli.options import (
+    CONTEXT,
+    PATH,
+    Command,
+    model_options,
+    output_options,
+    run_options,
+    trust_option,
+)
+
+
+def _version() -> str:
+    try:
+        return version("deepseg-lite")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(_version(), prog_name="deepseg-export")
+def cli() -> None:
+    """Convert trained models into bundles that deepseg-lite runs without PyTorch."""
+
+
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("model", type=PATH)
+@output_options
+@model_options
+@trust_option
+@run_options
+def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
+    """Convert an nnU-Net v2 model.
+
+    MODEL is a trained-model folder (trainer__plans__configuration), a folder above exactly one
+    such folder, or a zip of either.
+    """
+    from deepseg_export.exporting import export_nnunet
+    from deepseg_export.families.nnunet import Options
+
+    click.echo(export_nnunet(model, output, Options(**choices), force=force))
+
+
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("model", type=PATH)
+@output_options
+@click.option(
+    "--prior",
+    metavar="NAME",
+    help="Bundle of the model that runs first, on the first channel, for a model that looks where "
+    "another one found something. It is looked for beside this one and in the local cache.",
+)
+@trust_option
+@run_options
+def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
+    """Convert an ivadomed model.
+
+    MODEL is a folder with NAME.json and NAME.onnx or NAME.pt, a folder above exactly one such
+    pair, or a zip of either.
+    """
+    from deepseg_export.exporting import export_ivadomed
+    from deepseg_export.families.ivadomed import Options
+
+    click.echo(export_ivadomed(model, output, Options(**choices), force=force))
+
+
+@cli.command("monai-ckpt", cls=Command, context_settings=CONTEXT)
+@click.argument("model", type=PATH)
+@click.option(
+    "--sct",
+    metavar="VERSION",
+    help="Treat images as this version of the Spinal Cord Toolbox: 6.2, 6.3, 6.4 or 6.5. "
+    "[default: the newest with this network]",
+)
+@click.option("--soft", is_flag=True, help="Leave the result a soft map.")
+@output_options
+@trust_option
+@run_options
+def monai_checkpoint(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
+    """Convert a Lightning checkpoint of the contrast-agnostic cord model.
+
+    MODEL is a .ckpt file, or a folder or zip with exactly one.
+    """
+    from deepseg_export.exporting import export_monai_checkpoint
+    from deepseg_export.families.monai import Options
+
+    click.echo(export_monai_checkpoint(model, output, Options(**choices), force=force))
+
+
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("bundle", type=PATH)
+@output_options
+@trust_option
+@run_options
+def monai_bundle(bundle: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
+    """Convert a MONAI bundle.
+
+    BUNDLE is its folder, with configs/inference.json and models/model.pt, a folder above exactly
+    one, or a zip of either.
+    """
+    from deepseg_export.exporting import export_monai_bundle
+    from deepseg_export.families.monai import Options
+
+    click.echo(export_monai_bundle(bundle, output, Options(**choices), force=force))
+
+
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("bundle", type=PATH)
+@click.option("--repo", required=True, metavar="OWNER/NAME", help="Repository to upload to.")
+@click.option("--create", is_flag=True, help="Make the repository if it is not there.")
+@click.option(
+    "--branch", is_flag=True, help="Use a branch of the bundle's name. [default: a folder]"
+)
+@click.option(
+    "--no-license-check",
+    "check_license",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Upload weights whose licence is not known to allow it.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show a traceback with errors.")
+def publish(bundle: Path, repo: str, verbose: bool, **choices: Any) -> None:
+    """Upload a bundle to the Hugging Face Hub and print the commit.
+
+    Log in first: hf auth login, or HF_TOKEN.
+    """
+    from deepseg_export.publish import publish
+    from deepseg_lite.store.sources import quieten_hub
+
+    quieten_hub()
+    click.echo(publish(bundle, repo, **choices))
+
+
+cli.add_command(tasks.task)
+cli.add_command(tasks.export_everything)
+cli.add_command(tasks.cord_detector)
+cli.add_command(quantize.quantize)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="deepseg-export")

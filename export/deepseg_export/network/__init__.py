@@ -1,0 +1,1 @@
+"""Networks: PyTorch modules become ONNX graphs that are checked against them."""

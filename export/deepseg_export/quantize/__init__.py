@@ -1,0 +1,1 @@
+"""Quantization: variants of a bundle's networks in int8 and half precision."""

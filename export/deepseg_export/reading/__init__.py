@@ -1,0 +1,1 @@
+"""Reading: files of strangers, opened without trusting them."""

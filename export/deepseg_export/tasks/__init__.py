@@ -1,0 +1,1 @@
+"""Tasks: official releases, downloaded, pinned and exported by name."""

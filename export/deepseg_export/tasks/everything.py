@@ -1,0 +1,84 @@
+"""Every task of the catalogue, exported one after the other."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deepseg_export.errors import CheckpointError
+from deepseg_export.tasks.downloads import file_name
+from deepseg_export.tasks.export import Supply, export_task, find_archives
+from deepseg_lite.bundles.files import MANIFEST_NAME
+from deepseg_lite.bundles.task_file import Release, Task
+from deepseg_lite.store import cache
+from deepseg_lite.store.tasks import list_tasks
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task: the bundle, or why there is none."""
+
+    task: str
+    release: str
+    result: str
+    failed: bool = False
+
+
+def export_all(
+    output: Path | None = None, *, supply: Supply | None = None, force: bool = False
+) -> list[Outcome]:
+    """Export every task of the catalogue, one after the other, whatever happens to the others.
+
+    Parameters
+    ----------
+    output : Path, optional
+        Folder of the bundles; by default the local cache.
+    supply : Supply, optional
+        Where archives come from; a source is a folder with the official archives.
+    force : bool
+        Replace bundles that are there; otherwise they stay as they are.
+
+    Returns
+    -------
+    outcomes : list of Outcome
+        One per task, by name. Obstacles and bundles that are there are no failures.
+    """
+    supply = supply or Supply()
+    outcomes = []
+    for task in list_tasks():
+        release = task.exportable or task.releases[0]
+        try:
+            result, failed = _export_one(task, release, output, supply, force=force), False
+        except Exception as error:  # one broken model must not keep the others from being exported
+            logger.debug("", exc_info=error)
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            logger.warning("%s failed: %s", task.name, first)
+            result, failed = f"failed: {first}", True
+        outcomes.append(Outcome(task.name, release.version, result, failed))
+    return outcomes
+
+
+def _export_one(
+    task: Task, release: Release, output: Path | None, supply: Supply, *, force: bool
+) -> str:
+    if release.obstacle:
+        return release.obstacle
+    archives = release.stages[0].archives
+    if not archives:
+        return "in the wheel"
+    name = task.bundle_name()
+    path = cache.bundle_directory(name) if output is None else output / name
+    if (path / MANIFEST_NAME).is_file() and not force:
+        return f"there already: {path}"
+    if supply.sources:
+        having = (place for place in supply.sources if find_archives(task, release, place))
+        folder = next(having, None)
+        if folder is None:
+            names = ", ".join(map(file_name, archives))
+            raise CheckpointError(f"{names} not in {', '.join(map(str, supply.sources))}.")
+        supply = replace(supply, sources=(folder,))
+    logger.info("%s %s", task.name, release.version)
+    return str(export_task(task.name, path, supply=supply, force=force))

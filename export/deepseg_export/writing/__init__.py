@@ -1,0 +1,1 @@
+"""Writing: the bundle's files and its model card."""

@@ -1,0 +1,328 @@
+"""Manifests: what is valid, and that every problem of what is not is named."""
+
+from __future__ import annotations
+
+import copy
+import json
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.bundles import KINDS, make_manifest
+from helpers.paths import MODELS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from deepseg_lite.bundles.manifest import manifest_problems, manifest_schema
+
+MANIFESTS = sorted(MODELS.glob("*/bundle/manifest.json"))
+RESAMPLE = {
+    "step": "resample",
+    "spacing": [None, 0.5, 0.5],
+    "image": {"order": 3, "separate_axis": "auto", "separate_order": 0},
+    "scores": {"order": 1, "separate_axis": "auto", "separate_order": 0},
+}
+SIGMOID = make_manifest("regions")["outputs"]
+
+
+def _value(document: Any, path: tuple[Any, ...]) -> Any:
+    return reduce(lambda place, key: place[key], path, document)
+
+
+def _changed(path: str, value: Any, kind: str = "threshold") -> dict[str, Any]:
+    """Return a valid manifest with one value replaced; a path is keys and indices with dots."""
+    manifest = copy.deepcopy(make_manifest(kind))
+    *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    _value(manifest, tuple(parents))[last] = value
+    return manifest
+
+
+def _places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of everything in a JSON document."""
+    items: Any = ()
+    if isinstance(document, dict):
+        items = document.items()
+    elif isinstance(document, list):
+        items = enumerate(document)
+    return [path, *(place for key, value in items for place in _places(value, (*path, key)))]
+
+
+def test_the_schema_is_a_valid_schema():
+    Draft202012Validator.check_schema(manifest_schema())
+
+
+@pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.parents[1].name)
+def test_every_manifest_in_the_repository_is_valid(file: Path):
+    assert manifest_problems(json.loads(file.read_text(encoding="utf-8"))) == []
+
+
+def test_there_is_a_manifest_in_the_repository():
+    assert MANIFESTS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_manifests_of_the_tests_are_valid(kind):
+    assert manifest_problems(make_manifest(kind)) == []
+
+
+VALID = {
+    "no-orientation": ("inputs.orientation", None),
+    "resample": ("preprocessing", [RESAMPLE]),
+    "no-preprocessing": ("preprocessing", []),
+    "largest": ("postprocessing", [{"step": "keep_largest"}]),
+    "no-mirroring": ("mirror_axes", []),
+    "no-overlap": ("sliding_window.overlap", 0),
+    "parity": (
+        "parity",
+        {
+            "reference": "nnunetv2 2.8.1",
+            "images": 6,
+            "voxels": 10,
+            "differing_voxels": 0,
+            "min_dice": 1.0,
+        },
+    ),
+    "unlicensed": ("source.license", None),
+}
+
+
+@pytest.mark.parametrize(("path", "value"), VALID.values(), ids=VALID)
+def test_what_the_format_allows_is_valid(path, value):
+    assert manifest_problems(_changed(path, value)) == []
+
+
+@pytest.mark.parametrize("key", sorted(make_manifest()))
+def test_every_key_is_required(key):
+    manifest = make_manifest()
+    del manifest[key]
+    (problem,) = manifest_problems(manifest)
+    assert ("schema is None" if key == "schema" else f"'{key}' is a required") in problem
+
+
+FREE = {(), ("source", "files"), ("export", "versions")}
+OBJECTS = [
+    ".".join(map(str, path))
+    for path in _places(make_manifest())
+    if path not in FREE and isinstance(_value(make_manifest(), path), dict)
+]
+
+
+@pytest.mark.parametrize("path", OBJECTS)
+def test_unknown_keys_are_refused_everywhere(path):
+    problems = manifest_problems(_changed(f"{path}.surprise", 1))
+    assert any("surprise" in problem for problem in problems)
+
+
+def test_an_unknown_key_at_the_top_is_refused():
+    (problem,) = manifest_problems(_changed("surprise", 1))
+    assert "'surprise' was unexpected" in problem
+
+
+INVALID = {
+    "schema-newer": ("schema", 2, "schema is 2; this version reads 1"),
+    "schema-text": ("schema", "1", "schema is '1'; this version reads 1"),
+    "schema-true": ("schema", True, "schema"),
+    "name-path": ("name", "../model", "name: "),
+    "name-newline": ("name", "model\n", "name: "),
+    "version-empty": ("version", "", "version: "),
+    "no-channels": ("inputs.channel_names", [], "inputs.channel_names: "),
+    "channel-empty": ("inputs.channel_names", [""], "inputs.channel_names[0]: "),
+    "orientation-two-axes": ("inputs.orientation", "LLA", "inputs.orientation: "),
+    "orientation-short": ("inputs.orientation", "LA", "inputs.orientation: "),
+    "orientation-case": ("inputs.orientation", "las", "inputs.orientation: "),
+    "orientation-newline": ("inputs.orientation", "LAS\n", "inputs.orientation: "),
+    "axes-repeated": ("inputs.axes", "xxy", "inputs.axes: "),
+    "step-unknown": ("preprocessing", [{"step": "eval"}], "preprocessing[0].step: 'eval'"),
+    "step-missing": ("preprocessing", [{}], "preprocessing[0]: 'step' is a required"),
+    "scheme-unknown": (
+        "preprocessing.1.channels.0.scheme",
+        "histogram",
+        "preprocessing[1].channels[0].scheme: 'histogram'",
+    ),
+    "scheme-keyword": (
+        "preprocessing.1.channels.0",
+        {"scheme": "zscore"},
+        "'nonzero_only' is a required",
+    ),
+    "channel-count": (
+        "preprocessing.1.channels",
+        [{"scheme": "none"}] * 2,
+        "preprocessing[1].channels: 2 entries for 1 input channels",
+    ),
+    "resample-twice": (
+        "preprocessing",
+        [RESAMPLE, RESAMPLE],
+        "preprocessing: resample must be there at most once",
+    ),
+    "spacing-zero": (
+        "preprocessing",
+        [{**RESAMPLE, "spacing": [0, 1, 1]}],
+        "preprocessing[0].spacing[0]: ",
+    ),
+    "spacing-nan": (
+        "preprocessing",
+        [{**RESAMPLE, "spacing": [float("nan"), 1, 1]}],
+        "preprocessing[0].spacing[0]: ",
+    ),
+    "spacing-two": ("preprocessing", [{**RESAMPLE, "spacing": [1, 1]}], "preprocessing[0].spacing"),
+    "spline-order": (
+        "preprocessing",
+        [{**RESAMPLE, "image": {**RESAMPLE["image"], "order": 6}}],
+        "preprocessing[0].image.order: ",
+    ),
+    "patch-2-axes": ("sliding_window.patch_size", [8, 8], "sliding_window.patch_size: "),
+    "patch-zero": ("sliding_window.patch_size", [0, 8, 8], "sliding_window.patch_size[0]: "),
+    "patch-float": ("sliding_window.patch_size", [8.0, 8, 8], "sliding_window.patch_size[0]: "),
+    "patch-bool": ("sliding_window.patch_size", [True, 8, 8], "sliding_window.patch_size[0]: "),
+    "overlap-one": ("sliding_window.overlap", 1, "sliding_window.overlap: "),
+    "overlap-nan": ("sliding_window.overlap", float("nan"), "sliding_window.overlap: "),
+    "overlap-infinite": ("sliding_window.overlap", float("-inf"), "sliding_window.overlap: "),
+    "placement": ("sliding_window.placement", "grid", "sliding_window.placement: 'grid'"),
+    "importance": ("sliding_window.importance_map", "x", "sliding_window.importance_map: 'x'"),
+    "no-networks": ("networks", [], "networks: "),
+    "hash-short": ("networks.0.sha256", "ab", "networks[0].sha256: "),
+    "hash-upper": ("networks.0.sha256", "A" * 64, "networks[0].sha256: "),
+    "size-zero": ("networks.0.size", 0, "networks[0].size: "),
+    "ensemble": ("ensemble", "vote", "ensemble: "),
+    "mirror-axis": ("mirror_axes", [3], "mirror_axes[0]: "),
+    "mirror-twice": ("mirror_axes", [1, 1], "mirror_axes: "),
+    "mirror-float": ("mirror_axes", [1.0], "mirror_axes[0]: "),
+    "activation": ("outputs.activation", "tanh", "outputs.activation: 'tanh'"),
+    "activation-alone": ("outputs.activation", "relu", "outputs.activation: relu needs values"),
+    "channels-alone": ("outputs.channels", 2, "outputs.channels: goes with values"),
+    "values-alone": ("outputs.values", "maps", "outputs.channels: values needs it"),
+    "stride-of-spread": ("sliding_window.stride", [1, 1, 1], "sliding_window.stride: does not go"),
+    "interval-of-one": ("sliding_window.placement", "interval", "sliding_window.overlap: "),
+    "no-stride": ("sliding_window.placement", "stride", "'stride' is a required property"),
+    "no-sigma": ("sliding_window.importance_map", "gaussian", "'sigma_scale' is a required"),
+    "no-labels": ("outputs.labels", [], "outputs.labels: "),
+    "label-value": ("outputs.labels.0.values", [65536], "outputs.labels[0].values[0]: "),
+    "label-order": (
+        "outputs.labels.0.values",
+        [2],
+        "outputs.labels: softmax labels must have the values 1, 2, 3",
+    ),
+    "softmax-regions": (
+        "outputs.regions_class_order",
+        [1],
+        "outputs.regions_class_order: must be null for softmax",
+    ),
+    "sigmoid-no-order": (
+        "outputs",
+        {**SIGMOID, "regions_class_order": None},
+        "outputs.regions_class_order: sigmoid needs one value per label",
+    ),
+    "sigmoid-order-short": (
+        "outputs",
+        {**SIGMOID, "regions_class_order": [1]},
+        "outputs.regions_class_order: sigmoid needs one value per label",
+    ),
+    "label-twice": (
+        "outputs.labels",
+        [{"name": "cord", "values": [1]}, {"name": "cord", "values": [2]}],
+        "outputs.labels: every name must be there once",
+    ),
+    "family": ("source.family", "tensorflow", "source.family: 'tensorflow'"),
+    "source-hash": ("source.files", {"plans.json": "x"}, "source.files['plans.json']: "),
+    "error-negative": ("export.checks.0.max_abs_error", -1, "export.checks[0].max_abs_error: "),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "message"), INVALID.values(), ids=INVALID)
+def test_what_the_format_forbids_is_refused(path, value, message):
+    problems = manifest_problems(_changed(path, value))
+    assert any(message in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize("key", ["fold", "path"])
+def test_networks_differ_in_fold_and_file(key):
+    manifest = make_manifest("folds")
+    manifest["networks"][1][key] = manifest["networks"][0][key]
+    assert manifest_problems(manifest) == [f"networks: every {key} must be there once"]
+
+
+def test_a_2d_patch_cannot_be_mirrored_along_its_thin_axis():
+    manifest = _changed("mirror_axes", [0, 2], "regions")
+    assert manifest_problems(manifest) == ["mirror_axes: axis 0 of the patch has one voxel"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x.onnx",
+        "/x.onnx",
+        "a/b.onnx",
+        "a\\b.onnx",
+        "C:x.onnx",
+        "..onnx",
+        ".onnx",
+        ".hidden.onnx",
+        "x.onnx/",
+        "x.onnx\n",
+        "x.pt",
+        "",
+        "x\0.onnx",
+    ],
+    ids=repr,
+)
+def test_files_outside_the_bundle_are_refused(name):
+    (problem,) = manifest_problems(_changed("networks.0.path", name))
+    assert problem.startswith("networks[0].path: ")
+
+
+def test_all_problems_are_listed_at_once():
+    manifest = _changed("sliding_window.overlap", 2)
+    manifest["mirror_axes"] = [7]
+    manifest["surprise"] = 1
+    del manifest["version"]
+    problems = "; ".join(manifest_problems(manifest))
+    for part in ("sliding_window.overlap", "mirror_axes[0]", "'surprise'", "'version'"):
+        assert part in problems
+
+
+def test_all_contradictions_are_listed_at_once():
+    manifest = _changed("outputs.regions_class_order", [1])
+    manifest["outputs"]["labels"][0]["values"] = [4]
+    manifest["preprocessing"][1]["channels"] *= 3
+    manifest["sliding_window"]["patch_size"] = [1, 8, 8]
+    assert len(manifest_problems(manifest)) == 4
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 10)
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_any_document_that_is_no_manifest_gives_problems(document):
+    problems = manifest_problems(document)
+    assert problems
+    assert all(problems)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(KINDS)), st.data(), JSON)
+def test_any_change_of_a_manifest_is_valid_or_gives_problems(kind, data, value):
+    """Whatever is put wherever, validation ends, and never by an exception."""
+    manifest = copy.deepcopy(make_manifest(kind))
+    path = data.draw(st.sampled_from(_places(manifest)[1:]))
+    place = _value(manifest, path[:-1])
+    if isinstance(place, dict) and data.draw(st.booleans()):
+        place[data.draw(st.text(max_size=8))] = value
+    else:
+        place[path[-1]] = value
+    assert all(manifest_problems(manifest))

@@ -1,0 +1,106 @@
+"""Command lines of ``sct_deepseg`` in our own spelling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.bundles import make_data, make_manifest, voxels, write_bundle
+
+from deepseg_lite.cli.sct import NoCounterpart, translate
+from deepseg_lite.steps.components import remove_small
+
+VALUED = {"-o", "--device", "-i", "--image"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("task -i a.nii", "task -i a.nii"),
+        ("-task task -i a.nii", "task -i a.nii"),
+        ("task -i a.nii b.nii -o out", "task -i a.nii -i b.nii -o out"),
+        ("task -i a b -c t1 t2", "task -i a -i b -c t1 -c t2"),
+        ("-i a.nii task", "-i a.nii task"),
+        ("--device cpu -i a.nii task", "--device cpu -i a.nii task"),
+        ("-o out task -i a b", "-o out task -i a -i b"),
+        ("task -i", "task -i"),
+        ("task -i a -largest 1", "task -i a --keep-largest"),
+        ("task -i a -largest 0 -fill-holes 1", "task -i a --no-keep-largest --fill-holes"),
+        ("task -i a -label-vert 1", "task -i a --label-vert"),
+        ("task -i a -label-vert 0", "task -i a --no-label-vert"),
+        ("task -i a -thr 0.5", "task -i a --threshold 0.5"),
+        ("task -i a -remove-small 5mm3", "task -i a --remove-small 5mm3"),
+        ("task -i a -remove-small 10 20", "task -i a --remove-small 10 --remove-small 20"),
+        ("task -i a -test-time-aug", "task -i a --tta"),
+        ("task -i a -soft-ms-lesion -single-fold", "task -i a --soft --single-fold"),
+        ("task -i a -box-zmin 3 -box-xmax 9", "task -i a --box-zmin 3 --box-xmax 9"),
+        ("task -i a -v 0", "task -i a -q"),
+        ("task -i a -v 1", "task -i a"),
+        ("task -i a -v 2", "task -i a -vv"),
+        ("task -v -i a", "task -v -i a"),
+        ("task -i a --case -i b", "task -i a --case -i b"),
+    ],
+)
+def test_what_has_a_counterpart_is_put_in_its_place(given, expected):
+    assert translate(given.split(), VALUED) == (expected.split(), [])
+
+
+@pytest.mark.parametrize(
+    ("given", "dropped"),
+    [
+        ("-qc folder", "-qc"),
+        ("-qc-plane Axial", "-qc-plane"),
+        ("-qc-subject sub-01 -qc-dataset x", "-qc-subject -qc-dataset"),
+        ("-r 0", "-r"),
+        ("-step1-only 1", "-step1-only"),
+    ],
+)
+def test_what_does_not_apply_is_dropped_and_said(given, dropped):
+    arguments, remarks = translate(["task", "-i", "a", *given.split(), "-o", "b"], VALUED)
+    assert arguments == ["task", "-i", "a", "-o", "b"]
+    assert [remark.split()[0] for remark in remarks] == dropped.split()
+
+
+@pytest.mark.parametrize("option", ["-install", "-custom-url", "-task-details"])
+def test_what_is_no_run_is_refused(option, command):
+    with pytest.raises(NoCounterpart, match=f"{option} is sct_deepseg's"):
+        translate(["task", option], VALUED)
+    outcome = command("run", "task", option)
+    assert outcome.code == 2
+    assert f"{option} is sct_deepseg's" in outcome.err
+
+
+def test_a_script_of_sct_writes_the_files_sct_would(command, tmp_path, image_file):
+    files = [
+        {"suffix": "cord_seg", "kind": "mask", "labels": ["cord"]},
+        {"suffix": "inner_seg", "kind": "mask", "labels": ["gray/matter"]},
+    ]
+    outputs = {**make_manifest("regions")["outputs"], "files": files}
+    bundle = write_bundle(tmp_path / "bundle", "regions", outputs=outputs)
+    words = "-thr 0.5 -largest 0 -remove-small 3 -qc qc -v 1 -r 1 -o"
+    outcome = command("run", bundle, "-i", image_file, *words.split(), tmp_path / "out" / "x.nii")
+    assert outcome.code == 0, outcome.err
+    assert "-qc has no effect here" in outcome.err
+    assert "The threshold has no effect" in outcome.err
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "x_cord_seg.json", "x_cord_seg.nii", "x_inner_seg.json", "x_inner_seg.nii",
+    ]  # fmt: skip
+    assert not Path("qc").exists()
+    for name, limit in (("cord", 0.25), ("inner", 0.75)):
+        mask = voxels(tmp_path / "out" / f"x_{name}_seg.nii")
+        assert mask.dtype == "uint8"
+        assert set(mask.ravel().tolist()) == {0, 1}
+        truth = (make_data() > limit).astype("uint8")
+        np.testing.assert_array_equal(mask, remove_small(truth, 3))
+    assert mask.sum() < truth.sum()
+    record = json.loads((tmp_path / "out" / "x_cord_seg.json").read_text())
+    assert record["Settings"]["remove_small"] == [3]
+    assert set(record["Volumes_mm3"]) == {"cord", "gray/matter"}
+
+
+def test_overwriting_can_be_the_rule(command, tiny_bundle, image_file, monkeypatch):
+    monkeypatch.setenv("DEEPSEG_LITE_OVERWRITE", "1")
+    for _ in range(2):
+        assert command("run", tiny_bundle, "-i", image_file).code == 0

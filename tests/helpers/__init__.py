@@ -1,0 +1,1 @@
+"""Helpers of the tests: small models, images, servers and the original software."""

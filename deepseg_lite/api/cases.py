@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from deepseg_lite import atomic
 from deepseg_lite.api import nifti
 from deepseg_lite.api.model import Model, ResultFile
-from deepseg_lite.api.record import describe_run, label_tables
+from deepseg_lite.api.record import describe_run, label_tables, recorded_seconds
 from deepseg_lite.atomic import check_folder, make_folder
 from deepseg_lite.errors import OptionError
-from deepseg_lite.inference.overlap import Stages, run_through, timed
-from deepseg_lite.inference.pipeline import Cancel, Progress
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.overlap import run_through
+from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.steps.box import box_mask
+from deepseg_lite.watch import Watch
 
 CROPBOX = "cropbox"
 
@@ -58,7 +58,7 @@ class Case:
         return (*self.paths, *box, *self.tables, *self.sidecars)
 
 
-def plan_cases(
+def name_outputs(
     model: Model,
     images: Sequence[Sequence[Path]],
     output: Path | None,
@@ -96,13 +96,13 @@ def plan_cases(
     OutputError
         If the output folder cannot be made or written to.
     """
-    settings = settings or Settings()
+    settings = settings or make_settings()
     for case_images in images:
         model.check_channel_count(len(case_images))
     model.check_settings(settings)
     if cropbox and model.bundle.cord_crop is None:
         raise OptionError(
-            f"{model.bundle.name} is not cropped around the cord; leave --cropbox out."
+            f"{model.bundle.name} is not cropped around the cord; leave `cropbox` out."
         )
     files = model.files(settings)
     if output is not None and nifti.is_nifti_name(output) and len(images) > 1:
@@ -153,7 +153,83 @@ def _check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
     existing = [file for case in cases for file in case.written if os.path.exists(file)]
     if existing and not overwrite:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
-        raise OptionError(f"{existing[0]}{more} exists; add --overwrite or give another output.")
+        raise OptionError(f"{existing[0]}{more} exists; add `overwrite` or give another output.")
+
+
+class FileRun:
+    """Run of one case from files to files, in three steps so that cases can overlap.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    case : Case
+        From `name_outputs`.
+    settings : Settings
+        Complete, and checked against the model.
+    command : sequence of str
+        The command line, for the record.
+    watch : Watch, optional
+        Takes the time of the stages.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        case: Case,
+        settings: Settings,
+        *,
+        command: Sequence[str] = (),
+        watch: Watch | None = None,
+    ) -> None:
+        self.model, self.case, self.settings, self.command = model, case, settings, command
+        self.watch = watch or Watch()
+
+    def prepare(self) -> None:
+        """Read the images, and do all that comes before the networks."""
+        paths = self.case.images
+        self._opened = [nifti.load_image(path) for path in paths]
+        names = [str(path) for path in paths]
+        self._run = self.model.case(self._opened, names, self.settings, self.watch)
+        self._run.prepare()
+
+    def predict(self) -> None:
+        """Run the networks."""
+        self._run.predict()
+
+    def finish(self) -> dict[str, Any]:
+        """Write the files, and return the report; see `run_case`."""
+        case, result = self.case, self._run.finish()
+        with self.watch.stage("write"):
+            contents = {
+                path: nifti.image_bytes(image, path)
+                for path, image in zip(case.paths, result.images, strict=True)
+            }
+            if case.cropbox is not None and result.box is not None:
+                like = self._opened[0]
+                mask = nifti.make_image(box_mask(result.box, like.shape[:3]), like=like)
+                contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
+        record = {
+            **describe_run(self.model, case.images, self.settings, result.labels, self.command),
+            **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
+            "Volumes_mm3": dict(result.volumes_mm3),
+            "Seconds": recorded_seconds(self.watch.seconds),
+            "SHA256": {path.name: sha256(data).hexdigest() for path, data in contents.items()},
+        }
+        outputs = [str(path) for path in contents]
+        contents |= case.tables
+        text = (json.dumps(record, indent=2) + "\n").encode()
+        contents |= dict.fromkeys(case.sidecars, text)
+        for path in contents:
+            atomic.make_folder(path.parent)
+        atomic.write_files(contents)
+        return {
+            "images": [str(path) for path in case.images],
+            "outputs": outputs,
+            "tables": [str(path) for path in case.tables],
+            "sidecars": [str(path) for path in case.sidecars],
+            **record,
+        }
 
 
 def run_case(
@@ -162,78 +238,23 @@ def run_case(
     settings: Settings | None = None,
     *,
     command: Sequence[str] = (),
-    progress: Progress | None = None,
-    cancel: Cancel | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Segment one case from files to files.
 
     Returns
     -------
     report : dict
-        What the sidecars hold, plus ``images``, ``outputs``, ``tables`` and ``sidecars`` paths.
+        The record in the sidecars, plus ``images``, ``outputs``, ``tables`` and ``sidecars``
+        paths.
 
     Raises
     ------
     DeepsegError
         Whatever is wrong; nothing is written then.
     """
-    return run_through(
-        run_case_in_stages(
-            model,
-            case,
-            settings or Settings(),
-            command=command,
-            progress=progress,
-            cancel=cancel,
-        )
-    )
-
-
-def run_case_in_stages(
-    model: Model,
-    case: Case,
-    settings: Settings,
-    *,
-    command: Sequence[str] = (),
-    progress: Progress | None = None,
-    cancel: Cancel | None = None,
-) -> Stages[dict[str, Any]]:
-    """Segment one case in stages; see `run_case` and `deepseg_lite.inference.overlap`."""
-    opened = [nifti.load_image(path) for path in case.images]
-    names = [str(path) for path in case.images]
-    result = yield from model.run_in_stages(
-        opened, names, settings, progress=progress, cancel=cancel
-    )
-    written: dict[str, float] = {}
-    with timed(written, "write"):
-        contents = {
-            path: nifti.image_bytes(image, path)
-            for path, image in zip(case.paths, result.images, strict=True)
-        }
-        if case.cropbox is not None and result.box is not None:
-            mask = nifti.make_image(box_mask(result.box, opened[0].shape[:3]), like=opened[0])
-            contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
-    record = {
-        **describe_run(model, case.images, settings, result.labels, command),
-        **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
-        "Volumes_mm3": dict(result.volumes),
-        "Seconds": {**result.timings, **written},
-        "SHA256": {path.name: hashlib.sha256(data).hexdigest() for path, data in contents.items()},
-    }
-    outputs = [str(path) for path in contents]
-    contents |= case.tables
-    text = (json.dumps(record, indent=2) + "\n").encode()
-    contents |= dict.fromkeys(case.sidecars, text)
-    for path in contents:
-        make_folder(path.parent)
-    atomic.write_files(contents)
-    return {
-        "images": [str(path) for path in case.images],
-        "outputs": outputs,
-        "tables": [str(path) for path in case.tables],
-        "sidecars": [str(path) for path in case.sidecars],
-        **record,
-    }
+    settings = settings or make_settings()
+    return run_through(FileRun(model, case, settings, command=command, watch=watch))
 
 
 def write_phantom(
@@ -255,7 +276,7 @@ def write_phantom(
         if not nifti.is_nifti_name(path):
             raise OptionError(f"{path} must end in .nii or .nii.gz.")
         if os.path.exists(path) and not overwrite:
-            raise OptionError(f"{path} exists; add --overwrite or give another name.")
+            raise OptionError(f"{path} exists; add `overwrite` or give another name.")
     if len({path.resolve() for path in paths}) < len(paths):
         raise OptionError(f"{image} cannot be both the image and its labels; give another name.")
     for path in paths:

@@ -1,4 +1,4 @@
-"""What every model is to those who run it on files: the names of its results, and its run."""
+"""Model protocol: the members that every model has for those who run it on files."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from nibabel.spatialimages import SpatialImage
 from deepseg_lite.bundles.bundle import Bundle, Network
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.engines.engine import Engine
-from deepseg_lite.inference.overlap import Stages
-from deepseg_lite.inference.pipeline import Cancel, Progress
+from deepseg_lite.inference.overlap import Case
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.steps.box import Box
+from deepseg_lite.watch import Watch
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """A file that a model writes.
+    """File that a model writes.
 
     Attributes
     ----------
     suffix : str
-        Between the image's name, an underscore and the extension.
+        Text between the image's name, an underscore and the extension.
     names : mapping of int to str
-        Name of each value, for a table beside the file; empty where there is none.
+        Name of each value, for a table of the file's values; empty where there is none.
     """
 
     suffix: str
@@ -35,24 +35,23 @@ class ResultFile:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What came of one case.
+    """Result of one case.
 
     Attributes
     ----------
     images : tuple of nibabel images
         One for each of the model's files.
-    volumes, labels : mapping
-        For each structure, its volume in mm3 and the list of its values; for models whose files
-        differ in that, such a mapping for each suffix.
-    timings : mapping
-        Seconds per stage.
+    volumes_mm3 : mapping
+        Volume of each structure; for models whose files differ in that, such a mapping for each
+        suffix.
+    labels : mapping
+        Values of each structure; likewise.
     box, crop : Box, dict, or None
         The box around the cord and the record of it, for models of cropped images.
     """
 
     images: tuple[SpatialImage, ...]
-    volumes: Mapping[str, Any]
-    timings: Mapping[str, float]
+    volumes_mm3: Mapping[str, Any]
     labels: Mapping[str, Any]
     box: Box | None = None
     crop: Mapping[str, Any] | None = None
@@ -60,14 +59,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Part:
-    """A bundle and those of its networks that a run uses."""
+    """Bundle, and those of its networks that a run uses."""
 
     bundle: Bundle
     networks: tuple[Network, ...]
 
 
 class Model(Protocol):
-    """A model that is run on files; made by `deepseg_lite.load`."""
+    """Model that is run on files; made by `deepseg_lite.load`."""
 
     @property
     def bundle(self) -> Bundle:
@@ -81,7 +80,7 @@ class Model(Protocol):
 
     @property
     def engine(self) -> Engine:
-        """What runs the networks."""
+        """The engine of its networks."""
         ...
 
     @property
@@ -117,14 +116,12 @@ class Model(Protocol):
         """Return the files of a run."""
         ...
 
-    def run_in_stages(
+    def case(
         self,
         images: Sequence[SpatialImage],
         names: Sequence[str],
         settings: Settings,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> Stages[Result]:
-        """Return what is to be written for the images of one case, whose names are for errors."""
+        watch: Watch,
+    ) -> Case[Result]:
+        """Return the run of one case, not begun; the names of its images are for errors."""
         ...

@@ -13,6 +13,7 @@ import numpy as np
 
 from deepseg_lite.api.model import Model, Part
 from deepseg_lite.engines.engine import Engine
+from deepseg_lite.inference.cleaning import Cleaning
 from deepseg_lite.inference.settings import Settings
 
 
@@ -29,8 +30,6 @@ def describe_run(
     the bundles that were used beside the model's own, if any.
     """
     number = version("deepseg-lite")
-    choices = asdict(settings)
-    choices |= choices.pop("cleaning")
     main, *others = model.parts(settings)
     urls = [
         url for part in (main, *others) for url in part.bundle.manifest["source"].get("urls", [])
@@ -58,9 +57,32 @@ def describe_run(
             **_versions(*model.engine.packages),
             "numpy": np.__version__,
         },
-        "Settings": {k: list(v) if isinstance(v, tuple) else v for k, v in choices.items()},
+        "Settings": _recorded(settings),
         "Labels": dict(labels),
     }
+
+
+def recorded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return the stages of a record in their order: cleaning counts as restoring."""
+    rest = dict(seconds)
+    rest.pop("open", None)
+    cleaning = rest.pop("postprocess", 0.0)
+    if "restore" in rest or cleaning:
+        rest["restore"] = round(rest.get("restore", 0.0) + cleaning, 4)
+    write = rest.pop("write", None)
+    return rest if write is None else {**rest, "write": write}
+
+
+def _recorded(settings: Settings) -> dict[str, Any]:
+    """Return settings by the names that records have had from the start."""
+    cleaning = asdict(Cleaning.of(settings))
+    choices = {name: value for name, value in settings.items() if name not in (*cleaning, "fast")}
+    choices["mirror"] = choices.pop("tta")
+    choices["half_precision_sums"] = choices.pop("accumulator") == "float16"
+    if settings["ensemble"]:
+        choices["ensemble"] = settings["ensemble"].replace("-", "_")
+    choices |= cleaning
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in choices.items()}
 
 
 def _describe(part: Part, engine: Engine) -> dict[str, Any]:

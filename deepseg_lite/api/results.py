@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from nibabel.spatialimages import SpatialImage
@@ -33,6 +33,24 @@ def chosen_files(outputs: Outputs, *, soft: bool) -> tuple[OutputFile, ...]:
     )
 
 
+def returned_files(outputs: Outputs, *, soft: bool) -> tuple[OutputFile, ...]:
+    """Return the result in memory as if it were files: one label map, or a map for each label."""
+    names = [label.name for label in outputs.labels]
+    if soft:
+        return tuple(OutputFile(name, "soft", (name,)) for name in names)
+    return (OutputFile("the result", "labels", ()),)
+
+
+def cleaned(data: AnyArray, outputs: Outputs, settings: Settings, spacing: Spacing) -> AnyArray:
+    """Return a result in memory, cleaned as the files of `returned_files` would be."""
+    cleaning = Cleaning.of(settings)
+    if outputs.are_maps or cleaning == Cleaning():
+        return data
+    files = returned_files(outputs, soft=settings["soft"])
+    contents = file_contents(data, outputs, files, cleaning, spacing)
+    return np.stack(contents) if settings["soft"] else contents[0]
+
+
 def check_cleaning(files: Sequence[OutputFile], outputs: Outputs, cleaning: Cleaning) -> None:
     """Refuse what cannot be done to these files, before any work starts.
 
@@ -46,7 +64,7 @@ def check_cleaning(files: Sequence[OutputFile], outputs: Outputs, cleaning: Clea
         is_map = file.kind == "labels" and len(outputs.labels) > 1
         if cleaning.fill_holes and (is_soft or is_map):
             kind = "probabilities" if is_soft else "several labels"
-            advice = "add --threshold" if is_soft else "leave --fill-holes out"
+            advice = "add `threshold`" if is_soft else "leave `fill_holes` out"
             raise OptionError(
                 f"holes can be filled in a mask of 0 and 1, and {file.suffix} holds {kind}; "
                 f"{advice}."
@@ -141,7 +159,6 @@ def make_result(
     settings: Settings,
     like: SpatialImage,
     spacing: Spacing,
-    loading: Mapping[str, float],
 ) -> Result:
     """Return what is to be written of one case.
 
@@ -157,15 +174,12 @@ def make_result(
         Whose grid, codes and units the files get.
     spacing : tuple of 3 floats
         Voxel size in mm.
-    loading : mapping
-        Seconds of the stages before.
     """
-    files = chosen_files(outputs, soft=settings.soft)
-    arrays = file_contents(found.data, outputs, files, settings.cleaning, spacing)
+    files = chosen_files(outputs, soft=settings["soft"])
+    arrays = file_contents(found.data, outputs, files, Cleaning.of(settings), spacing)
     return Result(
         tuple(nifti.make_image(array, like) for array in arrays),
         volumes_mm3(arrays, files, outputs, spacing),
-        {**loading, **found.timings},
         {label.name: list(label.values) for label in outputs.labels},
         found.box,
         found.crop,

@@ -1,10 +1,11 @@
-"""Two networks that label the spine in steps, called with images."""
+"""Spine segmenter: two networks that label the spine in steps, called with images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 from nibabel.affines import voxel_sizes
@@ -18,12 +19,12 @@ from deepseg_lite.bundles.bundle import Bundle, Workflow
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.errors import ImageError, OptionError
-from deepseg_lite.inference.cleaning import Cleaning
-from deepseg_lite.inference.overlap import Stages, timed
-from deepseg_lite.inference.pipeline import Cancel, Progress
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.fitting import fit_settings
+from deepseg_lite.inference.settings import Settings, changed, make_settings
+from deepseg_lite.option import takes
 from deepseg_lite.store.tasks import find_beside
 from deepseg_lite.volume import Affine, AnyArray, FloatArray, LabelArray, Volume
+from deepseg_lite.watch import Cancel, Progress, Watch
 from deepseg_lite.workflows.spine.outputs import (
     OUTPUTS,
     check_choices,
@@ -34,22 +35,29 @@ from deepseg_lite.workflows.spine.outputs import (
 from deepseg_lite.workflows.spine.tables import Rules
 from deepseg_lite.workflows.spine.workflow import Network, SpineLabels, label_image
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 @dataclass(eq=False)
 class SpineSegmenter:
-    """A model of two networks that labels discs, vertebrae, canal and cord; made by `load`.
+    """Model of two networks that labels discs, vertebrae, canal and cord; made by `load`.
 
     Attributes
     ----------
     first : Segmenter
         The network of the first step. That of the second is opened when it is first needed.
     workflow : Workflow
-        What its bundle says of the steps.
+        The steps, from its bundle.
     """
 
     first: Segmenter
     workflow: Workflow
-    _second: Segmenter | None = field(default=None, repr=False)
+
+    @cached_property
+    def _second(self) -> Segmenter:
+        """The network of the second step."""
+        return self.first.companion(find_beside(self.workflow.second, self.bundle))
 
     @property
     def bundle(self) -> Bundle:
@@ -63,7 +71,7 @@ class SpineSegmenter:
 
     @property
     def engine(self) -> Engine:
-        """What runs the networks."""
+        """The engine of the networks."""
         return self.first.engine
 
     @property
@@ -75,18 +83,15 @@ class SpineSegmenter:
         """Open the network of the first step now, if it stays in memory between calls."""
         self.first.open()
 
+    @takes(Settings)
     def __call__(
         self,
         image: Image | npt.NDArray[Any],
         *,
         affine: npt.ArrayLike | None = None,
-        outputs: Sequence[str] = (),
-        label_vert: bool = False,
-        iso: bool = False,
-        tta: bool = False,
-        step: float | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
+        **options: Unpack[Settings],
     ) -> dict[str, SpatialImage] | dict[str, AnyArray]:
         """Label the spine in one image.
 
@@ -96,17 +101,6 @@ class SpineSegmenter:
             A time series is averaged.
         affine : array of shape (4, 4), optional
             Voxel indices to mm; needed for an array and only for it.
-        outputs : sequence of str
-            Names of results, from `deepseg_lite.workflows.spine.outputs.OUTPUTS`; default those
-            that the Spinal Cord Toolbox writes.
-        label_vert : bool
-            Tell all vertebrae apart, in a second step.
-        iso : bool
-            Leave results on the 1 mm grid, for images: an array would not say where that is.
-        tta : bool
-            Average over the flips the networks allow (test-time augmentation).
-        step : float, optional
-            Distance of neighbouring patches as a fraction of the patch, above 0 to 1.
         progress : callable, optional
             ``progress(done, total)``, in patches of each network in turn.
         cancel : callable, optional
@@ -128,27 +122,18 @@ class SpineSegmenter:
         Cancelled
             If ``cancel`` returned True.
         """
-        settings = Settings(
-            step=step, mirror=tta, outputs=tuple(outputs), label_vert=label_vert, iso=iso
-        )
+        settings = fit_settings(make_settings(**options), self.bundle)
         self.check_settings(settings)
         given = read_series(image, affine)
-        if iso and given.like is None:
+        if settings["iso"] and given.like is None:
             raise OptionError("iso gives another grid than the array's; give a nibabel image.")
-        found = self.label(given, settings, progress=progress, cancel=cancel)
+        found = self.label(given, settings, Watch(progress, cancel))
         if given.like is None:
             return dict(found.arrays)
         made = self._images(found, given.like, settings)
         return dict(zip(found.arrays, made, strict=True))
 
-    def label(
-        self,
-        given: GivenSeries,
-        settings: Settings,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> SpineLabels:
+    def label(self, given: GivenSeries, settings: Settings, watch: Watch) -> SpineLabels:
         """Label one image; see `deepseg_lite.workflows.spine.workflow.label_image`."""
         plain = _for_networks(settings)
 
@@ -158,11 +143,7 @@ class SpineSegmenter:
             ) -> tuple[LabelArray, FloatArray | None]:
                 x, y, z = (float(size) for size in voxel_sizes(affine))
                 found = segmenter.segment(
-                    Volume(data, affine, (x, y, z)),
-                    plain,
-                    soft_labels=soft,
-                    progress=progress,
-                    cancel=cancel,
+                    Volume(data, affine, (x, y, z)), plain, soft_labels=soft, watch=watch.inner()
                 )
                 return found.data, found.probabilities
 
@@ -175,32 +156,27 @@ class SpineSegmenter:
                 given.affine,
                 outputs,
                 network(self.first),
-                network(self._step2()) if needs_second_step(outputs) else None,
+                network(self._second) if needs_second_step(outputs) else None,
                 Rules(**self.workflow.rules),
-                iso=settings.iso,
+                iso=settings["iso"],
                 spacing=given.spacing,
+                watch=watch,
             )
         except ImageError as error:
             raise ImageError(f"{given.name}: {str(error).rstrip('.')}.") from error
 
-    def run_in_stages(
+    def case(
         self,
         images: Sequence[SpatialImage],
         names: Sequence[str],
         settings: Settings,
-        *,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
-    ) -> Stages[Result]:
-        """Return what is to be written for the one image of a case; its name is for errors."""
-        (image,), (name,) = images, names
-        timings: dict[str, float] = {}
-        with timed(timings, "load"):
-            given = replace(read_series(image), name=name)
-        yield
-        found = self.label(given, settings, progress=progress, cancel=cancel)
-        del given
-        yield
+        watch: Watch,
+    ) -> SpineCase:
+        """Return the run of one case, not begun; the name of its image is for errors."""
+        return SpineCase(self, images, names, settings, watch)
+
+    def result(self, found: SpineLabels, image: SpatialImage, settings: Settings) -> Result:
+        """Return the images that are written, and the volumes in them."""
         tables = [file.names for file in self.files(settings)]
         suffixes = [file.suffix for file in chosen_files(self.workflow, settings)]
         labels = {
@@ -215,20 +191,19 @@ class SpineSegmenter:
             )
             if OUTPUTS[output].kind != "points"
         }
-        made = self._images(found, image, settings)
-        return Result(made, volumes, {**timings, **found.timings}, labels)
+        return Result(self._images(found, image, settings), volumes, labels)
 
     def _images(
         self, found: SpineLabels, like: SpatialImage, settings: Settings
     ) -> tuple[SpatialImage, ...]:
         """Return results as images: with the header of the input where they are on its grid."""
-        if settings.iso:
+        if settings["iso"]:
             return tuple(nifti.new_image(array, found.affine) for array in found.arrays.values())
         return tuple(nifti.make_image(array, like) for array in found.arrays.values())
 
     def parts(self, settings: Settings) -> tuple[Part, ...]:
         """Return the bundles a run uses, that of the first step first."""
-        second = self._step2().parts(settings) if self._needs_second(settings) else ()
+        second = self._second.parts(settings) if self._needs_second(settings) else ()
         return (*self.first.parts(settings), *second)
 
     def files(self, settings: Settings) -> tuple[ResultFile, ...]:
@@ -243,7 +218,7 @@ class SpineSegmenter:
         result = OUTPUTS[output]
         if result.kind != "classes":
             return result.names
-        outputs = (self.first if result.step == 1 else self._step2()).bundle.outputs
+        outputs = (self.first if result.step == 1 else self._second).bundle.outputs
         painted = outputs.regions_class_order or range(1, len(outputs.labels) + 1)
         return {v: label.name for v, label in zip(painted, outputs.labels, strict=True)}
 
@@ -252,20 +227,13 @@ class SpineSegmenter:
             tuple(file.output for file in chosen_files(self.workflow, settings))
         )
 
-    def _step2(self) -> Segmenter:
-        """Return the network of the second step; opened when it is first needed."""
-        if self._second is None:
-            bundle = find_beside(self.workflow.second, self.bundle)
-            self._second = replace(self.first, bundle=bundle, task=None, networks=bundle.networks)
-        return self._second
-
     def check_settings(self, settings: Settings) -> None:
         """Refuse settings that do not fit, and find what else the model needs, before any work."""
         check_choices(self.bundle.name, self.workflow, settings)
         plain = _for_networks(settings)
         self.first.check_settings(plain)
         if self._needs_second(settings):
-            self._step2().check_settings(plain)
+            self._second.check_settings(plain)
 
     def check_channel_count(self, count: int) -> None:
         """Raise `ImageError` unless ``count`` images make one case of this model."""
@@ -274,4 +242,43 @@ class SpineSegmenter:
 
 def _for_networks(settings: Settings) -> Settings:
     """Return what of the settings the networks are told."""
-    return replace(settings, outputs=(), label_vert=False, iso=False, cleaning=Cleaning())
+    return changed(
+        settings,
+        outputs=(),
+        label_vert=False,
+        iso=False,
+        threshold=None,
+        keep_largest=None,
+        fill_holes=None,
+        remove_small=(),
+    )
+
+
+class SpineCase:
+    """Run of one case, from its image as it is on disk to images as they are written."""
+
+    def __init__(
+        self,
+        model: SpineSegmenter,
+        images: Sequence[SpatialImage],
+        names: Sequence[str],
+        settings: Settings,
+        watch: Watch,
+    ) -> None:
+        (self._image,), (self._name,) = images, names
+        self._model, self._settings, self._watch = model, settings, watch
+
+    def prepare(self) -> None:
+        """Read the image."""
+        with self._watch.stage("load"):
+            self._given: GivenSeries | None = replace(read_series(self._image), name=self._name)
+
+    def predict(self) -> None:
+        """Run both networks and the steps around them."""
+        assert self._given is not None
+        given, self._given = self._given, None
+        self._found = self._model.label(given, self._settings, self._watch)
+
+    def finish(self) -> Result:
+        """Make the images that are written."""
+        return self._model.result(self._found, self._image, self._settings)

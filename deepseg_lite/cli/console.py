@@ -1,8 +1,9 @@
-"""What every command shares: progress on stderr, errors in one line, logging."""
+"""Console: progress on stderr, errors in one line, logging, for every command."""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import click
 from deepseg_lite.errors import BundleNotFoundError, DeepsegError
 
 _logger = logging.getLogger("deepseg_lite")
+_ARGUMENT = re.compile(r"`(?P<name>[a-z_]+)(?:=(?P<value>[^`]*))?`")
 
 
 def set_logging(verbose: int, *, quiet: bool) -> None:
@@ -21,7 +23,32 @@ def set_logging(verbose: int, *, quiet: bool) -> None:
     level = logging.ERROR if quiet else levels[min(verbose, 2)]
     # Remarks on headers; what makes an image unusable is an error anyway.
     logging.getLogger("nibabel.global").setLevel(logging.INFO if verbose else logging.CRITICAL)
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def in_flags(text: str) -> str:
+    """Return a message of the library in the words of the command line.
+
+    Messages name an argument as `name`, or `name=value`; here it is ``--name``, or
+    ``--name value``.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        if name == "box":  # a mapping: a flag for each face
+            return f"--box-{value}" if value else "--box-xmin to --box-zmax"
+        return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
+
+    return _ARGUMENT.sub(flag, text)
+
+
+class _Formatter(logging.Formatter):
+    """Formatter of log records in the words of the command line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_flags(super().format(record))
 
 
 @contextmanager
@@ -53,7 +80,9 @@ def report_error(error: DeepsegError) -> str:
     lines = [str(error)]
     if isinstance(error, BundleNotFoundError):
         lines = [str(error.args[0]), *error.advice]
-    lines = [" ".join(line.splitlines()) for line in lines]  # names of files may hold line breaks
+    lines = [
+        in_flags(" ".join(line.splitlines())) for line in lines
+    ]  # names of files may hold line breaks
     if _logger.isEnabledFor(logging.DEBUG):
         _logger.debug("", exc_info=error)
     click.echo("error: " + "\n  ".join(lines), err=True)

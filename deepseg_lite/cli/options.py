@@ -1,29 +1,29 @@
-"""What the options of ``run`` mean, for every command that takes them."""
+"""Options of the command line, made from their declarations, for every command that takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
+from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.cli.sct import NoCounterpart, translate
+from deepseg_lite.inference.settings import Settings, make_settings
+from deepseg_lite.option import Declared, declared
 
 if TYPE_CHECKING:
     from deepseg_lite.api.segmenter import Segmenter
     from deepseg_lite.api.spine_segmenter import SpineSegmenter
     from deepseg_lite.bundles.bundle import Bundle
-    from deepseg_lite.inference.settings import Settings
 
-
-FACES = tuple(f"{axis}{end}" for axis in "xyz" for end in ("min", "max"))
 Given = Mapping[str, Any]
 """Values of the options by their names, as click gives them to a command."""
 
 
 class RunCommand(click.Command):
-    """A command that reads SCT's spelling too, and divides its ``-i`` into cases at ``--case``."""
+    """Command that reads SCT's spelling too, and divides its ``-i`` into cases at ``--case``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Translate, and note how many images precede each ``--case``."""
@@ -48,53 +48,44 @@ class RunCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
+def options_of(options: type) -> Iterator[click.Option]:
+    """Yield the click options of those that a `TypedDict` declares."""
+    for name, each in declared(options).items():
+        if each.option.keys:
+            yield from _face_options(each)
+        elif not each.option.for_python:
+            yield click.Option([name, *_flags(each)], **_keywords(each))
+
+
+def given_of(options: type, given: Given) -> dict[str, Any]:
+    """Return what was given of the options that a `TypedDict` declares."""
+    found = {}
+    for name, each in declared(options).items():
+        if each.option.keys:
+            values = {key: given[f"{name}_{key}"] for key in each.option.keys}
+            found[name] = {key: value for key, value in values.items() if value is not None}
+        elif not each.option.for_python:
+            found[name] = given[name]
+    return found
+
+
 def load_model(given: Given) -> Segmenter | SpineSegmenter:
     """Return the model that the options name; its networks are not open yet."""
     from deepseg_lite.api import loader
 
-    folds = given["folds"]
+    options = given_of(LoadOptions, given)
+    if given["fast"] and options["folds"] is None:
+        options["single_fold"] = True
     return loader.load(
-        given["task_or_bundle"],
-        device=given["device"],
-        precision=given["precision"],
-        threads=given["threads"],
-        folds=None if folds is None else _words(folds),
-        single_fold=given["single_fold"] or (given["fast"] and folds is None),
-        open_networks=False,
-        release=given["release"],
-        retired=given["retired"],
+        given["task_or_bundle"], **cast("LoadOptions", {**options, "open_networks": False})
     )
 
 
 def settings_of(given: Given, bundle: Bundle) -> Settings:
-    """Return what the options change about a run of a model."""
-    from deepseg_lite.inference.cleaning import Cleaning, parse_sizes
-    from deepseg_lite.inference.settings import Settings, fast_settings
+    """Return the settings of a run of a model."""
+    from deepseg_lite.inference.fitting import fit_settings
 
-    sizes, unit = parse_sizes(given["remove_small"])
-    cleaning = Cleaning(
-        threshold=given["threshold"],
-        keep_largest=given["keep_largest"],
-        fill_holes=given["fill_holes"],
-        remove_small=sizes,
-        unit=unit,
-    )
-    settings = Settings(
-        step=given["step"],
-        mirror=given["tta"],
-        soft=given["soft"],
-        ensemble=given["ensemble"] and given["ensemble"].replace("-", "_"),
-        contrasts=given["contrasts"],
-        outputs=tuple(_words(given["outputs"] or "")),
-        label_vert=given["label_vert"],
-        iso=given["iso"],
-        box={face: given[f"box_{face}"] for face in FACES if given[f"box_{face}"] is not None},
-        strict_crop=given["strict_crop"],
-        cleaning=cleaning,
-        half_precision_sums=given["accumulator"] == "float16",
-        skip_empty=given["skip_empty"],
-    )
-    return fast_settings(settings, bundle) if given["fast"] else settings
+    return fit_settings(make_settings(**cast("Settings", given_of(Settings, given))), bundle)
 
 
 def cases_of(given: Given, sizes: list[int], bundle: Bundle) -> list[list[Path]]:
@@ -109,5 +100,52 @@ def cases_of(given: Given, sizes: list[int], bundle: Bundle) -> list[list[Path]]
     return [images[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",")] if text else []
+def flag_of(name: str) -> str:
+    """Return the flag of an option or an argument."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _flags(each: Declared) -> tuple[str, ...]:
+    """Return the flags of an option; one that is on, off or not said has both."""
+    if each.option.flags:
+        return each.option.flags
+    flag = flag_of(each.name)
+    both = each.kind is not bool and bool in get_args(each.kind)
+    return (f"{flag}/--no-{flag[2:]}" if both or each.option.has_opposite else flag,)
+
+
+def _keywords(each: Declared) -> dict[str, Any]:
+    option = each.option
+    keywords: dict[str, Any] = {"help": option.help, "metavar": option.metavar}
+    kinds = (each.kind, *get_args(each.kind))
+    if bool in kinds:
+        keywords |= {"is_flag": True, "default": option.default}
+    elif each.choices:
+        keywords["type"] = click.Choice(each.choices)
+    elif int in kinds:
+        keywords["type"] = click.IntRange(_whole(option.minimum), _whole(option.maximum))
+    elif float in kinds:
+        low = option.minimum if option.above is None else option.above
+        keywords["type"] = click.FloatRange(low, option.maximum, min_open=option.above is not None)
+    elif str not in kinds and not option.is_list:
+        keywords["multiple"] = True
+    if option.default is not None and "multiple" not in keywords:
+        keywords["default"] = ",".join(option.default) if option.is_list else option.default
+    return {**keywords, "show_default": option.show_default}
+
+
+def _whole(limit: float | None) -> int | None:
+    return None if limit is None else int(limit)
+
+
+def _face_options(each: Declared) -> Iterator[click.Option]:
+    """Yield an option for each face of the box; the first one's help names the others."""
+    first, *others = (f"{flag_of(each.name)}-{key}" for key in each.option.keys)
+    for flag in (first, *others):
+        yield click.Option(
+            [flag],
+            type=click.IntRange(_whole(each.option.minimum)),
+            metavar=each.option.metavar,
+            hidden=flag != first,
+            help=f"{each.option.help}; so also {', '.join(others)}.",
+        )

@@ -12,7 +12,7 @@ import click
 
 from deepseg_lite.cli.console import report_error, set_logging
 from deepseg_lite.cli.options import RunCommand, cases_of, load_model, settings_of
-from deepseg_lite.cli.run import run
+from deepseg_lite.cli.run import HOW, INPUTS, REPORTS
 from deepseg_lite.errors import DeepsegError
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger("deepseg_lite")
-NOT_PLANNED = ("output", "overwrite", "cropbox")
-"""Options of ``run`` that change nothing about what it takes."""
 MIB = 2**20
 
 
@@ -73,7 +71,9 @@ plan = RunCommand(
     callback=_plan,
     help=_plan.__doc__,
     params=[
-        *(option for option in run.params if option.name not in NOT_PLANNED),
+        *INPUTS,
+        *HOW,
+        *REPORTS,
         click.Option(
             ["--calibrate/--no-calibrate"],
             default=True,

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, file_in
 from deepseg_lite.engines import onnxruntime_network, openvino_network
+from deepseg_lite.engines.names import DEVICES, PRECISIONS
 from deepseg_lite.errors import OptionError, ProviderError
 from deepseg_lite.volume import FloatArray
 
 OPENVINO = "openvino"
-DEVICES = ("auto", OPENVINO, *onnxruntime_network.PROVIDERS)
 _GPUS = tuple(device for device in onnxruntime_network.PROVIDERS if device != "cpu")
 OFFERED = {
     "fp32": (OPENVINO, *onnxruntime_network.PROVIDERS),
@@ -23,7 +23,6 @@ OFFERED = {
     "fp16-weights": (OPENVINO, *onnxruntime_network.PROVIDERS),
 }
 """Precisions, and the devices that have them."""
-PRECISIONS = tuple(OFFERED)
 _logger = logging.getLogger(__name__)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepseg_lite.errors import OptionError
+from deepseg_lite.inference.settings import Settings
 from deepseg_lite.volume import Spacing
 
 _SIZE = re.compile(r"(\d+)(vox|mm3)?")
@@ -47,6 +48,14 @@ class Cleaning:
     fill_holes: bool | None = None
     remove_small: tuple[int, ...] = ()
     unit: str = "vox"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Cleaning:
+        """Return the cleaning that settings ask for."""
+        sizes, unit = parse_sizes(settings["remove_small"])
+        return cls(
+            settings["threshold"], settings["keep_largest"], settings["fill_holes"], sizes, unit
+        )
 
     def minimum_voxels(self, index: int, spacing: Spacing) -> int:
         """Return the smallest object that stays in the file of that index; voxel sizes in mm."""
@@ -114,6 +123,11 @@ def joined_steps(steps: Sequence[Mapping[str, Any]], cleaning: Cleaning) -> list
     return joined + [
         {**step, "inclusive": True} if step["step"] == "binarize" else step for step in added
     ]
+
+
+def decides(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether steps on maps leave nothing between 0 and 1."""
+    return any(step["step"] in HARDENING for step in steps)
 
 
 def soft_steps(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

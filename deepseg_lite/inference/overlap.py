@@ -1,58 +1,65 @@
-"""Work in three stages, so that cases can overlap: what goes before the networks, they, the rest.
-
-The work is a generator that pauses twice, before its networks run and after. Whoever has one case
-runs it through; of many, the first stage of the next and the last stage of the one before take
-place beside the networks of one.
-"""
+"""Overlapping: the next case is prepared and the last one finished while networks run."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
-from time import perf_counter
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 T = TypeVar("T")
-Stages = Generator[None, None, T]
-"""Pauses before its networks run and after; what it returns is the result."""
+T_co = TypeVar("T_co", covariant=True)
 Outcomes = Generator[Callable[[], T], None, None]
-"""Of each case in turn: returns its result, or raises what went wrong with it."""
+"""Of each case in turn: a function that returns its result, or raises its error."""
 
 
-def run_through(stages: Stages[T]) -> T:
-    """Run the stages that are left, one after another, and return the result."""
-    while True:
-        try:
-            next(stages)
-        except StopIteration as ended:
-            result: T = ended.value
-            return result
+class Case(Protocol[T_co]):
+    """A case in three steps, called one after another, each from any thread."""
+
+    def prepare(self) -> None:
+        """Do all that comes before the networks."""
+        ...
+
+    def predict(self) -> None:
+        """Run the networks."""
+        ...
+
+    def finish(self) -> T_co:
+        """Do the rest, and return the result."""
+        ...
 
 
-def in_turn(cases: Sequence[Stages[T]]) -> Outcomes[T]:
+def run_through(case: Case[T]) -> T:
+    """Run the three steps of a case, and return its result."""
+    case.prepare()
+    case.predict()
+    return case.finish()
+
+
+def in_turn(cases: Sequence[Case[T]]) -> Outcomes[T]:
     """Run cases one after another; see `overlapped`."""
     for case in cases:
         yield partial(run_through, case)
 
 
-def overlapped(cases: Sequence[Stages[T]], first: Callable[[], None] | None = None) -> Outcomes[T]:
-    """Run cases in order; beside the networks of one, the last is finished and the next prepared.
+def overlapped(cases: Sequence[Case[T]], first: Callable[[], None] | None = None) -> Outcomes[T]:
+    """Run cases in order; during the networks of one, the last is finished and the next prepared.
 
-    That is done in a second thread. What has no networks beside it, the first stage of the first
-    case and the last of the last, stays in the caller's. No more than one case is prepared ahead,
-    and no more than one is being finished.
+    That is done in a second thread. The first preparation and the last finish have no networks to
+    overlap with and stay in the caller's thread. No more than one case is prepared ahead, and no
+    more than one is being finished.
 
     Parameters
     ----------
-    cases : sequence of Stages
+    cases : sequence of Case
         None of them begun.
     first : callable, optional
-        What else has to be done before networks run, such as opening them; it is done in the
-        second thread while the first case is prepared.
+        More work before the first networks run, such as opening them; it is done in the second
+        thread while the first case is prepared.
 
     Yields
     ------
@@ -64,55 +71,42 @@ def overlapped(cases: Sequence[Stages[T]], first: Callable[[], None] | None = No
     outcome: Callable[[], T] | None = None
     try:
         opened = helper.submit(first or (lambda: None))
-        prepared = [_done(case) for case in cases[:1]]
+        prepared = [_done(case.prepare) for case in cases[:1]]
         opened.result()
         for case, following in zip_longest(cases, cases[1:]):
-            prepared += [helper.submit(next, following)] if following else []
-            failure = prepared.pop(0).exception() or _done(case).exception()
+            prepared += [helper.submit(following.prepare)] if following else []
+            failure = prepared.pop(0).exception() or _done(case.predict).exception()
             if outcome is not None:
                 yield outcome
             if failure is not None:
                 outcome = partial(_raise, failure)
             else:
-                finish = partial(run_through, case)
-                outcome = helper.submit(finish).result if following else finish
+                outcome = helper.submit(case.finish).result if following else case.finish
         if outcome is not None:
             yield outcome
     finally:
         helper.shutdown(cancel_futures=True)
 
 
-def _done(case: Stages[T]) -> Future[None]:
-    """Run the next stage here; an error belongs to the case, whose turn to be reported comes."""
-    stage: Future[None] = Future()
+def _done(step: Callable[[], None]) -> Future[None]:
+    """Run a step here; its error waits until the case is reported."""
+    done: Future[None] = Future()
     try:
-        next(case)
-        stage.set_result(None)
+        step()
+        done.set_result(None)
     except Exception as error:
-        stage.set_exception(error)
-    return stage
+        done.set_exception(error)
+    return done
 
 
 def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note under the name of a stage how long it took."""
-    started = perf_counter()
-    yield
-    seconds[stage] = round(perf_counter() - started, 4)
-
-
-Given = TypeVar("Given")
-Found = TypeVar("Found")
-
-
 def called_ahead(
     function: Callable[[Given], Found], given: Iterable[Given], at_once: int
 ) -> Iterator[Found]:
-    """Yield what a function makes of each item, in order.
+    """Yield the results of a function for each item, in order.
 
     Parameters
     ----------
@@ -121,7 +115,7 @@ def called_ahead(
     given : iterable
         Items.
     at_once : int
-        Calls on their way while a result is in use; with 1 nothing is done beside it.
+        Calls on their way while a result is in use; with 1 there is none.
     """
     if at_once == 1:
         yield from map(function, given)

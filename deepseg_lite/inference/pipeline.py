@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from deepseg_lite.bundles.bundle import Bundle
-from deepseg_lite.errors import Cancelled
 from deepseg_lite.inference.background import find_background
 from deepseg_lite.inference.decoding import average, majority
-from deepseg_lite.inference.overlap import Stages, run_through, timed
 from deepseg_lite.inference.patches import plan_windows
 from deepseg_lite.inference.restore import Rows, decodes_rows, finish, restore, restore_both
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import Settings, ensemble_of, make_settings
 from deepseg_lite.inference.sliding_window import (
     Predictor,
     mirrored,
@@ -29,13 +27,9 @@ from deepseg_lite.steps.frame import reoriented_spacing, to_frame
 from deepseg_lite.steps.intensity import normalize_instance
 from deepseg_lite.steps.table import PREPROCESSING, Record, apply_step
 from deepseg_lite.volume import AnyArray, FloatArray, Spacing, Volume
+from deepseg_lite.watch import Watch
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""Called with patches done and patches in all."""
-
-Cancel = Callable[[], bool]
-"""Asked after every batch of patches; True stops the run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +41,36 @@ class Segmentation:
     data : array
         Labels (X, Y, Z), or for soft runs and models whose result is maps (L, X, Y, Z), in the
         order of the bundle's labels.
-    timings : dict
-        Seconds per stage.
+    probabilities : array of shape (L, X, Y, Z) or None
+        Of the labels that were asked for in addition to ``data``.
     box, crop : Box, dict, or None
         The box around the cord and the record of it, for models of cropped images.
-    probabilities : array of shape (L, X, Y, Z) or None
-        Of the labels that were asked for beside ``data``.
     """
 
     data: AnyArray
-    timings: Mapping[str, float] = field(default_factory=dict)
+    probabilities: FloatArray | None = None
     box: Box | None = None
     crop: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Output of the networks of one volume.
+
+    Attributes
+    ----------
+    scores : array of shape (K, X', Y', Z') or None
+        Blended logits on the networks' grid; None where they are decoded already.
+    data, probabilities : array or None
+        The result on the image's grid, where it was decoded fold by fold or row by row.
+    is_finished : bool
+        Whether the bundle's last steps were applied to ``data``.
+    """
+
+    scores: FloatArray | None
+    data: AnyArray | None = None
     probabilities: FloatArray | None = None
+    is_finished: bool = False
 
 
 def segment(
@@ -71,8 +82,7 @@ def segment(
     prior: AnyArray | None = None,
     soft_labels: Sequence[int] = (),
     fold_count: int = 1,
-    progress: Progress | None = None,
-    cancel: Cancel | None = None,
+    watch: Watch | None = None,
 ) -> Segmentation:
     """Segment one volume.
 
@@ -86,16 +96,16 @@ def segment(
         One per fold, ``(N, C, *P) -> (N, K, *P)``. Each is used up before the next is asked for,
         so a lazy iterable needs one network in memory at a time.
     settings : Settings
-        What differs from the bundle's own behaviour.
+        What differs from the bundle's own behaviour; from `make_settings`.
     prior : array of shape (X, Y, Z), optional
-        What an earlier model found on the same grid, for models that crop to it.
+        Result of an earlier model on the same grid, for models that crop to it.
     soft_labels : sequence of int
-        Labels, by their index, whose probabilities are wanted beside the label map; for models
-        whose result is one and whose folds are averaged.
+        Labels, by their index, whose probabilities are wanted in addition to the label map; for
+        models whose result is one and whose folds are averaged.
     fold_count : int
-        Number of predictors, for ``progress``.
-    progress, cancel : callable
-        Hooks for programs that embed this.
+        Number of predictors, for the watch.
+    watch : Watch, optional
+        Takes the time of the stages, is told the progress, and may stop the run.
 
     Returns
     -------
@@ -105,85 +115,94 @@ def segment(
     Raises
     ------
     Cancelled
-        If ``cancel`` returned True.
+        If the watch stopped the run.
 
     Notes
     -----
     Source: nnunetv2 2.8.1, ``nnUNetPredictor.predict_single_npy_array``; checked by
     ``tests/parity/test_end_to_end.py``.
     """
-    return run_through(
-        segment_in_stages(
-            volume,
-            bundle,
-            predictors,
-            settings or Settings(),
-            prior=None if prior is None else lambda: prior,
-            soft_labels=soft_labels,
-            fold_count=fold_count,
-            progress=progress,
-            cancel=cancel,
-        )
+    settings, watch, spacing = settings or make_settings(), watch or Watch(), volume.spacing
+    with watch.stage("preprocess"):
+        prepared, trail = prepare(volume, bundle, prior)
+    del volume
+    predicted = predict(
+        prepared.data,
+        trail,
+        bundle,
+        predictors,
+        settings,
+        spacing=spacing,
+        soft_labels=soft_labels,
+        fold_count=fold_count,
+        watch=watch,
+    )
+    del prepared
+    return complete(
+        predicted, trail, bundle, settings, spacing=spacing, soft_labels=soft_labels, watch=watch
     )
 
 
-def segment_in_stages(
-    volume: Volume,
+def predict(
+    data: FloatArray,
+    trail: Sequence[Record],
     bundle: Bundle,
     predictors: Iterable[Predictor],
     settings: Settings,
     *,
-    prior: Callable[[], AnyArray] | None = None,
+    spacing: Spacing,
     soft_labels: Sequence[int] = (),
     fold_count: int = 1,
-    progress: Progress | None = None,
-    cancel: Cancel | None = None,
-) -> Stages[Segmentation]:
-    """Segment one volume in stages; see `segment`.
-
-    ``prior`` runs a network, so it has to wait for the second stage, and what follows it does, too.
-    """
-    seconds: dict[str, float] = {}
-    spacing, mask = volume.spacing, None
-    if prior is not None:
-        yield
-        mask = prior()
-    with timed(seconds, "preprocess"):
-        prepared, trail = prepare(volume, bundle, mask)
-    del volume, mask
-    if prior is None:
-        yield
-
-    def back(scores: Rows) -> tuple[AnyArray, FloatArray | None]:
-        if soft_labels:
-            return restore_both(scores, trail, bundle.outputs, soft_labels)
-        return restore(scores, trail, bundle.outputs, settings), None
-
-    scores: FloatArray | None = None
-    probabilities: FloatArray | None = None
-    averaging = (settings.ensemble or bundle.ensemble) == "mean_logits"
-    with timed(seconds, "predict"):
-        folds = partial(
-            fold_scores, prepared.data, bundle, predictors, settings, fold_count, progress, cancel
-        )
-        if settings.in_rows and fold_count == 1 and decodes_rows(bundle, settings):
+    watch: Watch,
+) -> Prediction:
+    """Run the networks on what `prepare` gave: the second step of `segment`."""
+    with watch.stage("predict"):
+        folds = partial(fold_scores, data, bundle, predictors, settings, fold_count, watch)
+        if settings["in_rows"] and fold_count == 1 and decodes_rows(bundle, settings):
             for rows in folds(predict_window=predict_rows):
-                result, probabilities = back(rows)
-        elif averaging:
-            scores = average(folds(predict_window=predict_sliding_window))
-        else:  # every fold is decoded on its own, so its restoring counts as predicting
-            each = folds(predict_window=predict_sliding_window)
-            result = _decode_each(each, trail, bundle, settings, spacing)
-            del each
-    del folds, prepared
-    yield
+                result, probabilities = _restore(rows, trail, bundle, settings, soft_labels)
+            return Prediction(None, result, probabilities)
+        if ensemble_of(settings, bundle) == "mean_logits":
+            return Prediction(average(folds(predict_window=predict_sliding_window)))
+        # Every fold is decoded on its own, so its restoring counts as predicting.
+        each = folds(predict_window=predict_sliding_window)
+        return Prediction(
+            None, _decode_each(each, trail, bundle, settings, spacing), is_finished=True
+        )
 
-    with timed(seconds, "restore"):
-        if scores is not None:
-            result, probabilities = back([scores])
-        if averaging:
-            result = finish(result, spacing, bundle, settings)
-    return Segmentation(result, seconds, probabilities=probabilities)
+
+def complete(
+    predicted: Prediction,
+    trail: Sequence[Record],
+    bundle: Bundle,
+    settings: Settings,
+    *,
+    spacing: Spacing,
+    soft_labels: Sequence[int] = (),
+    watch: Watch,
+) -> Segmentation:
+    """Bring a prediction to the image's grid: the last step of `segment`."""
+    data, probabilities = predicted.data, predicted.probabilities
+    if predicted.scores is not None:
+        with watch.stage("restore"):
+            data, probabilities = _restore([predicted.scores], trail, bundle, settings, soft_labels)
+    assert data is not None
+    with watch.stage("postprocess"):
+        if not predicted.is_finished:
+            data = finish(data, spacing, bundle, settings)
+    return Segmentation(data, probabilities)
+
+
+def _restore(
+    scores: Rows,
+    trail: Sequence[Record],
+    bundle: Bundle,
+    settings: Settings,
+    soft_labels: Sequence[int],
+) -> tuple[AnyArray, FloatArray | None]:
+    if soft_labels:
+        return restore_both(scores, trail, bundle.outputs, soft_labels)
+    return restore(scores, trail, bundle.outputs, settings), None
 
 
 def _decode_each(
@@ -194,9 +213,9 @@ def _decode_each(
     spacing: Spacing,
 ) -> AnyArray:
     """Decode folds one by one and combine what they became."""
-    wins = (settings.ensemble or bundle.ensemble) == "majority"
+    wins = ensemble_of(settings, bundle) == "majority"
     maps = (restore([scores], trail, bundle.outputs, settings, wins=wins) for scores in folds)
-    if wins and not settings.soft:
+    if wins and not settings["soft"]:
         return finish(majority(list(maps)), spacing, bundle, settings)
     finished = (finish(each, spacing, bundle, settings) for each in maps)
     return average(each.astype(np.float32, copy=False) for each in finished)
@@ -245,45 +264,36 @@ def fold_scores(
     predictors: Iterable[Predictor],
     settings: Settings,
     fold_count: int = 1,
-    progress: Progress | None = None,
-    cancel: Cancel | None = None,
+    watch: Watch | None = None,
     *,
     predict_window: Callable[..., T],
 ) -> Iterator[T]:
     """Yield each fold's blended logits, as a function such as `predict_sliding_window` has them."""
-    window = bundle.sliding_window
+    window, watch = bundle.sliding_window, watch or Watch()
     x, y, z = data.shape[1:]
-    plan = plan_windows(window, (x, y, z), settings.step)
+    plan = plan_windows(window, (x, y, z), settings["step"])
     background = None
-    if settings.skip_empty:
+    if settings["skip_empty"]:
         outputs = bundle.outputs
         background = find_background(data, outputs.activation, outputs.channel_count)
-    total = fold_count * plan.count
-    done = 0
-
-    def on_patches(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
-        if cancel is not None and cancel():
-            raise Cancelled("cancelled by the caller; nothing was written.")
-
-    for predict in predictors:
-        calls_at_once = getattr(predict, "calls_at_once", 1)
+    on_patches = watch.count_patches(fold_count * plan.count)
+    for opened in watch.opened(predictors):
+        calls_at_once = getattr(opened, "calls_at_once", 1)
+        predict = watch.called(opened)
+        del opened  # so that it can go before the next one is opened
         if window.patch_normalization == "instance":
             predict = per_patch(predict, normalize_instance)
         yield predict_window(
             data,
-            mirrored(predict, bundle.mirror_axes) if settings.mirror else predict,
+            mirrored(predict, bundle.mirror_axes) if settings["tta"] else predict,
             plan.patch_size,
             starts=plan.starts,
             importance=plan.importance,
             padding=plan.padding,
-            accumulator=np.float16 if settings.half_precision_sums else np.float32,
-            batch_size=max(settings.batch_size, window.batch_size),
+            accumulator=settings["accumulator"],
+            batch_size=window.batch_size,
             background=background,
             calls_at_once=calls_at_once,
             on_patches=on_patches,
         )
-        del predict  # so that it can go before the next one is opened
+        del predict

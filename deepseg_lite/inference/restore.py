@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from deepseg_lite.bundles.bundle import Bundle, Outputs
-from deepseg_lite.inference.cleaning import HARDENING, joined_steps, soft_steps
+from deepseg_lite.inference.cleaning import Cleaning, decides, joined_steps, soft_steps
 from deepseg_lite.inference.decoding import (
     chosen_probabilities,
     label_dtype,
@@ -15,7 +15,7 @@ from deepseg_lite.inference.decoding import (
     paint_labels,
     winning_probabilities,
 )
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import Settings, ensemble_of
 from deepseg_lite.inference.winners import label_slabs
 from deepseg_lite.steps.maps import ACTIVATIONS
 from deepseg_lite.steps.resample import Resampled
@@ -57,10 +57,10 @@ def restore(
         Leave only the probabilities of labels that win their voxel.
     """
     if outputs.values is None:
-        return decode_on_undo(scores, trail, decoder(outputs, soft=settings.soft, wins=wins))
+        return decode_on_undo(scores, trail, decoder(outputs, soft=settings["soft"], wins=wins))
     (whole,) = scores
     maps: AnyArray = ACTIVATIONS[outputs.activation](whole)
-    steps = soft_steps(outputs.before_undo) if settings.soft else outputs.before_undo
+    steps = soft_steps(outputs.before_undo) if settings["soft"] else outputs.before_undo
     for step in steps:
         maps = apply_step(MAP_STEPS, step, maps)
     for record in reversed(trail):
@@ -76,7 +76,7 @@ def decodes_rows(bundle: Bundle, settings: Settings) -> bool:
     steps = [step for step in bundle.preprocessing if step["step"] not in VALUE_STEPS]
     resampled = [step for step in steps if step["step"] in RESAMPLING]
     last = not resampled or steps[-1] is resampled[-1]
-    averaging = (settings.ensemble or bundle.ensemble) == "mean_logits"
+    averaging = ensemble_of(settings, bundle) == "mean_logits"
     return averaging and bundle.outputs.values is None and last
 
 
@@ -106,19 +106,19 @@ def finish(result: AnyArray, spacing: Spacing, bundle: Bundle, settings: Setting
     """
     outputs, steps = bundle.outputs, list(bundle.postprocessing)
     if outputs.values is None:
-        if settings.soft:
+        if settings["soft"]:
             return result
         for step in steps:
             (result,) = apply_step(MAP_STEPS, step, result[None], image_spacing=spacing)
         return result
     if outputs.are_maps:
-        steps = joined_steps(steps, settings.cleaning)
-    for step in soft_steps(steps) if settings.soft else steps:
+        steps = joined_steps(steps, Cleaning.of(settings))
+    for step in soft_steps(steps) if settings["soft"] else steps:
         result = apply_step(MAP_STEPS, step, result, image_spacing=spacing)
     if outputs.are_maps:
-        hard = not settings.soft and any(step["step"] in HARDENING for step in steps)
+        hard = not settings["soft"] and decides(steps)
         return result.astype(np.uint8 if hard else np.float32, copy=False)
-    if settings.soft:
+    if settings["soft"]:
         return result[[label.values[0] for label in outputs.labels]]
     labels: AnyArray = result[0].astype(label_dtype(outputs.max_value))
     return labels

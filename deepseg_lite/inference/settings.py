@@ -1,149 +1,267 @@
-"""What a caller may change about a run."""
+"""Settings: the options of a run, each declared once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast
 
-from deepseg_lite.bundles.bundle import Bundle
-from deepseg_lite.errors import OptionError
-from deepseg_lite.inference.channels import channel_order
-from deepseg_lite.inference.cleaning import HARDENING, Cleaning
+from deepseg_lite.option import Option, complete, declared, words
+from deepseg_lite.steps.faces import FACES
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from deepseg_lite.bundles.bundle import Bundle
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a caller may change about a run; the defaults are the bundle's own behaviour.
+def _fixed_distance(_: float, bundle: Bundle) -> str | None:
+    if not bundle.sliding_window.stride:
+        return None
+    return f"{bundle.name} has patches at a fixed distance; leave `step` out."
 
-    Attributes
-    ----------
-    step : float or None
-        Largest distance of neighbouring patches as a fraction of the patch; None takes the
-        bundle's, 1 - overlap.
-    mirror : bool
-        Average over all flips of the axes the bundle allows (test-time augmentation).
-    soft : bool
-        Return probabilities instead of labels.
-    ensemble : {"mean_logits", "majority"} or None
-        How folds are combined; None takes the bundle's way.
-    contrasts : tuple of str
-        Contrast of each image, in the order they are given; empty where the model does not care.
-    box : mapping
-        Faces of the box around the cord that replace those found, for models of cropped images:
-        voxel indices inside the box by the names ``xmin`` to ``zmax``.
-    strict_crop : bool
-        Fail where no cord is found to crop around.
-    cleaning : Cleaning
-        What is done to a result before it is written; by `segment` to maps alone.
-    outputs : tuple of str
-        Names of a workflow's results to give, in place of its own choice.
-    label_vert : bool
-        Run a workflow's second step, too.
-    iso : bool
-        Leave a workflow's results on its 1 mm grid.
-    half_precision_sums : bool
-        Add up logits in float16, as nnU-Net does: only for comparing with it.
-    batch_size : int
-        Patches per call of the network. On a CPU more than 1 takes memory and gains no time.
-    skip_empty : bool
-        Leave patches out that hold nothing but background, see
-        `deepseg_lite.inference.background.find_background`. It may change voxels.
-    overlap_cases : bool
-        Open networks while the first case is prepared; prepare the next of several cases and write
-        the last one while the networks are busy with one. That takes memory for these two beside
-        it.
-    in_rows : bool
-        Decode scores row by row, as soon as no later patch changes them, and let them go. The same
-        labels in less memory, for one network whose result
-        `deepseg_lite.inference.restore.decodes_rows`; of others nothing changes.
+
+def _unknown_background(_: bool, bundle: Bundle) -> str | None:
+    if bundle.outputs.values is None:
+        return None
+    return (
+        f"the result of {bundle.name} is maps, whose background is not known to be 0; leave "
+        "`skip_empty` out."
+    )
+
+
+def _no_mirroring(_: bool, bundle: Bundle) -> str | None:
+    if bundle.mirror_axes:
+        return None
+    return (
+        f"{bundle.name} was trained without mirroring, so test-time augmentation has nothing to "
+        "flip; leave it out."
+    )
+
+
+def _no_crop(_: object, bundle: Bundle) -> str | None:
+    if bundle.cord_crop is not None:
+        return None
+    return (
+        f"{bundle.name} is not cropped around the cord, so there is no box; leave its faces and "
+        "`strict_crop` out."
+    )
+
+
+def _no_vote(value: str, bundle: Bundle) -> str | None:
+    if value != "majority" or bundle.outputs.values is None:
+        return None
+    return (
+        f"the result of {bundle.name} is maps, and folds vote on labels alone; leave `ensemble` "
+        "out."
+    )
+
+
+def _decided_before(_: float, bundle: Bundle) -> str | None:
+    from deepseg_lite.inference.cleaning import decides
+
+    if not decides(bundle.outputs.before_undo):
+        return None
+    return (
+        f"{bundle.name} decides before its result is on the image's grid, so a threshold comes "
+        "too late; `soft` gives the probabilities."
+    )
+
+
+def _of_workflows(name: str) -> Any:
+    def unfit(_: object, bundle: Bundle) -> str | None:
+        if bundle.workflow is not None:
+            return None
+        return f"{bundle.name} is one network with results of its own; leave `{name}` out."
+
+    return unfit
+
+
+class Settings(TypedDict, total=False):
+    """Options of a run. Each is a keyword of ``segment(...)`` and, with flags, of ``run``.
+
+    `make_settings` checks them and adds defaults. `in_rows` and `overlap_cases` are chosen by
+    ``--max-ram``.
     """
 
-    step: float | None = None
-    mirror: bool = False
-    soft: bool = False
-    ensemble: str | None = None
-    contrasts: tuple[str, ...] = ()
-    box: Mapping[str, int] = field(default_factory=dict)
-    strict_crop: bool = False
-    cleaning: Cleaning = Cleaning()  # noqa: RUF009 - a frozen value
-    outputs: tuple[str, ...] = ()
-    label_vert: bool = False
-    iso: bool = False
-    half_precision_sums: bool = False
-    batch_size: int = 1
-    skip_empty: bool = False
-    overlap_cases: bool = True
-    in_rows: bool = False
+    contrasts: Annotated[
+        Sequence[str],
+        Option(
+            "Contrast of each image of a case, for models that tell them apart.",
+            flags=("-c", "--contrast"),
+            default=(),
+            metavar="NAME",
+            read=tuple,
+        ),
+    ]
+    tta: Annotated[
+        bool,
+        Option(
+            "Average over mirrored images (2 to 8 times the work).",
+            default=False,
+            unfit=_no_mirroring,
+        ),
+    ]
+    step: Annotated[
+        float | None,
+        Option(
+            "Distance of patches as a fraction of the patch. Default: the model's.",
+            metavar="F",
+            above=0,
+            maximum=1,
+            unfit=_fixed_distance,
+        ),
+    ]
+    skip_empty: Annotated[
+        bool,
+        Option(
+            "Leave out patches of nothing but background: not a voxel above the image's mean.",
+            default=False,
+            unfit=_unknown_background,
+        ),
+    ]
+    fast: Annotated[
+        bool,
+        Option(
+            "A step of 0.75, one fold and --skip-empty, as far as the model has them; it changes "
+            "voxels, see docs/speed-modes.md.",
+            default=False,
+        ),
+    ]
+    ensemble: Annotated[
+        Literal["mean-logits", "majority"] | None,
+        Option("How folds are combined. Default: the model's way.", unfit=_no_vote),
+    ]
+    soft: Annotated[bool, Option("Write float32 probability maps.", default=False)]
+    threshold: Annotated[
+        float | None,
+        Option(
+            "Write a mask of the probabilities above T, with --soft and for models that give "
+            "probabilities. 0 leaves them.",
+            metavar="T",
+            minimum=0,
+            maximum=1,
+            unfit=_decided_before,
+        ),
+    ]
+    keep_largest: Annotated[
+        bool | None,
+        Option(
+            "Keep the largest object of every file; or leave the model's own such step out.",
+        ),
+    ]
+    fill_holes: Annotated[
+        bool | None,
+        Option("Fill holes in every mask; or leave the model's own such step out."),
+    ]
+    remove_small: Annotated[
+        Sequence[str],
+        Option(
+            "Remove objects below SIZE: voxels (10) or mm3 (5mm3). Repeat for one size per file.",
+            default=(),
+            metavar="SIZE",
+            read=lambda sizes: tuple(map(str, sizes)),
+        ),
+    ]
+    label_vert: Annotated[
+        bool,
+        Option(
+            "Tell all vertebrae apart, in a second step (totalspineseg).",
+            has_opposite=True,
+            default=False,
+            unfit=_of_workflows("label_vert"),
+        ),
+    ]
+    outputs: Annotated[
+        Sequence[str],
+        Option(
+            "Results to write, by the names of the original software (totalspineseg).",
+            default=(),
+            metavar="A,B",
+            is_list=True,
+            read=words,
+            unfit=_of_workflows("outputs"),
+        ),
+    ]
+    iso: Annotated[
+        bool,
+        Option(
+            "Leave results on the 1 mm grid (totalspineseg).",
+            default=False,
+            unfit=_of_workflows("iso"),
+        ),
+    ]
+    box: Annotated[
+        Mapping[str, int],
+        Option(
+            "Face of the box around the cord, a voxel index, in place of the one found",
+            default=(),
+            metavar="N",
+            minimum=0,
+            keys=FACES,
+            read=dict,
+            unfit=_no_crop,
+        ),
+    ]
+    strict_crop: Annotated[
+        bool,
+        Option("Fail where no cord is found to crop around.", default=False, unfit=_no_crop),
+    ]
+    accumulator: Annotated[
+        Literal["float32", "float16"],
+        Option(
+            "Type of the sums of logits; float16 is nnU-Net's, for comparing with it.",
+            default="float32",
+        ),
+    ]
+    in_rows: Annotated[
+        bool,
+        Option(
+            "Decode scores row by row: the same labels in less memory, for one network whose "
+            "labels need no other grid.",
+            default=False,
+            for_python=True,
+        ),
+    ]
+    overlap_cases: Annotated[
+        bool,
+        Option(
+            "Prepare the next of several cases, and write the last, while networks run.",
+            default=True,
+            for_python=True,
+        ),
+    ]
 
 
-def check_settings(settings: Settings, bundle: Bundle) -> None:
-    """Refuse settings that do not fit a model, before any work starts.
+def make_settings(**options: Unpack[Settings]) -> Settings:
+    """Return all settings: those given, checked, and defaults.
 
     Raises
     ------
     OptionError
-        Saying which and why.
+        If a value is not allowed.
+    TypeError
+        If there is no option of a name.
     """
-    if settings.step is not None and not 0 < settings.step <= 1:
-        raise OptionError(f"step is {settings.step}; a number above 0 and up to 1 is needed.")
-    if settings.step is not None and bundle.sliding_window.stride:
-        raise OptionError(f"{bundle.name} has patches at a fixed distance; leave --step out.")
-    if settings.skip_empty and bundle.outputs.values is not None:
-        raise OptionError(
-            f"the result of {bundle.name} is maps, whose background is not known to be 0; leave "
-            "--skip-empty out."
-        )
-    if settings.mirror and not bundle.mirror_axes:
-        raise OptionError(
-            f"{bundle.name} was trained without mirroring, so test-time augmentation has nothing "
-            "to flip; leave it out."
-        )
-    if (settings.box or settings.strict_crop) and bundle.cord_crop is None:
-        raise OptionError(
-            f"{bundle.name} is not cropped around the cord, so there is no box; leave its faces "
-            "and --strict-crop out."
-        )
-    asked = {"outputs": settings.outputs, "label-vert": settings.label_vert, "iso": settings.iso}
-    if names := [f"--{name}" for name, value in asked.items() if value]:
-        raise OptionError(
-            f"{bundle.name} is one network with results of its own; leave {', '.join(names)} out."
-        )
-    if settings.ensemble == "majority" and bundle.outputs.values is not None:
-        raise OptionError(
-            f"the result of {bundle.name} is maps, and folds vote on labels alone; leave "
-            "--ensemble out."
-        )
-    decided = any(step["step"] in HARDENING for step in bundle.outputs.before_undo)
-    if settings.cleaning.threshold is not None and decided:
-        raise OptionError(
-            f"{bundle.name} decides before its result is on the image's grid, so a threshold comes "
-            "too late; --soft gives the probabilities."
-        )
-    channel_order(bundle.inputs, settings.contrasts)
+    return cast("Settings", complete(Settings, options))
 
 
-FAST_STEP = 0.75
-"""Distance of patches as a fraction of the patch."""
+def changed(settings: Settings, **options: Unpack[Settings]) -> Settings:
+    """Return settings with some changes."""
+    return {**settings, **options}
 
 
-def fast_settings(settings: Settings, bundle: Bundle) -> Settings:
-    """Return settings with all that makes a model faster and that its kind allows.
+def why_unfit(settings: Settings, bundle: Bundle) -> str | None:
+    """Return why settings do not fit a model, the first reason there is."""
+    for name, each in declared(Settings).items():
+        value = cast("Mapping[str, Any]", settings)[name]
+        unfit = each.option.unfit
+        if unfit is not None and value != each.check(each.option.default):
+            reason = unfit(value, bundle)
+            if reason is not None:
+                return reason
+    return None
 
-    That is a larger step, unless one was chosen or the model's own is as large, and leaving out
-    empty patches. The caller takes one fold alone.
 
-    Raises
-    ------
-    OptionError
-        If nothing can be left out.
-    """
-    window = bundle.sliding_window
-    own_step = max((1 - share for share in window.overlap), default=1.0)
-    step = settings.step or (FAST_STEP if own_step < FAST_STEP else None)
-    fast = replace(settings, step=step, skip_empty=bundle.outputs.values is None)
-    if fast == settings and len(bundle.networks) == 1:
-        raise OptionError(
-            f"{bundle.name} has one fold, patches that are far apart and maps as its result, so "
-            "nothing can be left out of a run; leave --fast out."
-        )
-    return fast
+def ensemble_of(settings: Settings, bundle: Bundle) -> str:
+    """Return how folds are combined, in the manifest's words."""
+    return (settings["ensemble"] or bundle.ensemble).replace("-", "_")

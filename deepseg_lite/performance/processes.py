@@ -108,6 +108,6 @@ def in_new_process(module: str, *arguments: str, what: str) -> Any:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ProviderError(
             f"{what} could not be measured on this machine ({reason}); free some memory or choose "
-            "another device, or plan with --no-calibrate."
+            "another device, or plan with `no_calibrate`."
         )
     return json.loads(done.stdout.splitlines()[-1])

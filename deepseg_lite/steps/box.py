@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.affines import apply_affine
 
+from deepseg_lite.steps.faces import FACES
 from deepseg_lite.volume import AnyArray, Volume
 
 
@@ -95,10 +96,6 @@ def crop_or_pad(volume: Volume, start: Sequence[int], size: Sequence[int]) -> tu
     affine[:3, 3] = apply_affine(volume.affine, list(start))
     windowed = Volume(_window(volume.data, start, size), affine, volume.spacing)
     return windowed, Boxed(tuple(start), volume.shape)
-
-
-FACES = ("xmin", "xmax", "ymin", "ymax", "zmin", "zmax")
-"""Names of faces: axes of the volume as stored, lowest and highest voxel inside."""
 
 
 @dataclass(frozen=True)

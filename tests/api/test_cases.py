@@ -12,11 +12,11 @@ import pytest
 from helpers.bundles import make_affine, make_data, voxels, write_bundle, write_image
 
 import deepseg_lite
-from deepseg_lite.api.cases import Case, plan_cases, run_case, write_phantom
+from deepseg_lite.api.cases import Case, name_outputs, run_case, write_phantom
 from deepseg_lite.errors import Cancelled, ImageError, OptionError, OutputError
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 
-SOFT = Settings(soft=True)
+SOFT = make_settings(soft=True)
 
 
 @pytest.fixture
@@ -46,17 +46,17 @@ def _names(cases: list[Case]) -> list[str]:
 )
 def test_outputs_of_one_case(segmenter, tmp_path, monkeypatch, output, expected):
     monkeypatch.chdir(tmp_path)
-    cases = plan_cases(segmenter, [[Path("in/a.nii.gz")]], output and Path(output))
+    cases = name_outputs(segmenter, [[Path("in/a.nii.gz")]], output and Path(output))
     assert _names(cases) == expected
 
 
 def test_every_case_is_named_after_its_own_first_image(segmenter):
-    cases = plan_cases(segmenter, [[Path("a.nii")], [Path("b.nii.gz")]], None)
+    cases = name_outputs(segmenter, [[Path("a.nii")], [Path("b.nii.gz")]], None)
     assert _names(cases) == ["a_seg.nii.gz", "a_seg.json", "b_seg.nii.gz", "b_seg.json"]
 
 
 def test_soft_writes_one_map_per_label_each_with_its_record(regions):
-    (case,) = plan_cases(regions, [[Path("a.nii")]], None, SOFT)
+    (case,) = name_outputs(regions, [[Path("a.nii")]], None, SOFT)
     assert _names([case]) == [
         "a_cord_softseg.nii.gz",
         "a_gray-matter_softseg.nii.gz",
@@ -67,7 +67,7 @@ def test_soft_writes_one_map_per_label_each_with_its_record(regions):
 
 @pytest.mark.parametrize("output", ["x.nii", "y/x.nii.gz"])
 def test_the_name_of_one_file_begins_those_of_several(regions, output):
-    (case,) = plan_cases(regions, [[Path("a.nii")]], Path(output), SOFT)
+    (case,) = name_outputs(regions, [[Path("a.nii")]], Path(output), SOFT)
     name, dot, extension = output.partition(".")
     assert [str(path) for path in case.paths] == [
         f"{name}_cord_softseg{dot}{extension}",
@@ -76,13 +76,13 @@ def test_the_name_of_one_file_begins_those_of_several(regions, output):
 
 
 def test_planning_makes_no_folder(segmenter, tmp_path):
-    plan_cases(segmenter, [[Path("a.nii")]], tmp_path / "new" / "folder")
+    name_outputs(segmenter, [[Path("a.nii")]], tmp_path / "new" / "folder")
     assert not (tmp_path / "new").exists()
 
 
 def test_several_cases_do_not_fit_one_file(regions):
     with pytest.raises(OptionError, match=r"x\.nii is one file, but 2 cases will be written"):
-        plan_cases(regions, [[Path("a.nii")], [Path("b.nii")]], Path("x.nii"))
+        name_outputs(regions, [[Path("a.nii")], [Path("b.nii")]], Path("x.nii"))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_several_cases_do_not_fit_one_file(regions):
 )
 def test_cases_that_would_write_the_same_file_are_refused(segmenter, tmp_path, images):
     with pytest.raises(OptionError, match=r"2 cases would be written to .*a_seg\.nii\.gz"):
-        plan_cases(segmenter, [[Path(image)] for image in images], tmp_path / "out")
+        name_outputs(segmenter, [[Path(image)] for image in images], tmp_path / "out")
 
 
 @pytest.mark.parametrize("alias", ["plain", "dotted", "link"])
@@ -104,50 +104,50 @@ def test_an_output_that_is_an_input_is_refused(segmenter, image_file, alias):
         output = image_file.with_name("link.nii.gz")
         output.symlink_to(image_file)
     with pytest.raises(OptionError, match="is an input and would be replaced"):
-        plan_cases(segmenter, [[image_file]], output, overwrite=True)
+        name_outputs(segmenter, [[image_file]], output, overwrite=True)
 
 
 def test_an_output_that_is_another_cases_input_is_refused(segmenter, tmp_path):
     images = [[tmp_path / "a.nii"], [tmp_path / "a_seg.nii.gz"]]
     with pytest.raises(OptionError, match=r"a_seg\.nii\.gz is an input"):
-        plan_cases(segmenter, images, None, overwrite=True)
+        name_outputs(segmenter, images, None, overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["a_seg.nii.gz", "a_seg.json"])
 def test_existing_outputs_need_permission(segmenter, tmp_path, name):
     (tmp_path / name).write_bytes(b"precious")
     with pytest.raises(OptionError, match=f"{name} exists; add --overwrite"):
-        plan_cases(segmenter, [[tmp_path / "a.nii"]], None)
-    assert len(plan_cases(segmenter, [[tmp_path / "a.nii"]], None, overwrite=True)) == 1
+        name_outputs(segmenter, [[tmp_path / "a.nii"]], None)
+    assert len(name_outputs(segmenter, [[tmp_path / "a.nii"]], None, overwrite=True)) == 1
 
 
 def test_the_number_of_existing_outputs_is_told(segmenter, tmp_path):
     for name in ("a_seg.nii.gz", "a_seg.json"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(OptionError, match=r"\(and 1 more\) exists"):
-        plan_cases(segmenter, [[tmp_path / "a.nii"]], None)
+        name_outputs(segmenter, [[tmp_path / "a.nii"]], None)
 
 
 def test_a_wrong_number_of_channels_is_refused(segmenter):
     with pytest.raises(ImageError, match="2 images were given"):
-        plan_cases(segmenter, [[Path("a.nii"), Path("b.nii")]], None)
+        name_outputs(segmenter, [[Path("a.nii"), Path("b.nii")]], None)
 
 
 def test_a_folder_below_a_file_is_refused(segmenter, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="file is not a folder"):
-        plan_cases(segmenter, [[Path("a.nii")]], tmp_path / "file" / "out")
+        name_outputs(segmenter, [[Path("a.nii")]], tmp_path / "file" / "out")
 
 
 def test_a_folder_without_permission_is_refused_before_any_work(segmenter, tmp_path, monkeypatch):
     """Root may write everywhere, so the answer of the system is replaced."""
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(OutputError, match="is not writable; give an output folder you may"):
-        plan_cases(segmenter, [[Path("a.nii")]], tmp_path / "out")
+        name_outputs(segmenter, [[Path("a.nii")]], tmp_path / "out")
 
 
 def test_a_case_is_written_with_its_record(segmenter, image_file, tmp_path):
-    (case,) = plan_cases(segmenter, [[image_file]], tmp_path / "out")
+    (case,) = name_outputs(segmenter, [[image_file]], tmp_path / "out")
     report = run_case(segmenter, case, command=["run", "x"])
     output = tmp_path / "out" / "t2_seg.nii.gz"
     record = json.loads((tmp_path / "out" / "t2_seg.json").read_text())
@@ -181,7 +181,7 @@ def test_a_case_is_written_with_its_record(segmenter, image_file, tmp_path):
 
 
 def test_volumes_of_regions_count_every_value_that_belongs(regions, image_file, tmp_path):
-    (case,) = plan_cases(regions, [[image_file]], tmp_path)
+    (case,) = name_outputs(regions, [[image_file]], tmp_path)
     volumes = run_case(regions, case)["Volumes_mm3"]
     voxel = 0.7 * 1.1 * 2.5
     assert volumes["cord"] == pytest.approx((make_data() > 0.25).sum() * voxel, rel=1e-4)
@@ -189,7 +189,7 @@ def test_volumes_of_regions_count_every_value_that_belongs(regions, image_file, 
 
 
 def test_soft_maps_are_float32_and_their_volume_is_their_sum(regions, image_file, tmp_path):
-    (case,) = plan_cases(regions, [[image_file]], tmp_path, SOFT)
+    (case,) = name_outputs(regions, [[image_file]], tmp_path, SOFT)
     report = run_case(regions, case, SOFT)
     for path, limit, volume in zip(
         report["outputs"], (0.25, 0.75), report["Volumes_mm3"].values(), strict=True
@@ -204,7 +204,7 @@ def test_soft_maps_are_float32_and_their_volume_is_their_sum(regions, image_file
 
 
 def test_a_cancelled_case_writes_nothing(segmenter, image_file, tmp_path):
-    (case,) = plan_cases(segmenter, [[image_file]], tmp_path / "out")
+    (case,) = name_outputs(segmenter, [[image_file]], tmp_path / "out")
     with pytest.raises(Cancelled):
         run_case(segmenter, case, cancel=lambda: True)
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from helpers.bundles import write_bundle
 from helpers.detector import write_detector
 
 import deepseg_lite
-from deepseg_lite.api.cases import plan_cases, run_case
+from deepseg_lite.api.cases import name_outputs, run_case
 from deepseg_lite.bundles.bundle import read_bundle
 from deepseg_lite.bundles.detector import read_detector
 from deepseg_lite.engines.engine import Engine
@@ -90,7 +90,7 @@ def test_the_shipped_model_gives_the_same_labels_on_the_phantom():
 
 def test_the_sidecar_says_openvino_and_its_version(tiny_bundle, image_file, tmp_path):
     segmenter = deepseg_lite.load(tiny_bundle, device="openvino", threads=1)
-    (case,) = plan_cases(segmenter, [[image_file]], tmp_path / "out")
+    (case,) = name_outputs(segmenter, [[image_file]], tmp_path / "out")
     run_case(segmenter, case)
     device = json.loads(case.sidecars[0].read_text())["Device"]
     assert device["provider"] == "openvino"

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepseg_lite.bundles.bundle import Bundle, parse_manifest
 from deepseg_lite.inference import pipeline
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.inference.sliding_window import predict_sliding_window
 from deepseg_lite.steps.table import MAP_STEPS, apply_step
 from deepseg_lite.volume import Volume
@@ -59,7 +59,7 @@ def predict(window: Mapping[str, Any], data: np.ndarray, network: Network) -> np
     """Return the blended scores (K, X, Y, Z) of images (C, X, Y, Z)."""
     bundle = bundle_of({"sliding_window": window})
     options = {"predict_window": predict_sliding_window}
-    (scores,) = pipeline.fold_scores(data, bundle, [network], Settings(), **options)
+    (scores,) = pipeline.fold_scores(data, bundle, [network], make_settings(), **options)
     return scores
 
 
@@ -74,7 +74,7 @@ def patches(manifest: Mapping[str, Any], volume: Volume) -> np.ndarray:
     bundle = bundle_of(manifest)
     prepared, _ = pipeline.prepare(volume, bundle)
     options = {"predict_window": predict_sliding_window}
-    list(pipeline.fold_scores(prepared.data, bundle, [look], Settings(), **options))
+    list(pipeline.fold_scores(prepared.data, bundle, [look], make_settings(), **options))
     return np.concatenate(seen)
 
 

@@ -10,11 +10,11 @@ from deepseg_lite.errors import Cancelled, OptionError
 from deepseg_lite.inference.background import find_background
 from deepseg_lite.inference.patches import importance_map, spread_starts
 from deepseg_lite.inference.pipeline import segment
-from deepseg_lite.inference.settings import Settings, check_settings
+from deepseg_lite.inference.settings import check_settings, make_settings
 from deepseg_lite.inference.sliding_window import predict_sliding_window
 from deepseg_lite.volume import Volume
 
-SKIP = Settings(skip_empty=True)
+SKIP = make_settings(skip_empty=True)
 PATCH = (4, 4, 4)
 
 
@@ -79,7 +79,9 @@ def test_only_patches_with_something_in_them_are_predicted(channels):
 def test_where_no_patch_was_predicted_there_is_background():
     volume = corner_volume()
     labels = segment(volume, make_bundle(), [everywhere], SKIP).data
-    soft = segment(volume, make_bundle(), [everywhere], Settings(soft=True, skip_empty=True)).data
+    soft = segment(
+        volume, make_bundle(), [everywhere], make_settings(soft=True, skip_empty=True)
+    ).data
     assert labels[:5, :5, :5].all()
     assert 0 < np.count_nonzero(labels) < labels.size
     assert soft[0][labels == 0].max() < 1e-4

@@ -9,7 +9,7 @@ from helpers.bundles import ORIENTATIONS, make_affine, make_bundle, make_data
 from deepseg_lite.errors import Cancelled
 from deepseg_lite.inference.overlap import run_through
 from deepseg_lite.inference.pipeline import segment, segment_in_stages
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.volume import Volume
 
 NONE = {"step": "normalize", "channels": [{"scheme": "none"}]}
@@ -110,8 +110,8 @@ def test_row_by_row_the_result_is_the_same(soft, steps):
     window = {**CONSTANT, "patch_size": [6, 8, 8]}
     bundle = make_bundle(sliding_window=window, preprocessing=steps)
     network = threshold(0.5)
-    whole = segment(volume, bundle, [network], Settings(soft=soft))
-    found = segment(volume, bundle, [network], Settings(soft=soft, in_rows=True))
+    whole = segment(volume, bundle, [network], make_settings(soft=soft))
+    found = segment(volume, bundle, [network], make_settings(soft=soft, in_rows=True))
     np.testing.assert_array_equal(found.data, whole.data)
     assert found.data.dtype == whole.data.dtype
     assert found.data.any()
@@ -119,7 +119,9 @@ def test_row_by_row_the_result_is_the_same(soft, steps):
 
 def test_folds_are_not_decoded_row_by_row(oblique_volume):
     networks = [threshold(0.3), threshold(0.7)]
-    found = segment(oblique_volume, make_bundle(), networks, Settings(in_rows=True), fold_count=2)
+    found = segment(
+        oblique_volume, make_bundle(), networks, make_settings(in_rows=True), fold_count=2
+    )
     whole = segment(oblique_volume, make_bundle(), networks, fold_count=2)
     np.testing.assert_array_equal(found.data, whole.data)
 
@@ -169,7 +171,7 @@ def test_a_2d_model_is_patches_of_one_slice(oblique_volume):
 
 def test_soft_gives_one_probability_map_per_label(oblique_volume):
     bundle = make_bundle("regions")
-    found = segment(oblique_volume, bundle, [region], Settings(soft=True)).data
+    found = segment(oblique_volume, bundle, [region], make_settings(soft=True)).data
     x = oblique_volume.data[0].astype(np.float64)
     # Outside the crop nothing was predicted, so the probability is 0.
     inside = np.zeros(x.shape, bool)
@@ -181,7 +183,7 @@ def test_soft_gives_one_probability_map_per_label(oblique_volume):
 
 
 def test_soft_of_softmax_leaves_background_out(oblique_volume):
-    found = segment(oblique_volume, make_bundle(), [threshold(0.5)], Settings(soft=True)).data
+    found = segment(oblique_volume, make_bundle(), [threshold(0.5)], make_settings(soft=True)).data
     assert found.shape == (1, *oblique_volume.shape)
     np.testing.assert_array_equal(found[0] > 0.5, oblique_volume.data[0] > 0.5)
 
@@ -206,7 +208,7 @@ def test_input_is_not_changed():
         resample_to(1, 1, 1),
     ]
     bundle = make_bundle(preprocessing=steps, postprocessing=[{"step": "keep_largest"}])
-    segment(volume, bundle, [threshold(0.5)], Settings(mirror=True))
+    segment(volume, bundle, [threshold(0.5)], make_settings(tta=True))
     np.testing.assert_array_equal(volume.data, before)
     np.testing.assert_array_equal(volume.affine, affine)
 
@@ -221,7 +223,7 @@ def test_folds_are_averaged_before_decoding(oblique_volume):
 
 def test_probabilities_of_folds_are_those_of_the_mean_logits(oblique_volume):
     folds = [threshold(0.5), threshold(0.7)]
-    settings = Settings(soft=True)
+    settings = make_settings(soft=True)
     mean = segment(oblique_volume, make_bundle(), [threshold(0.6)], settings).data
     found = segment(oblique_volume, make_bundle("folds"), folds, settings, fold_count=2).data
     np.testing.assert_allclose(found, mean, atol=1e-5)
@@ -231,14 +233,14 @@ def test_folds_can_vote(oblique_volume):
     data = oblique_volume.data[0]
     folds = [threshold(0.5), threshold(0.6), threshold(0.7)]
     for bundle, settings in (
-        (make_bundle("folds", ensemble="majority"), Settings()),
-        (make_bundle("folds"), Settings(ensemble="majority")),
+        (make_bundle("folds", ensemble="majority"), make_settings()),
+        (make_bundle("folds"), make_settings(ensemble="majority")),
     ):
         labels = segment(oblique_volume, bundle, folds, settings, fold_count=3).data
         np.testing.assert_array_equal(labels, data > 0.6)
         two = segment(oblique_volume, bundle, folds[:2], settings, fold_count=2).data
         np.testing.assert_array_equal(two, data > 0.6)
-    averaged = Settings(ensemble="mean_logits")
+    averaged = make_settings(ensemble="mean-logits")
     voting = make_bundle("folds", ensemble="majority")
     labels = segment(oblique_volume, voting, folds[:2], averaged, fold_count=2).data
     np.testing.assert_array_equal(labels, data > 0.55)
@@ -248,7 +250,7 @@ def test_soft_votes_are_the_mean_of_what_wins(oblique_volume):
     data = oblique_volume.data[0]
     voting = make_bundle("folds", ensemble="majority")
     folds = [threshold(0.5), threshold(0.7)]
-    soft = Settings(soft=True)
+    soft = make_settings(soft=True)
     found = segment(oblique_volume, voting, folds, soft, fold_count=2).data
     alone = [segment(oblique_volume, voting, [fold], soft).data for fold in folds]
     np.testing.assert_allclose(found, np.mean(alone, axis=0), atol=1e-7)
@@ -286,7 +288,7 @@ def test_mirroring_of_a_symmetric_predictor_changes_nothing(oblique_volume):
 
     plain = segment(oblique_volume, make_bundle(), [predict]).data
     count = len(calls)
-    mirrored = segment(oblique_volume, make_bundle(), [predict], Settings(mirror=True)).data
+    mirrored = segment(oblique_volume, make_bundle(), [predict], make_settings(tta=True)).data
     assert len(calls) - count == 8 * count
     np.testing.assert_array_equal(mirrored, plain)
 
@@ -300,7 +302,7 @@ def test_mirroring_flips_only_the_axes_the_bundle_allows(oblique_volume):
 
     segment(oblique_volume, make_bundle("regions", mirror_axes=[2]), [predict])
     count = len(calls)
-    settings = Settings(mirror=True)
+    settings = make_settings(tta=True)
     segment(oblique_volume, make_bundle("regions", mirror_axes=[2]), [predict], settings)
     assert len(calls) == 3 * count
 
@@ -312,7 +314,7 @@ def test_progress_ends_at_the_announced_total(oblique_volume, batch_size):
         oblique_volume,
         make_bundle("folds"),
         [threshold(0.5)] * 2,
-        Settings(batch_size=batch_size),
+        make_settings(batch_size=batch_size),
         fold_count=2,
         progress=lambda done, total: reports.append((done, total)),
     )
@@ -332,7 +334,7 @@ def test_step_decides_how_many_patches_there_are(step, per_axis):
         return threshold(0.5)(patches)
 
     bundle = make_bundle(sliding_window={**CONSTANT, "patch_size": [10, 10, 10]})
-    segment(volume, bundle, [predict], Settings(step=step))
+    segment(volume, bundle, [predict], make_settings(step=step))
     assert sum(calls) == per_axis**3
 
 
@@ -358,7 +360,7 @@ def test_postprocessing_works_on_the_inputs_grid():
     expected = data > 0.5
     expected[1:3, 1:3, 1:3] = False
     np.testing.assert_array_equal(segment(volume, bundle, [threshold(0.5)]).data, expected)
-    soft = segment(volume, bundle, [threshold(0.5)], Settings(soft=True)).data
+    soft = segment(volume, bundle, [threshold(0.5)], make_settings(soft=True)).data
     assert (soft[0] > 0.5).sum() == (data > 0.5).sum()
 
 
@@ -375,7 +377,7 @@ def test_values_beyond_255_are_painted_as_uint16(oblique_volume):
 
 
 def test_half_precision_sums_give_nearly_the_same_labels(oblique_volume):
-    settings = Settings(half_precision_sums=True)
+    settings = make_settings(accumulator="float16")
     labels = segment(oblique_volume, make_bundle(), [threshold(0.5)], settings).data
     assert (labels != (oblique_volume.data[0] > 0.5)).mean() < 0.01
 
@@ -404,7 +406,7 @@ def test_networks_run_between_the_pauses(oblique_volume, ensemble, with_prior):
         oblique_volume,
         make_bundle("folds", ensemble=ensemble),
         [predict] * 2,
-        Settings(),
+        make_settings(),
         prior=prior if with_prior else None,
         fold_count=2,
     )

@@ -15,7 +15,12 @@ from helpers.bundles import (
 )
 
 from deepseg_lite.errors import OptionError
-from deepseg_lite.inference.settings import FAST_STEP, Settings, check_settings, fast_settings
+from deepseg_lite.inference.settings import (
+    FAST_STEP,
+    check_settings,
+    fast_settings,
+    make_settings,
+)
 
 MAPS = {
     "activation": "sigmoid",
@@ -39,8 +44,8 @@ def window(**changes):
 @pytest.mark.parametrize("kind", ["threshold", "folds", "regions", "channels"])
 def test_step_and_empty_patches_are_chosen(kind):
     bundle = make_bundle(kind)
-    chosen = fast_settings(Settings(mirror=True), bundle)
-    assert chosen == Settings(mirror=True, step=FAST_STEP, skip_empty=True)
+    chosen = fast_settings(make_settings(tta=True), bundle)
+    assert chosen == make_settings(tta=True, step=FAST_STEP, skip_empty=True)
     check_settings(chosen, bundle)
 
 
@@ -50,23 +55,23 @@ def test_step_and_empty_patches_are_chosen(kind):
 )
 def test_a_step_that_is_large_already_stays(overlap, given, step):
     bundle = make_bundle(sliding_window=window(overlap=overlap))
-    assert fast_settings(Settings(step=given), bundle).step == step
+    assert fast_settings(make_settings(step=given), bundle).step == step
 
 
 def test_what_a_model_has_not_is_left_alone():
     strided = make_bundle(sliding_window=STRIDE)
-    assert fast_settings(Settings(), strided) == Settings(skip_empty=True)
+    assert fast_settings(make_settings(), strided) == make_settings(skip_empty=True)
     maps = make_bundle(outputs=MAPS)
-    assert fast_settings(Settings(), maps) == Settings(step=FAST_STEP)
+    assert fast_settings(make_settings(), maps) == make_settings(step=FAST_STEP)
     for bundle in (strided, maps):
-        check_settings(fast_settings(Settings(), bundle), bundle)
+        check_settings(fast_settings(make_settings(), bundle), bundle)
 
 
 def test_a_model_that_has_nothing_to_leave_out_is_refused():
     with pytest.raises(OptionError, match="leave --fast out"):
-        fast_settings(Settings(), make_bundle(outputs=MAPS, sliding_window=STRIDE))
+        fast_settings(make_settings(), make_bundle(outputs=MAPS, sliding_window=STRIDE))
     folds = make_bundle("folds", outputs=MAPS, sliding_window=STRIDE)
-    assert fast_settings(Settings(), folds) == Settings()
+    assert fast_settings(make_settings(), folds) == make_settings()
 
 
 def test_fast_is_a_shorthand(command, tmp_path, image_file):

@@ -15,7 +15,7 @@ from deepseg_lite.api.nifti import read_volume
 from deepseg_lite.api.segmenter import Segmenter
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.onnxruntime_network import CPU
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.machine import available_threads
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
@@ -88,7 +88,7 @@ def test_labels_equal_nnunet(model, folds, mirror, image, bundle_of, record_prop
     volume = read_volume([opened], [image])
     differing, worst = {}, {}
     for half in (True, False):
-        settings = Settings(mirror=mirror, half_precision_sums=half)
+        settings = make_settings(tta=mirror, accumulator="float16" if half else "float32")
         found = segmenter.segment(volume, settings).data
         differing[half] = int((found != expected).sum())
         worst[half] = min(

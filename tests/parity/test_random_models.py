@@ -17,7 +17,7 @@ from deepseg_lite.api.nifti import read_volume
 from deepseg_lite.api.segmenter import Segmenter
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.onnxruntime_network import CPU
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 
@@ -127,7 +127,7 @@ def test_labels_equal_nnunet(pair, mirror, half, record_property):
         expected = nnunet_segment(nnunet_predictor(model, folds, mirror=mirror), channels)
     segmenter = Segmenter(bundle, None, Engine(CPU), 2, bundle.networks)
     volume = read_volume(channels, [f"channel {i}" for i in range(len(channels))])
-    settings = Settings(mirror=mirror, half_precision_sums=half)
+    settings = make_settings(tta=mirror, accumulator="float16" if half else "float32")
     found = segmenter.segment(volume, settings).data
     differing = int((found != expected).sum())
     record_property("differing_voxels", differing)
@@ -143,7 +143,7 @@ def test_probabilities_equal_nnunet(pair):
         _, expected = nnunet_segment(predictor, channels, probabilities=True)
     segmenter = Segmenter(bundle, None, Engine(CPU), 2, bundle.networks)
     volume = read_volume(channels, [f"channel {i}" for i in range(len(channels))])
-    found = segmenter.segment(volume, Settings(soft=True)).data
+    found = segmenter.segment(volume, make_settings(soft=True)).data
     if bundle.outputs.activation == "softmax":
         expected = expected[1:]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseg_lite.errors import OptionError
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.performance.plan.limit import choices, fit, in_words, parse_size
 
 settings_of_runs = st.builds(
@@ -70,7 +70,7 @@ def test_nothing_is_given_up_where_there_is_room(settings):
 
 
 def test_what_changes_voxels_is_given_up_last():
-    given_up = [name for name, _ in choices(Settings(batch_size=2))]
+    given_up = [name for name, _ in choices(make_settings(batch_size=2))]
     assert given_up[0] == ""
     assert "float16" in given_up[-1]
     assert not any("float16" in name for name in given_up[:-1])

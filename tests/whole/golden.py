@@ -34,6 +34,7 @@ import golden_entries
 import golden_export
 import golden_images
 import golden_python
+from golden_entries import Entries
 from golden_running import (
     Place,
     environment,
@@ -58,9 +59,7 @@ PACKAGES = (
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def sections(
-    work: Path, data: Path, *, long: bool
-) -> dict[str, Callable[[], dict[str, list[str]]]]:
+def sections(work: Path, data: Path, *, long: bool) -> dict[str, Callable[[], Entries]]:
     """Return the entries of each section that can run here; say which cannot."""
     entries = golden_entries
     images = work / "i"
@@ -86,7 +85,7 @@ def sections(
         print("skipped: convolutions, onnx is not installed")
     (work / "m").mkdir()
     if all(map(importlib.util.find_spec, ("torch", "monai", "onnxscript"))):
-        program = [sys.executable, golden_export.__file__, str(work / "m"), *["long"] * long]
+        program = [sys.executable, golden_export.__file__, str(work / "m"), "long" * long]
         subprocess.run(program, check=True, env=environment(work / "home"))
         made["export"] = golden_export.entries
         if long:

@@ -77,8 +77,8 @@ WRONG = [
     "run b/totalspineseg -i spine.nii.gz --soft",
     "run b/cropped -i t2.nii.gz --box-xmax 90",
     "info nonsense", "info b/corrupt", "info b/newer", "fetch nonsense --offline",
-    "fetch seg_sc_epi", "fetch", "remove nonsense", "phantom x.png", "phantom t2.nii.gz", "nonsense", "",
-    "plan b/threshold -i stack.nii --no-calibrate", "bench nonsense",
+    "fetch seg_sc_epi", "fetch", "remove nonsense", "phantom x.png", "phantom t2.nii.gz",
+    "nonsense", "", "plan b/threshold -i stack.nii --no-calibrate", "bench nonsense",
     "bench b/channels -i t2.nii.gz",
 ]  # fmt: skip
 
@@ -177,7 +177,8 @@ def store() -> Entries:
             "lite info folds --json", "lite run folds -i t2.nii.gz", "lite remove folds",
             "lite fetch totalspineseg --mirror URL", "lite info spine", "lite remove spine --json",
             "lite fetch nonsense --mirror URL", "lite fetch corrupt --mirror URL",
-            "lite fetch totalspineseg regions --mirror URL", "lite fetch regions", "lite list --json",
+            "lite fetch totalspineseg regions --mirror URL", "lite fetch regions",
+            "lite list --json",
         ],
         "store: phantom": ["lite phantom p.nii.gz --labels l.nii", "lite phantom q.nii --seed 3"],
         "store: bench": ["lite bench b/threshold -i t2.nii.gz --repeat 1"],

@@ -49,6 +49,7 @@ def environment(home: Path) -> dict[str, str]:
         **kept,
         **dict.fromkeys(("HOME", "DEEPSEG_LITE_HOME", "XDG_CACHE_HOME", "HF_HOME"), str(home)),
         **{"COLUMNS": "100", "LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""},
+        **dict.fromkeys(ONE_THREAD, "1"),  # also of torch: threads of several programs wait
         **{"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
         **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1"),
     }

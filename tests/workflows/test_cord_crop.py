@@ -14,7 +14,7 @@ from helpers.detector import write_detector
 import deepseg_lite
 from deepseg_lite.api.images import read_images
 from deepseg_lite.errors import BundleNotFoundError, ImageError, OptionError
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.steps.box import FACES
 from deepseg_lite.store.cache import bundle_directory
 
@@ -193,7 +193,7 @@ def test_a_strict_call_in_python(cropped, blind, image_file):
 
     segmenter = deepseg_lite.load(cropped, device="cpu", threads=1)
     with pytest.raises(ImageError, match="no spinal cord"):
-        segmenter.segment(read_images([image_file]).volume, Settings(strict_crop=True))
+        segmenter.segment(read_images([image_file]).volume, make_settings(strict_crop=True))
 
 
 def test_a_detector_is_no_model(command, detector, image_file):

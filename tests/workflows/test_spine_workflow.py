@@ -13,7 +13,7 @@ from deepseg_lite.api.record import label_tables
 from deepseg_lite.bundles.manifest import manifest_problems
 from deepseg_lite.errors import BundleError, Cancelled, ImageError
 from deepseg_lite.inference.pipeline import segment
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.volume import Volume
 from deepseg_lite.workflows.spine import workflow
 from deepseg_lite.workflows.spine.grids import to_canonical, to_isotropic
@@ -235,7 +235,7 @@ def test_probabilities_beside_a_label_map_are_those_of_a_soft_run(rng, kind):
     last = [count - 1]
     both = segment(volume, bundle, [predict], soft_labels=last)
     labels = segment(volume, bundle, [predict]).data
-    soft = segment(volume, bundle, [predict], Settings(soft=True)).data
+    soft = segment(volume, bundle, [predict], make_settings(soft=True)).data
     np.testing.assert_array_equal(both.data, labels)
     assert both.data.dtype == labels.dtype
     np.testing.assert_allclose(both.probabilities, soft[last], atol=1e-6)

@@ -38,7 +38,7 @@ def main() -> None:
 
     def run(index, image):
         out = options.out / f"{index}.nii.gz"
-        (case,) = cases.plan_cases(segmenter, [[image]], out, overwrite=True)
+        (case,) = cases.name_outputs(segmenter, [[image]], out, overwrite=True)
         report = yield from cases.run_case_in_stages(segmenter, case, settings)
         notes.case_ended()
         return report["Seconds"]

@@ -19,13 +19,13 @@ from deepseg_lite.api.cases import write_phantom
 from deepseg_lite.atomic import write_files
 from deepseg_lite.engines.engine import choose_engine
 from deepseg_lite.errors import DeepsegError, OptionError, OutputError
-from deepseg_lite.inference.pipeline import Progress
 from deepseg_lite.machine import describe_machine, gpu_memory
 from deepseg_lite.performance.bench.figures import figures
 from deepseg_lite.performance.bench.plot import draw_stages
 from deepseg_lite.performance.bench.tables import wiki_table
 from deepseg_lite.performance.processes import run_module
 from deepseg_lite.store.tasks import find_bundle, installed_path, list_tasks
+from deepseg_lite.watch import Progress
 
 PHANTOM = "phantom"
 FILES = ("bench.json", "stages.svg", "row.md")
@@ -177,7 +177,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     for name in FILES:
         if (folder / name).exists() and not overwrite:
             raise OptionError(
-                f"{folder / name} exists; add --overwrite or give another output folder."
+                f"{folder / name} exists; add `overwrite` or give another output folder."
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)

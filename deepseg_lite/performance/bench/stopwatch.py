@@ -1,39 +1,23 @@
-"""Where the time of a run goes, measured from outside: the pipeline knows nothing of it."""
+"""Stopwatch: a watch over runs that also times every call of a network."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Lock
 from time import perf_counter
-from typing import Any
+from typing import TypeVar
 
-from deepseg_lite import atomic
-from deepseg_lite.api import nifti, results, segmenter
 from deepseg_lite.bundles.bundle import Network
-from deepseg_lite.engines import engine, predictors
-from deepseg_lite.inference import pipeline
 from deepseg_lite.performance.bench.figures import STAGES
-from deepseg_lite.volume import FloatArray
+from deepseg_lite.watch import Watch
 
-PREDICT = "predict"  # the network's calls, and the gathering and blending around them
-WATCHED = (
-    ("load", engine.Engine, "open"),
-    ("read", nifti, "load_image"),
-    ("read", nifti, "read_case"),
-    ("read", nifti, "read_series"),
-    ("crop", segmenter, "find_box"),
-    ("preprocess", pipeline, "prepare"),
-    (PREDICT, pipeline, "predict_sliding_window"),
-    ("restore", pipeline, "restore"),
-    ("restore", pipeline, "restore_both"),
-    ("postprocess", pipeline, "finish"),
-    ("postprocess", results, "file_contents"),
-    ("write", nifti, "image_bytes"),
-    ("write", atomic, "write_files"),
-)
+T = TypeVar("T")
+A = TypeVar("A")
+OPEN, PREDICT, READ = "open", "predict", "load"
+"""Stages of a run that a benchmark divides or calls otherwise: opening networks in the sliding
+window, all of the sliding window, and reading images."""
 
 
 @dataclass(frozen=True)
@@ -46,55 +30,70 @@ class Call:
     seconds: float
 
 
-@dataclass(eq=False)
-class Stopwatch:
+class Stopwatch(Watch):
     """Seconds per stage and calls of networks since the last `take`, from any thread."""
 
-    _seconds: dict[str, float] = field(default_factory=dict)
-    _calls: list[Call] = field(default_factory=list)
-    _lock: Lock = field(default_factory=Lock)
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[Call] = []
+        self._lock = Lock()
 
-    def start(self) -> None:
-        """Watch this process from now on; for good, so only in a process made for measuring."""
-        for stage, owner, name in WATCHED:
-            setattr(owner, name, self._timed(stage, attrgetter(name)(owner)))
-        predict = predictors.PatchPredictor.__call__
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the seconds of what is done inside to a stage of the benchmark."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.add("read" if name == READ else name, perf_counter() - started)
 
-        def predict_and_note(network: predictors.PatchPredictor, patches: FloatArray) -> FloatArray:
+    def inner(self, *, tells_progress: bool = True) -> Watch:
+        """Return this stopwatch: models that run inside a run count as it."""
+        return self
+
+    def opened(self, networks: Iterable[T]) -> Iterator[T]:
+        """Yield networks; the time of opening them is a stage."""
+        waiting = iter(networks)
+        while True:
+            with self.stage(OPEN):
+                try:
+                    network = next(waiting)
+                except StopIteration:
+                    return
+            yield network
+            del network  # so that it can go before the next one is opened
+
+    def called(self, network: Callable[[A], A]) -> Callable[[A], A]:
+        """Return a network whose calls are noted."""
+        row: Network = network.network  # type: ignore[attr-defined]
+
+        def call(patches: A) -> A:
             started = perf_counter()
-            logits = predict(network, patches)
+            scores = network(patches)
             seconds = perf_counter() - started
+            count, voxels = len(patches), patches[0, 0].size  # type: ignore[arg-type,index]
             with self._lock:
-                self._calls.append(Call(network.network, len(patches), patches[0, 0].size, seconds))
-            return logits
+                self._calls.append(Call(row, count, voxels, seconds))
+            return scores
 
-        predictors.PatchPredictor.__call__ = predict_and_note  # type: ignore[assignment,method-assign]
+        return call
 
     def add(self, stage: str, seconds: float) -> None:
         """Add to a stage."""
         with self._lock:
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
     def take(self, wall: float) -> tuple[dict[str, float], list[Call]]:
         """Return the seconds of every stage and the calls of a run, and begin anew.
 
         ``wall`` are the seconds of the run. What the other stages leave of them is ``other``;
-        nothing is left where stages run beside each other.
+        nothing is left where stages overlap.
         """
-        found, calls = self._seconds, self._calls
-        self._seconds, self._calls = {}, []
+        found, calls = self.seconds, self._calls
+        self.seconds, self._calls = {}, []
         found["network"] = sum(call.seconds for call in calls)
-        found["blend"] = max(0.0, found.pop(PREDICT, 0.0) - found["network"])
-        found["other"] = max(0.0, wall - sum(found.values()))
-        return {stage: found.get(stage, 0.0) for stage in STAGES}, calls
-
-    def _timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            started = perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.add(stage, perf_counter() - started)
-
-        return timed
+        opening = found.pop(OPEN, 0.0)
+        found["load"] = found.get("load", 0.0) + opening
+        found["blend"] = max(0.0, found.pop(PREDICT, 0.0) - found["network"] - opening)
+        stages = {stage: found.get(stage, 0.0) for stage in STAGES}
+        return {**stages, "other": max(0.0, wall - sum(stages.values()))}, calls

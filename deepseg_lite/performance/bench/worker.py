@@ -72,9 +72,9 @@ def measure(
     # What came before counts as importing, and perf_counter does not go on across processes.
     clock = time.perf_counter() - (time.time() - started_at)
     from deepseg_lite.api import loader, nifti
-    from deepseg_lite.api.cases import plan_cases, run_case
+    from deepseg_lite.api.cases import name_outputs, run_case
     from deepseg_lite.engines.engine import choose_engine
-    from deepseg_lite.inference.settings import Settings
+    from deepseg_lite.inference.settings import make_settings
     from deepseg_lite.machine import gpu_memory, peak_memory
     from deepseg_lite.performance.bench.stopwatch import Stopwatch
 
@@ -84,13 +84,12 @@ def measure(
     stopwatch = Stopwatch()
     stopwatch.add("import", imported - clock)
     stopwatch.add("load", time.perf_counter() - imported)
-    stopwatch.start()
     passes: list[dict[str, Any]] = []
     warm_calls: list[Call] = []
     peaks: list[int] = []
     for _ in range(repeat + 1):
-        (case,) = plan_cases(segmenter, [[Path(p) for p in images]], Path(folder), overwrite=True)
-        run_case(segmenter, case)
+        (case,) = name_outputs(segmenter, [[Path(p) for p in images]], Path(folder), overwrite=True)
+        run_case(segmenter, case, watch=stopwatch)
         wall = time.perf_counter() - clock
         stages, calls = stopwatch.take(wall)
         passes.append({"seconds": wall, "stages": stages, **_work(calls)})
@@ -106,7 +105,7 @@ def measure(
         "name": task.name if task else segmenter.bundle.name,
         "bundle": segmenter.bundle.name,
         "version": segmenter.bundle.version,
-        "folds": len(segmenter.parts(Settings())[0].networks),
+        "folds": len(segmenter.parts(make_settings())[0].networks),
         "provider": segmenter.engine.provider,
         "precision": segmenter.engine.precision,
         "threads": segmenter.threads,

@@ -17,12 +17,13 @@ from deepseg_lite.api.model import Model, Part
 from deepseg_lite.api.results import chosen_files
 from deepseg_lite.bundles.detector import read_detector
 from deepseg_lite.inference.decoding import label_dtype
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.performance.calibration import Rates
 from deepseg_lite.performance.plan.costs import Costs
 from deepseg_lite.performance.plan.grid import Shape, isotropic_grid
 from deepseg_lite.performance.plan.network import CaseSizes, PartPlan, plan_part, together
-from deepseg_lite.steps.box import FACES, Box, crop_to_box
+from deepseg_lite.steps.box import Box, crop_to_box
+from deepseg_lite.steps.faces import FACES
 from deepseg_lite.store.cache import locate
 from deepseg_lite.volume import Spacing, Volume
 from deepseg_lite.workflows.cord.faces import override_faces
@@ -100,7 +101,7 @@ def memory_of(cases: Sequence[CasePlan], settings: Settings) -> int:
     most = [case.memory for case in cases[:1]]
     most += [together(case.parts, later=True) for case in cases[1:]]
     beside = [part.beside for case in cases for part in case.parts]
-    overlap = settings.overlap_cases and len(cases) > 1
+    overlap = settings["overlap_cases"] and len(cases) > 1
     return max(most, default=0) + (max(beside) if overlap else 0)
 
 
@@ -155,7 +156,7 @@ def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: C
         planned, looked_at = plan_part(part, case, own, costs, maps=maps, waiting=waiting)
         parts.append(planned)
         unknown += [step for step in looked_at if step not in unknown]
-    if settings.skip_empty:
+    if settings["skip_empty"]:
         unknown.append("skip_empty")
     return CasePlan(
         tuple(str(path) for path in images),
@@ -194,8 +195,8 @@ def _inside(bundle: Bundle, whole: Volume, settings: Settings) -> tuple[Volume, 
         return isotropic_grid(whole.shape, whole.affine), []
     if bundle.cord_crop is None:
         return whole, []
-    box = override_faces(Box.whole(whole.shape), settings.box, whole.shape)
-    unknown = [] if set(settings.box) == set(FACES) else ["cord_crop"]
+    box = override_faces(Box.whole(whole.shape), settings["box"], whole.shape)
+    unknown = [] if set(settings["box"]) == set(FACES) else ["cord_crop"]
     return crop_to_box(whole, box)[0], unknown
 
 
@@ -203,7 +204,7 @@ def _held(bundle: Bundle, inside: Volume, stored: int, settings: Settings) -> in
     """Return the bytes of what stays beside all networks."""
     if bundle.workflow is not None:  # the image as it is, and on the other grid in two types
         return BESIDE_BYTES + stored + math.prod(inside.shape) * 6
-    if bundle.cord_crop is None or set(settings.box) == set(FACES):
+    if bundle.cord_crop is None or set(settings["box"]) == set(FACES):
         return 0
     path = locate(bundle.cord_crop.detector)
     return BESIDE_BYTES + (4 * read_detector(path).size if path else 0)
@@ -214,14 +215,14 @@ def _parts_with_settings(model: Model, settings: Settings) -> Iterator[tuple[Par
     own, *others = model.parts(settings)
     yield own, settings
     for part in others:
-        yield part, settings if model.bundle.workflow else Settings()
+        yield part, settings if model.bundle.workflow else make_settings()
 
 
 def _map_count(model: Model, part: Part, settings: Settings) -> int:
     """Return how many maps are made of what a part's networks say, 0 for labels alone."""
     outputs = part.bundle.outputs
     if model.bundle.workflow is None:
-        return len(outputs.labels) if settings.soft or outputs.values else 0
+        return len(outputs.labels) if settings["soft"] or outputs.values else 0
     soft = _kinds(model, settings).count("soft")
     return soft + 1 if soft and part.bundle is model.bundle else 0
 
@@ -229,7 +230,7 @@ def _map_count(model: Model, part: Part, settings: Settings) -> int:
 def _kinds(model: Model, settings: Settings) -> list[str]:
     """Return the kind of each file of a run."""
     if model.bundle.workflow is None:
-        return [file.kind for file in chosen_files(model.bundle.outputs, soft=settings.soft)]
+        return [file.kind for file in chosen_files(model.bundle.outputs, soft=settings["soft"])]
     from deepseg_lite.workflows.spine.outputs import OUTPUTS
     from deepseg_lite.workflows.spine.outputs import chosen_files as files_of
 
@@ -243,7 +244,7 @@ def _written(
     outputs = model.bundle.outputs
     label = 1 if model.bundle.workflow else np.dtype(label_dtype(outputs.max_value)).itemsize
     kinds = _kinds(model, settings)
-    voxels = math.prod((inside if settings.iso else whole).shape)
+    voxels = math.prod((inside if settings["iso"] else whole).shape)
     maps = len(kinds) if outputs.are_maps else kinds.count("soft")
     return [voxels * label] * (len(kinds) - maps), [voxels * 4] * maps
 

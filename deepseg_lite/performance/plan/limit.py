@@ -6,12 +6,11 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from deepseg_lite.api.model import Model
 from deepseg_lite.errors import ImageError, OptionError
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import Settings, changed
 from deepseg_lite.performance.plan.case import memory_of, plan_case
 from deepseg_lite.performance.plan.costs import Costs
 
@@ -80,17 +79,14 @@ def stay_below(
 def choices(settings: Settings) -> Iterator[tuple[str, Settings]]:
     """Yield settings that take less and less memory, and what was given up; the best first."""
     yield "", settings
-    if settings.overlap_cases:
-        settings = replace(settings, overlap_cases=False)
+    if settings["overlap_cases"]:
+        settings = changed(settings, overlap_cases=False)
         yield "one case after another", settings
-    if settings.batch_size > 1:
-        settings = replace(settings, batch_size=1)
-        yield "one patch at a time", settings
-    if not settings.in_rows:
-        settings = replace(settings, in_rows=True)
+    if not settings["in_rows"]:
+        settings = changed(settings, in_rows=True)
         yield "scores decoded row by row", settings
-    if not settings.half_precision_sums:
-        settings = replace(settings, half_precision_sums=True)
+    if settings["accumulator"] != "float16":
+        settings = changed(settings, accumulator="float16")
         yield "sums in float16, as nnU-Net's own", settings
 
 
@@ -120,7 +116,7 @@ def fit(settings: Settings, limit: int, memory: Callable[[Settings], int]) -> tu
         if taken[-1] <= limit:
             return " and ".join(given_up), chosen
     raise OptionError(
-        f"this run takes {in_words(min(taken))} of memory at least, and --max-ram allows "
+        f"this run takes {in_words(min(taken))} of memory at least, and `max_ram` allows "
         f"{in_words(limit)}; allow more, or crop the image."
     )
 

@@ -100,12 +100,12 @@ def plan_part(
     bundle, window = part.bundle, part.bundle.sliding_window
     outputs, channels = bundle.outputs, len(bundle.inputs.channel_names)
     ahead = plan_grid(case.inside, bundle)
-    windows = plan_windows(window, ahead.shapes[-1], settings.step)
+    windows = plan_windows(window, ahead.shapes[-1], settings["step"])
     folds, count = len(part.networks), windows.count
-    passes = 2 ** len(bundle.mirror_axes) if settings.mirror else 1
-    batch = min(max(settings.batch_size, window.batch_size), count)
+    passes = 2 ** len(bundle.mirror_axes) if settings["tta"] else 1
+    batch = min(window.batch_size, count)
     cost = costs.of(part, windows.patch_size)
-    by_rows = settings.in_rows and folds == 1 and decodes_rows(bundle, settings)
+    by_rows = settings["in_rows"] and folds == 1 and decodes_rows(bundle, settings)
     shapes = RunShapes(
         image=case.image,
         channels=channels,
@@ -118,7 +118,7 @@ def plan_part(
         folds=folds,
         passes=passes,
         batch=batch,
-        sums=2 if settings.half_precision_sums else 4,
+        sums=2 if settings["accumulator"] == "float16" else 4,
         places=_places(bundle, ahead.shapes),
         rows=windows.patch_size[0] if by_rows else 0,
         regions=outputs.regions_class_order is not None,

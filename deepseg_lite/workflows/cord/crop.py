@@ -13,7 +13,8 @@ from deepseg_lite.bundles.bundle import CordCrop
 from deepseg_lite.bundles.detector import read_detector
 from deepseg_lite.engines.engine import cpu_engine
 from deepseg_lite.errors import BundleNotFoundError, ImageError
-from deepseg_lite.steps.box import FACES, Box
+from deepseg_lite.steps.box import Box
+from deepseg_lite.steps.faces import FACES
 from deepseg_lite.store.cache import bundle_directory, locate
 from deepseg_lite.volume import AnyArray, Volume
 from deepseg_lite.workflows.cord.faces import override_faces, pad_box, truncated_faces
@@ -89,13 +90,13 @@ def find_box(
             box = padded
         elif strict:
             raise ImageError(
-                "no spinal cord was found to crop around; give the box yourself (--box-xmin to "
-                "--box-zmax), or leave --strict-crop out to segment the whole image."
+                "no spinal cord was found to crop around; give the box yourself (`box`), or leave "
+                "`strict_crop` out to segment the whole image."
             )
         else:
             _logger.warning(
                 "No spinal cord was found to crop around: the whole image is segmented, which this "
-                "model was not trained for. Check the result, or give the box (--box-xmin ...)."
+                "model was not trained for. Check the result, or give the box (`box`)."
             )
     if faces:
         box = override_faces(box, faces, image.shape)
@@ -117,7 +118,7 @@ def describe_crop(cropped: CordBox, result: AnyArray) -> dict[str, Any]:
     if touched:
         _logger.warning(
             "The result touches %s of the box around the cord and may be cut off there; move the "
-            "box with --box-%s.",
+            "box with `box=%s`.",
             " and ".join(touched),
             touched[0],
         )
@@ -145,7 +146,7 @@ def open_finder(name: str, threads: int) -> Finder:
                 f"fetch:  deepseg-lite fetch {name} --repo OWNER/REPOSITORY",
                 "export: deepseg-export cord-detector (PyTorch is not needed)",
                 f"copy:   its folder from another machine to {bundle_directory(name)}",
-                "or give all six faces of the box around the cord, --box-xmin to --box-zmax",
+                "or give all six faces of the box around the cord, `box`",
             ),
         )
     bundle = read_detector(path)

@@ -9,7 +9,8 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from deepseg_lite.errors import OptionError
-from deepseg_lite.steps.box import FACES, Box, box_of
+from deepseg_lite.steps.box import Box, box_of
+from deepseg_lite.steps.faces import FACES
 from deepseg_lite.volume import AnyArray, Spacing, Volume
 
 _SIDES = {"R": "right", "L": "left", "P": "posterior", "A": "anterior", "I": "inferior"}

@@ -26,37 +26,36 @@ def check_choices(name: str, workflow: Workflow, settings: Settings) -> None:
     OptionError
         Saying which and why.
     """
-    if unknown := [output for output in settings.outputs if output not in OUTPUTS]:
+    if unknown := [output for output in settings["outputs"] if output not in OUTPUTS]:
         raise OptionError(
             f"{name} has no output {', '.join(unknown)}; it has {', '.join(OUTPUTS)}."
         )
-    if len(set(settings.outputs)) < len(settings.outputs):
+    if len(set(settings["outputs"])) < len(settings["outputs"]):
         raise OptionError("an output was asked for twice; name each one once.")
-    if settings.outputs and settings.label_vert:
+    if settings["outputs"] and settings["label_vert"]:
         raise OptionError(
-            "--outputs and --label-vert were given; give one of them: --outputs names all "
+            "`outputs` and `label_vert` were given; give one of them: `outputs` names all "
             "results, and step2_output among them runs the second step."
         )
-    if settings.label_vert and LABEL_VERT not in workflow.files:
-        raise OptionError(f"{name} always runs both steps; leave --label-vert out.")
-    cleaning = settings.cleaning
-    if settings.soft or cleaning.threshold is not None:
+    if settings["label_vert"] and LABEL_VERT not in workflow.files:
+        raise OptionError(f"{name} always runs both steps; leave `label_vert` out.")
+    if settings["soft"] or settings["threshold"] is not None:
         raise OptionError(
-            f"probabilities of {name} are results of their own; leave --soft and --threshold out "
-            "and give --outputs step1_cord,step1_canal."
+            f"probabilities of {name} are results of their own; leave `soft` and `threshold` out "
+            "and give `outputs=step1_cord,step1_canal`."
         )
-    if cleaning.keep_largest or cleaning.fill_holes or cleaning.remove_small:
+    if settings["keep_largest"] or settings["fill_holes"] or settings["remove_small"]:
         raise OptionError(
-            f"{name} has steps of its own that clean its labels; leave --keep-largest, "
-            "--fill-holes and --remove-small out."
+            f"{name} has steps of its own that clean its labels; leave `keep_largest`, "
+            "`fill_holes` and `remove_small` out."
         )
 
 
 def chosen_files(workflow: Workflow, settings: Settings) -> tuple[WorkflowFile, ...]:
     """Return the files of a run; results that are asked for by name have it as their suffix."""
-    if settings.outputs:
-        return tuple(WorkflowFile(name, name) for name in settings.outputs)
-    return workflow.files[LABEL_VERT if settings.label_vert else DEFAULT]
+    if settings["outputs"]:
+        return tuple(WorkflowFile(name, name) for name in settings["outputs"])
+    return workflow.files[LABEL_VERT if settings["label_vert"] else DEFAULT]
 
 
 def volumes_mm3(

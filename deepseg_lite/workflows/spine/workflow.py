@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 
 from deepseg_lite.steps.box import Cropped
 from deepseg_lite.volume import Affine, AnyArray, FloatArray, LabelArray, Spacing
+from deepseg_lite.watch import Watch
 from deepseg_lite.workflows.spine.grids import (
     Grid,
     labels_to_grid,
@@ -51,20 +51,22 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-@dataclass(eq=False)
-class Steps:
-    """Seconds of each named step; called with a name, a function and what it is given."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
+class Steps(Protocol):
+    """Function that calls another one as a named stage of a run."""
 
     def __call__(
         self, name: str, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs
     ) -> _R:
-        """Return what the function returns; steps of one name are added up."""
-        started = perf_counter()
-        result = function(*args, **kwargs)
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + perf_counter() - started, 4)
-        return result
+        """Return the result of the function."""
+        ...
+
+
+def _timed(watch: Watch) -> Steps:
+    def step(name: str, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with watch.stage(name):
+            return function(*args, **kwargs)
+
+    return step
 
 
 class Placed(NamedTuple):
@@ -76,11 +78,10 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SpineLabels:
-    """Results by their names, the one grid they are all on, and seconds per step."""
+    """Results by their names, and the one grid they are all on."""
 
     arrays: Mapping[str, AnyArray]
     affine: Affine
-    timings: Mapping[str, float]
 
 
 def label_image(
@@ -93,6 +94,7 @@ def label_image(
     *,
     iso: bool = False,
     spacing: Spacing | None = None,
+    watch: Watch | None = None,
 ) -> SpineLabels:
     """Segment and label the spine in one image.
 
@@ -115,6 +117,8 @@ def label_image(
         Leave results on the 1 mm grid instead of bringing them to that of ``data``.
     spacing : tuple of 3 floats, optional
         Voxel size in mm as the file's header has it, if that is not exactly the affine's.
+    watch : Watch, optional
+        Takes the time of each step.
 
     Returns
     -------
@@ -132,7 +136,7 @@ def label_image(
     ``tests/parity/test_spine_end_to_end.py``. Its files are arrays here, so a transform between two
     crops of one grid is a slice.
     """
-    steps = Steps()
+    steps = _timed(watch or Watch())
     image, iso_affine = _prepare(data, affine, steps)
     found = _first_step(image, iso_affine, outputs, first, rules, steps)
     if needs_second_step(tuple(outputs)):
@@ -141,7 +145,7 @@ def label_image(
     chosen = {name: found[name] for name in outputs}
     if iso:
         arrays = {name: placed.array for name, placed in chosen.items()}
-        return SpineLabels(arrays, iso_affine, steps.seconds)
+        return SpineLabels(arrays, iso_affine)
     grid = Grid(data.shape[:3], affine, spacing)
     to_grid: dict[str, ToGrid] = {
         **TO_GRID,
@@ -151,7 +155,7 @@ def label_image(
         name: steps("to_input_grid", to_grid[OUTPUTS[name].kind], placed.array, placed.affine, grid)
         for name, placed in chosen.items()
     }
-    return SpineLabels(arrays, affine, steps.seconds)
+    return SpineLabels(arrays, affine)
 
 
 def _prepare(data: AnyArray, affine: Affine, steps: Steps) -> tuple[AnyArray, Affine]:

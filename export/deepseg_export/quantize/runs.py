@@ -20,7 +20,7 @@ from deepseg_lite.bundles.files import BundleFiles, NetworkFile, read_network
 from deepseg_lite.engines.engine import OFFERED, OPENVINO, Engine, OpenNetwork
 from deepseg_lite.engines.onnxruntime_network import CPU
 from deepseg_lite.engines.openvino_network import is_installed
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.machine import available_threads
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def segment_all(
 ) -> list[np.ndarray]:
     """Return the results of a whole run on each case."""
     segmenter = Segmenter(bundle, None, engine, available_threads(), bundle.networks)
-    settings = Settings(contrasts=tuple(request.contrasts))
+    settings = make_settings(contrasts=tuple(request.contrasts))
     channels = len(bundle.inputs.channel_names)
     results = []
     for start in range(0, len(images), channels):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 
 import click
 
@@ -127,7 +127,7 @@ def _keywords(each: Declared) -> dict[str, Any]:
     elif float in kinds:
         low = option.minimum if option.above is None else option.above
         keywords["type"] = click.FloatRange(low, option.maximum, min_open=option.above is not None)
-    elif str not in kinds and not option.is_list:
+    elif get_origin(each.kind) is Sequence and not option.is_list:
         keywords["multiple"] = True
     if option.default is not None and "multiple" not in keywords:
         keywords["default"] = ",".join(option.default) if option.is_list else option.default

@@ -15,6 +15,7 @@ import deepseg_lite
 from deepseg_lite.api.cases import Case, name_outputs, run_case, write_phantom
 from deepseg_lite.errors import Cancelled, ImageError, OptionError, OutputError
 from deepseg_lite.inference.settings import make_settings
+from deepseg_lite.watch import Watch
 
 SOFT = make_settings(soft=True)
 
@@ -116,7 +117,7 @@ def test_an_output_that_is_another_cases_input_is_refused(segmenter, tmp_path):
 @pytest.mark.parametrize("name", ["a_seg.nii.gz", "a_seg.json"])
 def test_existing_outputs_need_permission(segmenter, tmp_path, name):
     (tmp_path / name).write_bytes(b"precious")
-    with pytest.raises(OptionError, match=f"{name} exists; add --overwrite"):
+    with pytest.raises(OptionError, match=f"{name} exists; add `overwrite`"):
         name_outputs(segmenter, [[tmp_path / "a.nii"]], None)
     assert len(name_outputs(segmenter, [[tmp_path / "a.nii"]], None, overwrite=True)) == 1
 
@@ -206,7 +207,7 @@ def test_soft_maps_are_float32_and_their_volume_is_their_sum(regions, image_file
 def test_a_cancelled_case_writes_nothing(segmenter, image_file, tmp_path):
     (case,) = name_outputs(segmenter, [[image_file]], tmp_path / "out")
     with pytest.raises(Cancelled):
-        run_case(segmenter, case, cancel=lambda: True)
+        run_case(segmenter, case, watch=Watch(cancel=lambda: True))
     assert not (tmp_path / "out").exists()
 
 
@@ -227,7 +228,7 @@ def test_a_phantom_and_its_labels_are_on_one_grid(tmp_path):
     [
         ("a.png", None, OptionError, r"a\.png must end in \.nii"),
         ("a.nii", "b.txt", OptionError, r"b\.txt must end in \.nii"),
-        ("there.nii", None, OptionError, r"there\.nii exists; add --overwrite"),
+        ("there.nii", None, OptionError, r"there\.nii exists; add `overwrite`"),
         ("a.nii", "a.nii", OptionError, r"cannot be both the image and its labels"),
         ("there.nii/a.nii", None, OutputError, r"cannot be made"),
     ],

@@ -99,8 +99,8 @@ def test_what_is_no_size_is_refused(text):
 @pytest.mark.parametrize(
     ("files", "cleaning", "message"),
     [
-        ([WHOLE], Cleaning(fill_holes=True), "seg holds several labels; leave --fill-holes out"),
-        ([SOFT], Cleaning(fill_holes=True), "holds probabilities; add --threshold"),
+        ([WHOLE], Cleaning(fill_holes=True), "seg holds several labels; leave `fill_holes` out"),
+        ([SOFT], Cleaning(fill_holes=True), "holds probabilities; add `threshold`"),
         ([SOFT], Cleaning(fill_holes=True, threshold=0), "holds probabilities"),
         ([CORD, LESION], Cleaning(remove_small=(1, 2, 3)), r"3 sizes .* 2 files \(sc_seg, lesion"),
     ],

@@ -82,7 +82,7 @@ def test_figures_fit_together_and_programs_get_them_as_json(command, tmp_path, i
     for stage in ("import", "load", "read", "preprocess", "network", "restore", "write"):
         assert cold["stages"][stage] > 0
     for stage in ("import", "load"):
-        assert warm["stages"][stage]["median"] == 0
+        assert warm["stages"][stage]["median"] < cold["stages"][stage]
     assert warm["stages"]["network"]["min"] > 0
     assert sum(cold["stages"].values()) == pytest.approx(cold["seconds"], abs=1e-3)
     assert warm["seconds"]["min"] == warm["seconds"]["median"]

@@ -253,7 +253,6 @@ def test_options_reach_the_record(command, tiny_bundle, image_file):
         "label_vert": False,
         "iso": False,
         "half_precision_sums": True,
-        "batch_size": 1,
         "skip_empty": False,
         "overlap_cases": True,
         "in_rows": False,
@@ -360,7 +359,7 @@ def test_out_of_memory_is_one_line(command, tiny_bundle, image_file, monkeypatch
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(cases, "run_case_in_stages", fail)
+    monkeypatch.setattr(cases.FileRun, "prepare", fail)
     outcome = command("run", tiny_bundle, "-i", image_file)
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith("error: out of memory")

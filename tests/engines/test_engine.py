@@ -138,7 +138,7 @@ def test_auto_says_what_is_missing_for_a_precision(machine, precision, missing):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(OptionError, match="device is 'tpu'; it must be one of auto, openvino, cpu"):
+    with pytest.raises(OptionError, match="device is 'tpu'; it must be one of auto, cpu, cuda"):
         choose_engine("tpu")
     with pytest.raises(OptionError, match="precision is 'int4'; it must be one of fp32, bf16"):
         deepseg_lite.load("sc_gm_t2star", device="cpu", precision="int4")

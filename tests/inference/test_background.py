@@ -8,11 +8,13 @@ from helpers.bundles import make_affine, make_bundle
 
 from deepseg_lite.errors import Cancelled, OptionError
 from deepseg_lite.inference.background import find_background
+from deepseg_lite.inference.fitting import check_settings
 from deepseg_lite.inference.patches import importance_map, spread_starts
 from deepseg_lite.inference.pipeline import segment
-from deepseg_lite.inference.settings import check_settings, make_settings
+from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.inference.sliding_window import predict_sliding_window
 from deepseg_lite.volume import Volume
+from deepseg_lite.watch import Watch
 
 SKIP = make_settings(skip_empty=True)
 PATCH = (4, 4, 4)
@@ -118,12 +120,12 @@ def test_patches_that_are_left_out_count_as_done():
         [threshold] * 2,
         SKIP,
         fold_count=2,
-        progress=lambda done, total: reports.append((done, total)),
+        watch=Watch(lambda done, total: reports.append((done, total))),
     )
     assert reports[-1][0] == reports[-1][1]
     assert reports[0][0] > 1
     with pytest.raises(Cancelled):
-        segment(volume, bundle, [threshold] * 2, SKIP, cancel=lambda: True)
+        segment(volume, bundle, [threshold] * 2, SKIP, watch=Watch(cancel=lambda: True))
 
 
 @pytest.mark.parametrize("accumulator", [np.float32, np.float16])

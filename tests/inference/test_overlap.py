@@ -8,19 +8,33 @@ from contextlib import closing
 import pytest
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.inference.overlap import in_turn, overlapped, run_through, timed
+from deepseg_lite.inference.overlap import in_turn, overlapped, run_through
 
 PATIENCE = 60  # seconds until a test that would wait for ever fails
 
 
-def case(name, events, **actions):
-    """Note the stages of a case; an action may do something in one of them."""
-    for stage in ("prepare", "predict", "finish"):
-        events.append((name, stage, threading.current_thread()))
-        actions.get(stage, int)()
-        if stage != "finish":
-            yield
-    return f"result of {name}"
+class Noted:
+    """A case that notes its steps; an action may do something in one of them."""
+
+    def __init__(self, name, events, **actions):
+        self.name, self.events, self.actions = name, events, actions
+
+    def _note(self, step):
+        self.events.append((self.name, step, threading.current_thread()))
+        self.actions.get(step, int)()
+
+    def prepare(self):
+        self._note("prepare")
+
+    def predict(self):
+        self._note("predict")
+
+    def finish(self):
+        self._note("finish")
+        return f"result of {self.name}"
+
+
+case = Noted
 
 
 def fail():
@@ -148,17 +162,7 @@ def test_a_caller_who_leaves_gives_up_the_rest():
     assert max(name for name, _, _ in events) <= 2
 
 
-def test_stages_that_are_left_are_run_through():
+def test_the_steps_of_one_case_are_run_in_their_order():
     events = []
-    stages = case(0, events)
-    next(stages)
-    assert run_through(stages) == "result of 0"
-    assert [stage for _, stage, _ in events] == ["prepare", "predict", "finish"]
-
-
-def test_seconds_are_noted_under_the_stage():
-    seconds = {"load": 1.5}
-    with timed(seconds, "crop"):
-        pass
-    assert list(seconds) == ["load", "crop"]
-    assert seconds["crop"] >= 0
+    assert run_through(case(0, events)) == "result of 0"
+    assert [step for _, step, _ in events] == ["prepare", "predict", "finish"]

@@ -7,10 +7,10 @@ import pytest
 from helpers.bundles import ORIENTATIONS, make_affine, make_bundle, make_data
 
 from deepseg_lite.errors import Cancelled
-from deepseg_lite.inference.overlap import run_through
-from deepseg_lite.inference.pipeline import segment, segment_in_stages
+from deepseg_lite.inference.pipeline import segment
 from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.volume import Volume
+from deepseg_lite.watch import Watch
 
 NONE = {"step": "normalize", "channels": [{"scheme": "none"}]}
 CROP = {"step": "crop_to_nonzero"}
@@ -310,13 +310,13 @@ def test_mirroring_flips_only_the_axes_the_bundle_allows(oblique_volume):
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_progress_ends_at_the_announced_total(oblique_volume, batch_size):
     reports = []
+    window = {**CONSTANT, "patch_size": [8, 8, 8], "batch_size": batch_size}
     segment(
         oblique_volume,
-        make_bundle("folds"),
+        make_bundle("folds", sliding_window=window),
         [threshold(0.5)] * 2,
-        make_settings(batch_size=batch_size),
         fold_count=2,
-        progress=lambda done, total: reports.append((done, total)),
+        watch=Watch(lambda done, total: reports.append((done, total))),
     )
     done, totals = zip(*reports, strict=True)
     assert set(totals) == {done[-1]}
@@ -347,7 +347,7 @@ def test_cancel_is_asked_after_every_patch(oblique_volume):
         return threshold(0.5)(patches)
 
     with pytest.raises(Cancelled, match="cancelled"):
-        segment(oblique_volume, make_bundle(), [predict], cancel=lambda: next(answers))
+        segment(oblique_volume, make_bundle(), [predict], watch=Watch(cancel=lambda: next(answers)))
     assert len(calls) == 3
 
 
@@ -383,39 +383,7 @@ def test_half_precision_sums_give_nearly_the_same_labels(oblique_volume):
 
 
 def test_every_stage_is_timed(oblique_volume):
-    timings = segment(oblique_volume, make_bundle(), [threshold(0.5)]).timings
-    assert list(timings) == ["preprocess", "predict", "restore"]
-    assert min(timings.values()) >= 0
-
-
-@pytest.mark.parametrize("ensemble", ["mean_logits", "majority"])
-@pytest.mark.parametrize("with_prior", [False, True])
-def test_networks_run_between_the_pauses(oblique_volume, ensemble, with_prior):
-    """So does the model that runs first: one network at a time."""
-    calls = []
-
-    def predict(patches):
-        calls.append("network")
-        return threshold(0.5)(patches)
-
-    def prior():
-        calls.append("prior")
-        return np.ones(oblique_volume.shape, np.float32)
-
-    stages = segment_in_stages(
-        oblique_volume,
-        make_bundle("folds", ensemble=ensemble),
-        [predict] * 2,
-        make_settings(),
-        prior=prior if with_prior else None,
-        fold_count=2,
-    )
-    next(stages)
-    assert not calls
-    next(stages)
-    asked = len(calls)
-    assert calls == ["prior"] * with_prior + ["network"] * (asked - with_prior)
-    assert asked > 2
-    found = run_through(stages).data
-    assert len(calls) == asked
-    np.testing.assert_array_equal(found, oblique_volume.data[0] > 0.5)
+    watch = Watch()
+    segment(oblique_volume, make_bundle(), [threshold(0.5)], watch=watch)
+    assert list(watch.seconds) == ["preprocess", "predict", "restore", "postprocess"]
+    assert min(watch.seconds.values()) >= 0

@@ -15,12 +15,8 @@ from helpers.bundles import (
 )
 
 from deepseg_lite.errors import OptionError
-from deepseg_lite.inference.settings import (
-    FAST_STEP,
-    check_settings,
-    fast_settings,
-    make_settings,
-)
+from deepseg_lite.inference.fitting import FAST_STEP, check_settings, fit_settings
+from deepseg_lite.inference.settings import make_settings
 
 MAPS = {
     "activation": "sigmoid",
@@ -44,8 +40,8 @@ def window(**changes):
 @pytest.mark.parametrize("kind", ["threshold", "folds", "regions", "channels"])
 def test_step_and_empty_patches_are_chosen(kind):
     bundle = make_bundle(kind)
-    chosen = fast_settings(make_settings(tta=True), bundle)
-    assert chosen == make_settings(tta=True, step=FAST_STEP, skip_empty=True)
+    chosen = fit_settings(make_settings(fast=True, tta=True), bundle)
+    assert chosen == make_settings(fast=True, tta=True, step=FAST_STEP, skip_empty=True)
     check_settings(chosen, bundle)
 
 
@@ -55,23 +51,24 @@ def test_step_and_empty_patches_are_chosen(kind):
 )
 def test_a_step_that_is_large_already_stays(overlap, given, step):
     bundle = make_bundle(sliding_window=window(overlap=overlap))
-    assert fast_settings(make_settings(step=given), bundle).step == step
+    assert fit_settings(make_settings(fast=True, step=given), bundle)["step"] == step
 
 
 def test_what_a_model_has_not_is_left_alone():
     strided = make_bundle(sliding_window=STRIDE)
-    assert fast_settings(make_settings(), strided) == make_settings(skip_empty=True)
+    fast = make_settings(fast=True)
+    assert fit_settings(fast, strided) == make_settings(fast=True, skip_empty=True)
     maps = make_bundle(outputs=MAPS)
-    assert fast_settings(make_settings(), maps) == make_settings(step=FAST_STEP)
+    assert fit_settings(fast, maps) == make_settings(fast=True, step=FAST_STEP)
     for bundle in (strided, maps):
-        check_settings(fast_settings(make_settings(), bundle), bundle)
+        check_settings(fit_settings(fast, bundle), bundle)
 
 
 def test_a_model_that_has_nothing_to_leave_out_is_refused():
-    with pytest.raises(OptionError, match="leave --fast out"):
-        fast_settings(make_settings(), make_bundle(outputs=MAPS, sliding_window=STRIDE))
+    with pytest.raises(OptionError, match="leave `fast` out"):
+        fit_settings(make_settings(fast=True), make_bundle(outputs=MAPS, sliding_window=STRIDE))
     folds = make_bundle("folds", outputs=MAPS, sliding_window=STRIDE)
-    assert fast_settings(make_settings(), folds) == make_settings()
+    assert fit_settings(make_settings(fast=True), folds) == make_settings(fast=True)
 
 
 def test_fast_is_a_shorthand(command, tmp_path, image_file):

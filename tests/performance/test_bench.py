@@ -12,8 +12,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from helpers.bundles import write_bundle
 
+import deepseg_lite
 from deepseg_lite import machine
+from deepseg_lite.api.cases import name_outputs, run_case
 from deepseg_lite.bundles.bundle import Network
 from deepseg_lite.engines.onnxruntime_network import CPU, CUDA
 from deepseg_lite.errors import DeepsegError, OptionError, ProviderError
@@ -22,7 +25,7 @@ from deepseg_lite.performance.bench import running
 from deepseg_lite.performance.bench.figures import INFERENCE, STAGES, figures
 from deepseg_lite.performance.bench.plot import draw_stages
 from deepseg_lite.performance.bench.running import Configuration, combine
-from deepseg_lite.performance.bench.stopwatch import WATCHED, Call, Stopwatch
+from deepseg_lite.performance.bench.stopwatch import Call, Stopwatch
 from deepseg_lite.performance.bench.tables import WIKI_HEAD, report_in_words, wiki_table
 from deepseg_lite.performance.processes import THREAD_VARIABLES, run_module
 
@@ -237,10 +240,17 @@ def test_stages_beside_each_other_leave_nothing_negative():
     assert (stages["blend"], stages["other"]) == (0.0, 0.0)
 
 
-def test_what_is_watched_is_a_stage_and_exists():
-    for stage, owner, name in WATCHED:
-        assert stage in {*STAGES, "predict"}
-        assert callable(getattr(owner, name))
+def test_the_stages_of_a_real_run_are_those_of_the_benchmark(tmp_path, image_file):
+    """A stage that the pipeline renames would be lost otherwise."""
+    stopwatch = Stopwatch()
+    model = deepseg_lite.load(write_bundle(tmp_path / "folds", "folds"), device="cpu")
+    (case,) = name_outputs(model, [[image_file]], tmp_path / "out")
+    run_case(model, case, watch=stopwatch)
+    assert {*stopwatch.seconds} - {"open", "predict"} <= {*STAGES}
+    stages, calls = stopwatch.take(60.0)
+    for stage in ("load", "read", "preprocess", "network", "blend", "restore", "write", "other"):
+        assert stages[stage] > 0, stage
+    assert {call.network.fold for call in calls} == {"0", "1"}
 
 
 def test_precisions_that_one_of_the_devices_lacks_are_left_out_for_it(monkeypatch, caplog):

@@ -19,8 +19,7 @@ from deepseg_lite.performance.plan.limit import choices, fit, in_words, parse_si
 
 settings_of_runs = st.builds(
     Settings,
-    batch_size=st.integers(1, 4),
-    half_precision_sums=st.booleans(),
+    accumulator=st.sampled_from(["float32", "float16"]),
     overlap_cases=st.booleans(),
     in_rows=st.booleans(),
 )
@@ -50,8 +49,8 @@ def test_what_is_no_size_is_refused_in_one_line(text):
 
 def _memory(settings: Settings) -> int:
     """Return an amount that each setting adds to."""
-    sums = (10 if settings.half_precision_sums else 20) // (2 if settings.in_rows else 1)
-    return 50 + 7 * settings.batch_size + sums + (30 if settings.overlap_cases else 0)
+    sums = {"float16": 10, "float32": 20}[settings["accumulator"]]
+    return 50 + sums // (2 if settings["in_rows"] else 1) + 30 * settings["overlap_cases"]
 
 
 @given(settings_of_runs, st.integers(1, 200))
@@ -70,7 +69,7 @@ def test_nothing_is_given_up_where_there_is_room(settings):
 
 
 def test_what_changes_voxels_is_given_up_last():
-    given_up = [name for name, _ in choices(make_settings(batch_size=2))]
+    given_up = [name for name, _ in choices(make_settings())]
     assert given_up[0] == ""
     assert "float16" in given_up[-1]
     assert not any("float16" in name for name in given_up[:-1])

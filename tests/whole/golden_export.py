@@ -52,7 +52,7 @@ def entries() -> dict[str, list[str]]:
         "lite run q -i t2.nii.gz --precision int8",
         "export quantize b/conv_3d --calibrate t2.nii.gz",
         "export quantize b/conv_3d --fp16-weights --held-out b.nii.gz -o h",
-        "lite run h -i t2.nii.gz --precision fp16-weights",
+        "lite run h -i t2.nii.gz --precision fp16-weights -o halved",
         "lite info q",
     ]
     made["export: task"] = [
@@ -62,6 +62,7 @@ def entries() -> dict[str, list[str]]:
         "export task canal --from m/canal.zip",
         "lite remove canal",
         "export task canal_t2w --from m/nn_old.zip",
+        "export task canal_t2w --from m/nn_old.zip --repin",
     ]
     return made
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import importlib
 import multiprocessing
 import os
 import shutil
@@ -12,15 +11,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from golden_texts import Normalizer
 
-COMMANDS = {
-    "lite": ("deepseg-lite", "from deepseg_lite.cli import main; main()"),
-    "export": ("deepseg-export", "from deepseg_export.cli import main; main()"),
-}
+COMMANDS = {"lite": "deepseg-lite", "export": "deepseg-export"}
 HEAVY = ["numpy", "scipy.ndimage", "nibabel", "onnxruntime", "jsonschema", "click"]
 """Libraries that are loaded once and not for every command line."""
 FORKED = ("run", "plan", "info", "fetch", "remove", "phantom")
@@ -65,10 +62,8 @@ def words_of(line: str, url: str = "") -> list[str]:
 
 
 def program_of(line: str) -> list[str]:
-    """Return what starts the program of a command line: its script, or Python."""
-    script, code = COMMANDS[line.split()[0]]
-    path = Path(sys.executable).parent / script
-    return [str(path)] if path.exists() else [sys.executable, "-c", code]
+    """Return what starts the program of a command line: its script beside Python."""
+    return [str(Path(sys.executable).parent / COMMANDS[line.split()[0]])]
 
 
 def load_heavy_libraries() -> None:
@@ -87,7 +82,8 @@ def _be_the_command(words: list[str], folder: Path, env: dict[str, str], streams
         with open(f"{streams}.{mode}", "wb") as file:
             os.dup2(file.fileno(), number)
     sys.argv = ["deepseg-lite", *words]
-    importlib.import_module("deepseg_lite.cli").main()
+    (script,) = metadata.entry_points(group="console_scripts", name="deepseg-lite")
+    script.load()()
 
 
 def run_line(line: str, folder: Path, home: Path, url: str) -> tuple[int, str, str]:

@@ -14,6 +14,7 @@ TIMES = re.compile(r"\b\d+(\.\d+)? ?s\b")
 VERSIONS = re.compile(
     r"\b(deepseg.lite|onnx|onnxruntime|ONNX Runtime|onnxscript|openvino|torch)(==|@| |: )\d[\w.+]*"
 )
+DATES = re.compile(r"\bon \d{4}-\d\d-\d\d\b")
 NUMBERS = re.compile(r"[\d.,]+")
 KEYS_ALONE = ("Seconds", "versions")
 """Of these the keys stay, in their order, without the values."""
@@ -37,7 +38,7 @@ class Normalizer:
         """Return a text of the command ``line`` without places, times and versions."""
         for place, name in self._places.items():
             text = text.replace(place, name)
-        text = VERSIONS.sub(r"\1\2N", TIMES.sub("N s", text))
+        text = VERSIONS.sub(r"\1\2N", DATES.sub("on N", TIMES.sub("N s", text)))
         if line.startswith("lite bench b/threshold"):  # the names of columns and rows stay
             kept = [row for row in text.splitlines() if not row.startswith(("machine", "|"))]
             text = "\n".join(re.sub(r" +", " ", NUMBERS.sub("N", row)) for row in kept)

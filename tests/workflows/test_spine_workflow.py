@@ -15,6 +15,7 @@ from deepseg_lite.errors import BundleError, Cancelled, ImageError
 from deepseg_lite.inference.pipeline import segment
 from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.volume import Volume
+from deepseg_lite.watch import Watch
 from deepseg_lite.workflows.spine import workflow
 from deepseg_lite.workflows.spine.grids import to_canonical, to_isotropic
 from deepseg_lite.workflows.spine.headers import affine_of_labels
@@ -66,7 +67,16 @@ class Networks:
         return self.step2[box], None
 
     def run(self, *outputs, **options):
-        return label_image(self.image, self.affine, outputs, self.first, self.second, **options)
+        self.watch = Watch()
+        return label_image(
+            self.image,
+            self.affine,
+            outputs,
+            self.first,
+            self.second,
+            watch=self.watch,
+            **options,
+        )
 
 
 def test_the_first_network_sees_the_whole_image_as_float32(spine):
@@ -105,7 +115,7 @@ def test_results_come_in_the_order_they_were_asked_for_and_nothing_else_is_done(
     assert list(found.arrays) == ["step1_cord", "step1_raw"]
     assert networks.given[0][2] == (8,)
     assert len(networks.given) == 1
-    assert not {"step1_levels", "step2_network"} & set(found.timings)
+    assert not {"step1_levels", "step2_network"} & set(networks.watch.seconds)
 
 
 def test_probabilities_are_those_of_their_own_channel(spine):

@@ -1,0 +1,70 @@
+"""Options of loading a model, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
+from deepseg_lite.engines.names import DEVICES, PRECISIONS
+from deepseg_lite.option import Option, words
+
+
+class LoadOptions(TypedDict, total=False):
+    """Options of loading. Each is a keyword of ``load(...)`` and, with flags, of ``run``."""
+
+    release: Annotated[
+        str | None,
+        Option("Release of the task's model. Default: the one here.", metavar="R"),
+    ]
+    retired: Annotated[bool, Option("Run a task that was retired all the same.", default=False)]
+    device: Annotated[
+        str,
+        Option(
+            "What runs the networks; it fails when that is not usable. auto: cuda where it works, "
+            "else openvino where it is installed, else cpu.",
+            choices=DEVICES,
+            default="auto",
+            show_default=True,
+        ),
+    ]
+    precision: Annotated[
+        str,
+        Option(
+            "All but fp32 change a few voxels. bf16: faster, openvino alone. int8 (cpu, openvino), "
+            "fp16 (GPUs) and fp16-weights are for bundles that have them; see deepseg-export "
+            "quantize.",
+            choices=PRECISIONS,
+            default="fp32",
+            show_default=True,
+        ),
+    ]
+    threads: Annotated[
+        int | None,
+        Option(
+            "CPU threads. Default: what affinity mask and cgroup allow.", metavar="N", minimum=1
+        ),
+    ]
+    folds: Annotated[
+        Sequence[str] | None,
+        Option("Folds to combine. Default: all.", metavar="A,B", is_list=True, read=words),
+    ]
+    single_fold: Annotated[
+        bool, Option("Fold 1 alone, or the first without a fold 1.", default=False)
+    ]
+    keep_folds_loaded: Annotated[
+        bool,
+        Option(
+            "Keep the networks of all folds in memory. Otherwise a model of several folds opens "
+            "them one after another in every call.",
+            default=False,
+            for_python=True,
+        ),
+    ]
+    open_networks: Annotated[
+        bool,
+        Option(
+            "Open networks that stay in memory now. Otherwise the first call opens them.",
+            default=True,
+            for_python=True,
+        ),
+    ]

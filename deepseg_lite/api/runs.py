@@ -1,0 +1,211 @@
+"""Runs of one model in three steps, so that cases can overlap: prepare, predict, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from nibabel.spatialimages import SpatialImage
+
+from deepseg_lite.api import nifti
+from deepseg_lite.api.model import Result
+from deepseg_lite.api.results import make_result
+from deepseg_lite.bundles.bundle import Bundle, Network
+from deepseg_lite.inference.channels import arrange_channels
+from deepseg_lite.inference.pipeline import Prediction, Segmentation, complete, predict, prepare
+from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.sliding_window import Predictor
+from deepseg_lite.steps.box import crop_to_box
+from deepseg_lite.steps.table import Record
+from deepseg_lite.volume import AnyArray, Volume
+from deepseg_lite.watch import Watch
+from deepseg_lite.workflows.cord.crop import CordBox, Finder, describe_crop, find_box
+
+
+class Opened(Protocol):
+    """Model with its networks, as runs use it."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle it was opened from."""
+        ...
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The folds in use."""
+        ...
+
+    def predictors(self) -> Iterator[Predictor]:
+        """Yield one predictor per fold."""
+        ...
+
+    def finder(self) -> Finder:
+        """Return the networks that find the cord."""
+        ...
+
+    def find_prior(self, volume: Volume, settings: Settings, watch: Watch) -> AnyArray:
+        """Return the result of the model that runs first."""
+        ...
+
+
+class VolumeRun:
+    """Run of one volume.
+
+    Parameters
+    ----------
+    model : Opened
+        The model; its networks may be opened during the run.
+    volume : Volume
+        Data of shape (C, X, Y, Z).
+    stored : array of shape (X, Y, Z) or None
+        First channel in the type it is stored in, where that is not float32.
+    settings : Settings
+        Complete, and checked against the model.
+    watch : Watch
+        Takes the time.
+    soft_labels : sequence of int
+        See `deepseg_lite.inference.pipeline.segment`.
+    """
+
+    def __init__(
+        self,
+        model: Opened,
+        volume: Volume,
+        stored: AnyArray | None,
+        settings: Settings,
+        watch: Watch,
+        soft_labels: Sequence[int] = (),
+    ) -> None:
+        self.model, self.settings, self.watch = model, settings, watch
+        self.soft_labels, self.spacing = soft_labels, volume.spacing
+        self._volume: Volume | None = volume
+        self._stored = stored
+        self._prepared: tuple[Volume, list[Record]] | None = None
+        self._predicted: Prediction | None = None
+        self._crop: tuple[CordBox, Record] | None = None
+
+    def prepare(self) -> None:
+        """Arrange the channels, crop, and apply the bundle's steps where no network decides."""
+        bundle = self.model.bundle
+        volume = arrange_channels(self._take_volume(), bundle.inputs, self.settings["contrasts"])
+        if bundle.cord_crop is not None:
+            stored = self._stored
+            with self.watch.stage("crop"):
+                cropped = find_box(
+                    replace(volume, data=volume.data[:1] if stored is None else stored[None]),
+                    bundle.cord_crop,
+                    self.settings["box"],
+                    self.model.finder,
+                    strict=self.settings["strict_crop"],
+                )
+                volume, undo = crop_to_box(volume, cropped.box)
+            self._crop = cropped, undo
+        self._stored = None
+        if bundle.prior is None:
+            self._apply_steps(volume, None)
+        else:
+            self._volume = volume
+
+    def predict(self) -> None:
+        """Run the networks; a model that crops to the result of another asks that one first."""
+        if self._prepared is None:
+            volume = self._take_volume()
+            prior = self.model.find_prior(volume, self.settings, self.watch)
+            self._apply_steps(volume, prior)
+            del volume, prior  # not needed while the networks run
+        assert self._prepared is not None
+        (prepared, trail), self._prepared = self._prepared, None
+        self._trail = trail
+        self._predicted = predict(
+            prepared.data,
+            trail,
+            self.model.bundle,
+            self.model.predictors(),
+            self.settings,
+            spacing=self.spacing,
+            soft_labels=self.soft_labels,
+            fold_count=len(self.model.networks),
+            watch=self.watch,
+        )
+
+    def finish(self) -> Segmentation:
+        """Bring the result to the grid of the image."""
+        assert self._predicted is not None
+        predicted, self._predicted = self._predicted, None
+        found = complete(
+            predicted,
+            self._trail,
+            self.model.bundle,
+            self.settings,
+            spacing=self.spacing,
+            soft_labels=self.soft_labels,
+            watch=self.watch,
+        )
+        if self._crop is None:
+            return found
+        cropped, undo = self._crop
+        data = undo.undo(found.data)
+        return Segmentation(data, box=cropped.box, crop=describe_crop(cropped, data))
+
+    def _apply_steps(self, volume: Volume, prior: AnyArray | None) -> None:
+        with self.watch.stage("preprocess"):
+            self._prepared = prepare(volume, self.model.bundle, prior)
+
+    def _take_volume(self) -> Volume:
+        assert self._volume is not None
+        volume, self._volume = self._volume, None
+        return volume
+
+
+class CaseRun:
+    """Run of one case, from images as they are on disk to images as they are written.
+
+    Parameters
+    ----------
+    model : Opened
+        The model.
+    images : sequence of nibabel images
+        One per channel.
+    names : sequence of str
+        Their names, for errors.
+    settings : Settings
+        Complete, and checked against the model.
+    watch : Watch
+        Takes the time.
+    """
+
+    def __init__(
+        self,
+        model: Opened,
+        images: Sequence[SpatialImage],
+        names: Sequence[str],
+        settings: Settings,
+        watch: Watch,
+    ) -> None:
+        self.model, self.settings, self.watch = model, settings, watch
+        self._images, self._names = images, names
+
+    def prepare(self) -> None:
+        """Read the images and prepare their volume."""
+        with self.watch.stage("load"):
+            volume, stored = nifti.read_case(self._images, self._names)
+        self._run = VolumeRun(self.model, volume, stored, self.settings, self.watch)
+        del volume, stored  # the run lets them go as early as it can
+        self._run.prepare()
+
+    def predict(self) -> None:
+        """Run the networks."""
+        self._run.predict()
+
+    def finish(self) -> Result:
+        """Make the images that are written."""
+        found = self._run.finish()
+        with self.watch.stage("postprocess"):
+            return make_result(
+                found,
+                self.model.bundle.outputs,
+                self.settings,
+                self._images[0],
+                self._run.spacing,
+            )

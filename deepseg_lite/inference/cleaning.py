@@ -14,9 +14,6 @@ from deepseg_lite.inference.settings import Settings
 from deepseg_lite.volume import Spacing
 
 _SIZE = re.compile(r"(\d+)(vox|mm3)?")
-HARDENING = frozenset({"argmax", "one_hot", "binarize", "binarize_maximum", "fill_holes"})
-"""Steps on maps that leave nothing between 0 and 1."""
-NEEDS_MASKS = frozenset({"keep_components"})
 
 
 @dataclass(frozen=True)
@@ -123,13 +120,3 @@ def joined_steps(steps: Sequence[Mapping[str, Any]], cleaning: Cleaning) -> list
     return joined + [
         {**step, "inclusive": True} if step["step"] == "binarize" else step for step in added
     ]
-
-
-def decides(steps: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether steps on maps leave nothing between 0 and 1."""
-    return any(step["step"] in HARDENING for step in steps)
-
-
-def soft_steps(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the steps on maps that leave probabilities what they are."""
-    return [step for step in steps if step["step"] not in HARDENING | NEEDS_MASKS]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from deepseg_lite.bundles.bundle import Bundle, Outputs
-from deepseg_lite.inference.cleaning import Cleaning, decides, joined_steps, soft_steps
+from deepseg_lite.inference.cleaning import Cleaning, joined_steps
 from deepseg_lite.inference.decoding import (
     chosen_probabilities,
     label_dtype,
@@ -19,7 +19,14 @@ from deepseg_lite.inference.settings import Settings, ensemble_of
 from deepseg_lite.inference.winners import label_slabs
 from deepseg_lite.steps.maps import ACTIVATIONS
 from deepseg_lite.steps.resample import Resampled
-from deepseg_lite.steps.table import MAP_STEPS, RESAMPLING, VALUE_STEPS, Record, apply_step
+from deepseg_lite.steps.table import (
+    MAP_STEPS,
+    PREPROCESSING,
+    Record,
+    apply_step,
+    decides,
+    soft_steps,
+)
 from deepseg_lite.volume import AnyArray, Array, FloatArray, Spacing
 
 Rows = Iterable[FloatArray]
@@ -73,9 +80,9 @@ def decodes_rows(bundle: Bundle, settings: Settings) -> bool:
 
     They do where nothing but their own grid is undone before they are decoded.
     """
-    steps = [step for step in bundle.preprocessing if step["step"] not in VALUE_STEPS]
-    resampled = [step for step in steps if step["step"] in RESAMPLING]
-    last = not resampled or steps[-1] is resampled[-1]
+    changes = [PREPROCESSING[step["step"]].changes for step in bundle.preprocessing]
+    moves = [change for change in changes if change != "values"]
+    last = "resampling" not in moves or moves[-1] == "resampling"
     averaging = ensemble_of(settings, bundle) == "mean_logits"
     return averaging and bundle.outputs.values is None and last
 

@@ -57,7 +57,7 @@ def _no_vote(value: str, bundle: Bundle) -> str | None:
 
 
 def _decided_before(_: float, bundle: Bundle) -> str | None:
-    from deepseg_lite.inference.cleaning import decides
+    from deepseg_lite.steps.table import decides
 
     if not decides(bundle.outputs.before_undo):
         return None

@@ -1,18 +1,17 @@
-"""The names a manifest may use, and the functions behind them.
+"""Table of steps: the names that a manifest may use, and all that is known of each.
 
-Adding a step is one function, one line in a table here, and its keywords in
-``manifest.schema.json``.
+A new step is one function, one row in a table here, and its keywords in ``manifest.schema.json``.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from deepseg_lite.steps import crop, frame, intensity, maps, pad, resample
+from deepseg_lite.steps import crop, extents, frame, intensity, maps, pad, resample
 from deepseg_lite.steps.crop import drop_constant_slices
 from deepseg_lite.steps.intensity import SCHEMES
 from deepseg_lite.steps.interpolation import Interpolation
@@ -22,10 +21,44 @@ from deepseg_lite.volume import AnyArray, Volume
 
 
 class Record(Protocol):
-    """What undoes a step: arrays (..., X', Y', Z') to (..., X, Y, Z)."""
+    """Record that undoes a step: arrays (..., X', Y', Z') to (..., X, Y, Z)."""
 
     def undo(self, array: AnyArray) -> AnyArray:
         """Return the array on the grid before the step."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Row of a table of steps.
+
+    Attributes
+    ----------
+    function : callable
+        Takes what the step works on, and the step's keywords.
+    changes : {"values", "grid", "resampling"}
+        Part of a volume that it changes. Those of a resampling return a
+        `deepseg_lite.steps.resample.Resampled`, other changes of the grid another `Record`.
+    needs : tuple of str
+        Keywords that a run gives, and no manifest: ``prior``, ``patch_size``, ``stride``,
+        ``image_spacing``.
+    at_most : callable or None
+        Makes the largest grid that it can leave of a volume without channels, for steps that look
+        at voxels; it takes the step's keywords and the run's.
+    unknown : str
+        Facts that such a step looks for, in words.
+    hardens : bool
+        Whether it leaves nothing between 0 and 1 in maps.
+    needs_masks : bool
+        Whether it works on maps of 0 and 1 alone.
+    """
+
+    function: Callable[..., Any]
+    changes: Literal["values", "grid", "resampling"] = "grid"
+    needs: tuple[str, ...] = ()
+    at_most: Callable[..., Volume] | None = None
+    unknown: str = ""
+    hardens: bool = False
+    needs_masks: bool = False
 
 
 def _crop_to_nonzero(volume: Volume) -> tuple[Volume, Record]:
@@ -59,61 +92,77 @@ def _reorient(volume: Volume, orientation: str) -> tuple[Volume, Record]:
     return frame.to_frame(volume, orientation, "xyz")
 
 
-PREPROCESSING: dict[str, Callable[..., tuple[Volume, Record | None]]] = {
-    "crop_to_nonzero": _crop_to_nonzero,
-    "normalize": _normalize,
-    "resample": _resample,
-    "reorient": _reorient,
-    "respace": respace,
-    "pad_to_shape": pad.pad_to_shape,
-    "pad_or_crop": pad.pad_or_crop,
-    "pad_to_multiple": pad.pad_to_multiple,
-    "crop_to_foreground": crop.crop_to_foreground,
-    "scale_range": intensity.scale_range,
-    "scale_to_range": intensity.scale_to_range,
-    "multiply": intensity.multiply,
-    "standardize": intensity.standardize,
-    "threshold": intensity.threshold,
-    "zoom": zoom,
-    "center_crop": crop.center_crop,
-    "crop_to_prior": crop.crop_to_prior,
-    "drop_constant_slices": drop_constant_slices,
+PREPROCESSING: dict[str, Step] = {
+    "crop_to_nonzero": Step(
+        _crop_to_nonzero, at_most=extents.whole, unknown="which voxels are zero"
+    ),
+    "normalize": Step(_normalize, "values"),
+    "resample": Step(_resample, "resampling"),
+    "reorient": Step(_reorient),
+    "respace": Step(respace),
+    "pad_to_shape": Step(pad.pad_to_shape),
+    "pad_or_crop": Step(pad.pad_or_crop),
+    "pad_to_multiple": Step(pad.pad_to_multiple),
+    "crop_to_foreground": Step(
+        crop.crop_to_foreground,
+        at_most=extents.foreground,
+        unknown="which voxels are foreground",
+    ),
+    "scale_range": Step(intensity.scale_range, "values"),
+    "scale_to_range": Step(intensity.scale_to_range, "values"),
+    "multiply": Step(intensity.multiply, "values"),
+    "standardize": Step(intensity.standardize, "values"),
+    "threshold": Step(intensity.threshold, "values"),
+    "zoom": Step(zoom, "resampling"),
+    "center_crop": Step(crop.center_crop),
+    "crop_to_prior": Step(
+        crop.crop_to_prior,
+        needs=("prior", "patch_size", "stride"),
+        at_most=extents.prior,
+        unknown="what the first model finds",
+    ),
+    "drop_constant_slices": Step(
+        drop_constant_slices, at_most=extents.whole, unknown="which slices are empty"
+    ),
 }
-"""Volume to volume; a record where the grid changed, None where only values did."""
+"""Volume to volume and a record; the record is None where only values changed."""
 
-VALUE_STEPS = frozenset(
-    {"normalize", "scale_range", "scale_to_range", "multiply", "standardize", "threshold"}
-)
-"""Those that leave the grid as it is."""
-
-RESAMPLING = frozenset({"resample", "zoom"})
-"""Those whose record is a `deepseg_lite.steps.resample.Resampled`."""
-
-MAP_STEPS: dict[str, Callable[..., AnyArray]] = {
-    "argmax": maps.argmax,
-    "one_hot": maps.one_hot,
-    "binarize": maps.binarize,
-    "limit": maps.limit,
-    "keep_components": maps.keep_components,
-    "binarize_maximum": maps.binarize_maximum,
-    "keep_largest": maps.keep_largest,
-    "fill_holes": maps.fill_holes,
-    "remove_small": maps.remove_small,
+MAP_STEPS: dict[str, Step] = {
+    "argmax": Step(maps.argmax, "values", hardens=True),
+    "one_hot": Step(maps.one_hot, "values", hardens=True),
+    "binarize": Step(maps.binarize, "values", hardens=True),
+    "limit": Step(maps.limit, "values"),
+    "keep_components": Step(maps.keep_components, "values", needs_masks=True),
+    "binarize_maximum": Step(maps.binarize_maximum, "values", hardens=True),
+    "keep_largest": Step(maps.keep_largest, "values"),
+    "fill_holes": Step(maps.fill_holes, "values", hardens=True),
+    "remove_small": Step(maps.remove_small, "values", needs=("image_spacing",)),
 }
 """Maps (L, X, Y, Z) to maps; a label map is one map."""
 
-CONTEXT = frozenset({"prior", "patch_size", "stride", "image_spacing"})
-"""Keywords that a run gives to the steps that want them, and no manifest."""
-
 
 def apply_step(
-    table: Mapping[str, Callable[..., Any]], step: Mapping[str, Any], value: Any, **context: Any
+    table: Mapping[str, Step], step: Mapping[str, Any], value: Any, **context: Any
 ) -> Any:
-    """Call the function a manifest step names on ``value`` with the step's keywords.
+    """Call the function of a manifest's step on ``value`` with the step's keywords.
 
-    ``context`` has what a run knows by the names in `CONTEXT`; a function gets what it takes.
+    ``context`` has the keywords that a run gives; a function gets those that its row names.
     """
-    function = table[step["step"]]
-    keywords = {key: setting for key, setting in step.items() if key != "step"}
-    wanted = CONTEXT & set(inspect.signature(function).parameters)
-    return function(value, **keywords, **{name: context[name] for name in wanted})
+    row = table[step["step"]]
+    return row.function(value, **keywords_of(step), **{name: context[name] for name in row.needs})
+
+
+def keywords_of(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of a manifest's step."""
+    return {key: value for key, value in step.items() if key != "step"}
+
+
+def decides(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether steps on maps leave nothing between 0 and 1."""
+    return any(MAP_STEPS[step["step"]].hardens for step in steps)
+
+
+def soft_steps(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the steps on maps that leave probabilities what they are."""
+    rows = [(step, MAP_STEPS[step["step"]]) for step in steps]
+    return [step for step, row in rows if not (row.hardens or row.needs_masks)]

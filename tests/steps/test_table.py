@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.bundles import make_bundle
 
 from deepseg_lite.bundles.manifest import manifest_schema
+from deepseg_lite.inference.restore import decodes_rows
+from deepseg_lite.inference.settings import make_settings
+from deepseg_lite.steps.box import Box, crop_to_box
 from deepseg_lite.steps.intensity import SCHEMES
 from deepseg_lite.steps.interpolation import Interpolation
-from deepseg_lite.steps.table import CONTEXT, MAP_STEPS, PREPROCESSING, apply_step
+from deepseg_lite.steps.resample import Resampled
+from deepseg_lite.steps.table import MAP_STEPS, PREPROCESSING, Step, apply_step
 from deepseg_lite.volume import Volume
 
 SCHEMA = manifest_schema()
@@ -26,7 +32,7 @@ STEPS = [(kind, name) for kind, table in TABLES.items() for name in table]
 
 def _keywords(function: Any) -> set[str]:
     """Return what a manifest gives a function beside the value it works on."""
-    return set(list(inspect.signature(function).parameters)[1:]) - CONTEXT
+    return set(list(inspect.signature(function).parameters)[1:])
 
 
 @pytest.mark.parametrize("kind", TABLES)
@@ -42,8 +48,11 @@ def test_the_schema_knows_exactly_the_steps_of_the_table(kind):
 @pytest.mark.parametrize(("kind", "name"), STEPS)
 def test_a_step_takes_exactly_the_keywords_of_the_schema(kind, name):
     definition = DEFINITIONS[name]
-    assert set(definition["properties"]) - {"step"} == _keywords(TABLES[kind][name])
-    assert set(definition.get("required", [])) == _keywords(TABLES[kind][name])
+    row = TABLES[kind][name]
+    keywords = _keywords(row.function)
+    assert keywords >= set(row.needs)
+    assert set(definition["properties"]) - {"step"} == keywords - set(row.needs)
+    assert set(definition.get("required", [])) == keywords - set(row.needs)
     assert definition["additionalProperties"] is False
 
 
@@ -84,3 +93,40 @@ def test_nonzero_only_uses_the_filled_mask_of_all_channels():
     mask = (data != 0).any(axis=0)
     assert (found.data[:, ~mask] == 0).all()
     assert found.data[:, mask].mean(axis=1) == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_a_step_is_one_function_and_one_row(monkeypatch):
+    """Nothing else asks for its name: it is applied, undone and planned by its row."""
+
+    def drop_first_slice(volume: Volume, count: int, stride: tuple[int, ...]) -> Any:
+        given.append(stride)
+        box = Box((0, 0, count), volume.shape)
+        return crop_to_box(volume, box)
+
+    given: list[Any] = []
+    monkeypatch.setitem(PREPROCESSING, "drop_first", Step(drop_first_slice, needs=("stride",)))
+    volume = Volume.from_array(np.arange(24.0).reshape(2, 3, 4), np.eye(4))
+    step = {"step": "drop_first", "count": 1}
+    found, record = apply_step(PREPROCESSING, step, volume, stride=(2, 2, 2), prior=None)
+    assert given == [(2, 2, 2)]
+    np.testing.assert_array_equal(found.data, volume.data[..., 1:])
+    np.testing.assert_array_equal(record.undo(found.data)[..., 1:], volume.data[..., 1:])
+    assert (record.undo(found.data)[..., 0] == 0).all()
+    bundle = replace(make_bundle(), preprocessing=(step,))
+    assert decodes_rows(bundle, make_settings())
+    later = replace(bundle, preprocessing=({"step": "resample"}, step))
+    assert not decodes_rows(later, make_settings())
+
+
+def test_steps_that_resample_say_so():
+    """Scores are decoded when their record is undone, so the row and the record must agree."""
+    volume = Volume.from_array(np.ones((4, 4, 4)), np.eye(4))
+    sampling = {"order": 1, "separate_axis": "none", "separate_order": 0}
+    steps = {
+        "resample": {"spacing": [2.0, 2.0, 2.0], "image": sampling, "scores": sampling},
+        "zoom": {"spacing": [2.0, 2.0, None]},
+    }
+    assert {n for n, row in PREPROCESSING.items() if row.changes == "resampling"} == set(steps)
+    for name, keywords in steps.items():
+        _, record = apply_step(PREPROCESSING, {"step": name, **keywords}, volume)
+        assert isinstance(record, Resampled)

@@ -32,15 +32,8 @@ if TYPE_CHECKING:
     from deepseg_lite.bundles.bundle import Bundle
 
 
-UNKNOWN = {
-    "cord_crop": "where the cord is",
-    "crop_to_nonzero": "which voxels are zero",
-    "crop_to_foreground": "which voxels are foreground",
-    "crop_to_prior": "what the first model finds",
-    "drop_constant_slices": "which slices are empty",
-    "skip_empty": "which patches are empty",
-}
-"""What a header does not tell, by the step or setting that would leave something out."""
+CORD, EMPTY = "where the cord is", "which patches are empty"
+"""Facts that a header does not tell; steps have others."""
 RECORD_BYTES = 2**14
 """Room for the record and the tables beside each file."""
 BESIDE_BYTES = 2**25
@@ -157,7 +150,7 @@ def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: C
         parts.append(planned)
         unknown += [step for step in looked_at if step not in unknown]
     if settings["skip_empty"]:
-        unknown.append("skip_empty")
+        unknown.append(EMPTY)
     return CasePlan(
         tuple(str(path) for path in images),
         whole.shape,
@@ -165,7 +158,7 @@ def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: C
         tuple(parts),
         _around(costs.rates, stored, sum(label_bytes), sum(map_bytes)),
         sum(writes) + RECORD_BYTES * len(writes),
-        tuple(UNKNOWN[name] for name in unknown),
+        tuple(unknown),
     )
 
 
@@ -196,7 +189,7 @@ def _inside(bundle: Bundle, whole: Volume, settings: Settings) -> tuple[Volume, 
     if bundle.cord_crop is None:
         return whole, []
     box = override_faces(Box.whole(whole.shape), settings["box"], whole.shape)
-    unknown = [] if set(settings["box"]) == set(FACES) else ["cord_crop"]
+    unknown = [] if set(settings["box"]) == set(FACES) else [CORD]
     return crop_to_box(whole, box)[0], unknown
 
 

@@ -6,7 +6,7 @@ that says where they lead. Where a step looks at voxels the answer is the larges
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,47 +14,10 @@ import numpy as np
 
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.steps.frame import reoriented_spacing, to_frame
-from deepseg_lite.steps.table import PREPROCESSING, VALUE_STEPS, apply_step
+from deepseg_lite.steps.table import PREPROCESSING, apply_step, keywords_of
 from deepseg_lite.volume import Volume
 
 Shape = tuple[int, int, int]
-
-
-def _whole(volume: Volume, **_: Any) -> Volume:
-    """Return the volume itself: at most it is kept whole."""
-    return volume
-
-
-def _foreground(
-    volume: Volume, *, margin: Sequence[int], inside: bool, multiple: Sequence[int], **_: Any
-) -> Volume:
-    sizes = volume.shape if inside else np.add(volume.shape, np.multiply(2, margin)).tolist()
-    return _resized(volume, [-(-size // of) * of for size, of in zip(sizes, multiple, strict=True)])
-
-
-def _prior(
-    volume: Volume,
-    *,
-    safety_factor: Sequence[float],
-    patch_size: Sequence[int],
-    stride: Sequence[int],
-) -> Volume:
-    sizes = []
-    for size, factor, patch, step in zip(
-        volume.shape, safety_factor, patch_size, stride, strict=True
-    ):
-        size = max(round(size * factor), patch)
-        sizes.append(size + (patch - size) % step)
-    return _resized(volume, sizes)
-
-
-AT_MOST: Mapping[str, Callable[..., Volume]] = {
-    "crop_to_nonzero": _whole,
-    "crop_to_foreground": _foreground,
-    "crop_to_prior": _prior,
-    "drop_constant_slices": _whole,
-}
-"""Steps whose result depends on voxels, and the largest grid that they give."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +56,13 @@ def plan_grid(volume: Volume, bundle: Bundle) -> GridPlan:
     volume, _ = to_frame(volume, inputs.orientation, inputs.axes)
     shapes, unknown = [volume.shape], []
     for step in bundle.preprocessing:
-        name = step["step"]
-        if name in VALUE_STEPS:
+        row = PREPROCESSING[step["step"]]
+        if row.changes == "values":
             continue
-        if name in AT_MOST:
-            unknown.append(name)
+        if row.at_most is not None:
+            unknown.append(row.unknown)
             context = {"patch_size": window.patch_size, "stride": window.stride}
-            keywords = {key: value for key, value in step.items() if key != "step"}
-            volume = AT_MOST[name](volume, **context, **keywords)
+            volume = row.at_most(volume, **context, **keywords_of(step))
         else:
             volume, _ = apply_step(PREPROCESSING, step, volume)
         shapes.append(volume.shape)
@@ -131,7 +93,3 @@ def isotropic_grid(shape: Sequence[int], affine: Any) -> Volume:
     turned = np.eye(4)
     turned[:3, :3] = canonical[:3, :3] / spacing
     return Volume.from_array(np.empty((0, *size.tolist())), turned)
-
-
-def _resized(volume: Volume, shape: Sequence[int]) -> Volume:
-    return Volume(np.empty((0, *shape), np.float32), volume.affine, volume.spacing)

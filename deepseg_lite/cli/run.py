@@ -111,7 +111,7 @@ def _box_options(command: Callable[..., None]) -> Callable[..., None]:
     "--fast",
     is_flag=True,
     help="A step of 0.75, one fold and --skip-empty, as far as the model has them; it changes "
-    "voxels, see docs/speed-modes.md.",
+    "voxels, see docs/users/speed-and-precision.md.",
 )
 @click.option("--folds", metavar="A,B", help="Folds to combine. Default: all.")
 @click.option("--single-fold", is_flag=True, help="Fold 1 alone, or the first without a fold 1.")

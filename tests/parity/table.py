@@ -1,7 +1,7 @@
-"""Turn the results of the end-to-end parity tests into docs/parity.md.
+"""Turn the results of the end-to-end parity tests into docs/developers/parity.md.
 
 pytest tests/parity/test_end_to_end.py -m parity --junitxml=parity.xml
-python tests/parity/table.py parity.xml > docs/parity.md
+python tests/parity/table.py parity.xml > docs/developers/parity.md
 """
 
 from __future__ import annotations

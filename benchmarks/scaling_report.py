@@ -1,4 +1,4 @@
-"""Turn the newest scaling study of every machine into docs/scaling.md and its plots.
+"""Turn the newest scaling study of every machine into docs/developers/scaling.md and its plots.
 
 python benchmarks/scaling_report.py            write them
 python benchmarks/scaling_report.py --check    exit code 1 when that would change a file
@@ -17,7 +17,7 @@ import report
 import tables
 from plots import Panel, draw
 
-PAGE = report.RESULTS.parents[1] / "docs" / "scaling.md"
+PAGE = report.RESULTS.parents[1] / "docs" / "developers" / "scaling.md"
 AXES = {
     "volume": "voxels, millions",
     "classes": "classes",

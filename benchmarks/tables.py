@@ -24,18 +24,15 @@ def main_runs(result: Facts) -> str:
         (
             case["title"],
             title(result, run),
-            f"{median(seconds(run)):.2f} of {median(seconds(base)):.2f}",
-            f"{median(seconds(run)) / median(seconds(base)):.2f}",
+            f"{median(seconds(run)):.1f} of {median(seconds(base)):.1f}",
             f"{median(run['peak_mb']):.0f} of {median(base['peak_mb']):.0f}",
-            f"{median(run['peak_mb']) / median(base['peak_mb']):.2f}",
             f"{agreement['differing']:,} of {agreement['voxels']:,}",
             lowest_dice(agreement["dice"]),
-            share_of_gemm(result, case, run),
         )
         for case, run, base, agreement in compared(result)
         if agreement and run.get("main", True)
     ]
-    head = "case|with|wall, s|ratio|memory, MB|ratio|voxels that differ|Dice|of GEMM"
+    head = "case|run with|seconds|memory, MB|voxels that differ|Dice"
     return f"{table(head, rows)}\n\n{hardware_line(result)}"
 
 

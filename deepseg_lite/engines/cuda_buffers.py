@@ -1,7 +1,7 @@
 """CUDA on ONNX Runtime: its options, and runs on buffers that stay on the device.
 
-What each option does, and where that is written, is in ``docs/gpu.md``. ONNX Runtime itself is
-handed in: `deepseg_lite.engines.onnxruntime_network` alone imports it.
+What each option does, and where that is written, is in ``docs/developers/gpu.md``. ONNX Runtime
+itself is handed in: `deepseg_lite.engines.onnxruntime_network` alone imports it.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class Settings(TypedDict, total=False):
         bool,
         Option(
             "A step of 0.75, one fold and --skip-empty, as far as the model has them; it changes "
-            "voxels, see docs/speed-modes.md.",
+            "voxels, see docs/users/speed-and-precision.md.",
             default=False,
         ),
     ]

@@ -1,7 +1,7 @@
-"""Turn the results of the ivadomed and MONAI parity tests into docs/parity-families.md.
+"""Turn the results of the ivadomed and MONAI parity tests into docs/developers/parity-families.md.
 
 pytest tests/parity/test_ivadomed.py tests/parity/test_monai.py -m parity --junitxml=families.xml
-python tests/parity/families_table.py families.xml ... > docs/parity-families.md
+python tests/parity/families_table.py families.xml ... > docs/developers/parity-families.md
 """
 
 from __future__ import annotations

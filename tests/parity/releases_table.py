@@ -1,7 +1,7 @@
-"""Turn the results of the release tests into docs/releases.md.
+"""Turn the results of the release tests into docs/developers/releases.md.
 
 pytest tests/parity/test_releases.py -m parity --junitxml=releases.xml
-python tests/parity/releases_table.py releases.xml > docs/releases.md
+python tests/parity/releases_table.py releases.xml > docs/developers/releases.md
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Turn the results of the end-to-end parity tests into docs/parity.md.
+"""Turn the results of the end-to-end parity tests into docs/developers/parity.md.
 
 pytest tests/parity/test_end_to_end.py -m parity --junitxml=parity.xml
-python tests/parity/table.py parity.xml > docs/parity.md
+python tests/parity/table.py parity.xml > docs/developers/parity.md
 """
 
 from __future__ import annotations
@@ -17,6 +17,18 @@ Label maps of trained checkpoints on real images: voxels that differ from `nnUNe
 is the default. Dice is the worst label's, with float32 sums; it is 1 where neither result has the
 label. Voxels that differ with float32 sums alone are nnU-Net's own rounding to half precision.
 Written by `tests/parity/table.py` from a run of `tests/parity/test_end_to_end.py`.
+
+How agreement is measured in general:
+
+- Every part (resampling, patch starts, importance map, crop, normalisation, decoding) is compared
+  with the upstream function on random shapes.
+- Small random models of every kind (2-D, 3-D, residual, regions, two channels, masked and CT
+  normalisation, transposed axes, torch resampling, legacy plans, several folds) run end to end,
+  with and without mirroring.
+- Trained checkpoints run on real images of several contrasts, orientations and sizes: the table.
+- MONAI and ivadomed: [parity-families.md](parity-families.md). Official releases:
+  [releases.md](releases.md). TotalSpineSeg's steps are compared with totalspineseg 20260807 one by
+  one, and from image to file.
 
 | model, folds, image | voxels | float16 sums | float32 | Dice |
 | --- | ---: | ---: | ---: | ---: |

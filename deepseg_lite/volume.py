@@ -1,4 +1,4 @@
-"""The one value the pipeline passes around: voxels and where they are in space."""
+"""Volume: voxels and their place in space; and names for kinds of arrays."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ Array = FloatArray | LabelArray
 AnyArray = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
 Spacing = tuple[float, float, float]
+Shape = tuple[int, int, int]
+Slices = tuple[slice, ...]
+"""Cuts a box out of an array, one slice an axis."""
 
 
 @dataclass(frozen=True, eq=False)

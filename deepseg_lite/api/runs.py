@@ -83,7 +83,7 @@ class VolumeRun:
         self._stored = stored
         self._prepared: tuple[Volume, list[Record]] | None = None
         self._predicted: Prediction | None = None
-        self._crop: tuple[CordBox, Record] | None = None
+        self._crop: tuple[CordBox, Record | None] | None = None
 
     def prepare(self) -> None:
         """Arrange the channels, crop, and apply the bundle's steps where no network decides."""
@@ -145,7 +145,7 @@ class VolumeRun:
         if self._crop is None:
             return found
         cropped, undo = self._crop
-        data = undo.undo(found.data)
+        data = found.data if undo is None else undo.undo(found.data)
         return Segmentation(data, box=cropped.box, crop=describe_crop(cropped, data))
 
     def _apply_steps(self, volume: Volume, prior: AnyArray | None) -> None:

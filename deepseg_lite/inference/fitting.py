@@ -28,8 +28,8 @@ def fit_settings(settings: Settings, bundle: Bundle) -> Settings:
     """Return settings with all that ``fast`` means for a model and its kind allows.
 
     That is a larger step, unless one was chosen or the model's own is as large, and leaving out
-    empty patches. One fold alone is chosen where the model is loaded. docs/users/speed-and-precision.md has what
-    each costs.
+    empty patches. One fold alone is chosen where the model is loaded. The cost of each is in
+    docs/users/speed-and-precision.md.
 
     Raises
     ------

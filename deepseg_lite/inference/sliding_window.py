@@ -13,11 +13,10 @@ from deepseg_lite.inference.background import Background
 from deepseg_lite.inference.overlap import called_ahead
 from deepseg_lite.inference.patches import PatchSize, Starts
 from deepseg_lite.steps.pad import pad_to_patch
-from deepseg_lite.volume import FloatArray
+from deepseg_lite.volume import FloatArray, Slices
 
 Predictor = Callable[[FloatArray], FloatArray]
 """Patches (N, C, *P) to logits (N, K, *P), float32; P has three axes."""
-Box = tuple[slice, ...]
 
 
 def mirrored(predict: Predictor, axes: Sequence[int]) -> Predictor:
@@ -125,7 +124,7 @@ def predict_rows(
         if len(boxes) < len(every):
             on_patches(len(every) - len(boxes))
 
-    def predict_batch(batch: Sequence[Box]) -> FloatArray:
+    def predict_batch(batch: Sequence[Slices]) -> FloatArray:
         return predict(np.stack([_cut(data, box) for box in batch]))
 
     first = 0
@@ -163,23 +162,23 @@ def predict_rows(
         first = last
 
 
-def _patch_boxes(starts: Starts, patch_size: PatchSize) -> Iterator[Box]:
+def _patch_boxes(starts: Starts, patch_size: PatchSize) -> Iterator[Slices]:
     for corner in itertools.product(*starts):
         yield tuple(slice(a, a + n) for a, n in zip(corner, patch_size, strict=True))
 
 
-def _batches(boxes: Sequence[Box], batch_size: int) -> Iterator[Sequence[Box]]:
+def _batches(boxes: Sequence[Slices], batch_size: int) -> Iterator[Sequence[Slices]]:
     for first in range(0, len(boxes), batch_size):
         yield boxes[first : first + batch_size]
 
 
-def _rows(inside: Box, first: int, last: int) -> Box:
+def _rows(inside: Slices, first: int, last: int) -> Slices:
     """Return a box of the padded volume: some rows of the volume."""
     offset = inside[0].start
     return (slice(offset + first, min(offset + last, inside[0].stop)), *inside[1:])
 
 
-def _weights(boxes: Sequence[Box], importance: FloatArray, rows: Box) -> FloatArray:
+def _weights(boxes: Sequence[Slices], importance: FloatArray, rows: Slices) -> FloatArray:
     """Return the sum of the weights of all boxes in some rows of a volume."""
     weights = np.zeros([part.stop - part.start for part in rows], importance.dtype)
     for box in boxes:
@@ -189,11 +188,11 @@ def _weights(boxes: Sequence[Box], importance: FloatArray, rows: Box) -> FloatAr
     return weights
 
 
-def _cut(data: FloatArray, box: Box) -> FloatArray:
+def _cut(data: FloatArray, box: Slices) -> FloatArray:
     return data[(slice(None), *box)]
 
 
-def _overlap(box: Box, inside: Box) -> tuple[Box, Box]:
+def _overlap(box: Slices, inside: Slices) -> tuple[Slices, Slices]:
     """Return where a box of the padded volume is in the volume, and which part of the box."""
     ends = [(max(a.start, i.start), min(a.stop, i.stop)) for a, i in zip(box, inside, strict=True)]
     target = tuple(slice(a - i.start, b - i.start) for (a, b), i in zip(ends, inside, strict=True))
@@ -202,7 +201,7 @@ def _overlap(box: Box, inside: Box) -> tuple[Box, Box]:
 
 
 def _blend(
-    sums: FloatArray, patch: FloatArray, importance: FloatArray, target: Box, part: Box
+    sums: FloatArray, patch: FloatArray, importance: FloatArray, target: Slices, part: Slices
 ) -> None:
     """Add part of a patch (K, *P), weighted; channel by channel, so that little memory is taken."""
     weights = importance[part]

@@ -16,23 +16,15 @@ from deepseg_lite.volume import AnyArray, Volume
 
 @dataclass(frozen=True)
 class Cropped:
-    """Record of a crop: where the box starts, and the shape it was cut from."""
+    """Record of a box that was cut out, padded where it goes beyond the edge.
 
-    start: tuple[int, ...]
-    shape: tuple[int, ...]
-
-    def undo(self, array: AnyArray) -> AnyArray:
-        """Put an array of shape (..., X', Y', Z') back into zeros of shape (..., X, Y, Z)."""
-        full = np.zeros((*array.shape[:-3], *self.shape), array.dtype)
-        box = [slice(a, a + n) for a, n in zip(self.start, array.shape[-3:], strict=True)]
-        inside: tuple[Any, ...] = (..., *box)
-        full[inside] = array
-        return full
-
-
-@dataclass(frozen=True)
-class Boxed:
-    """Record of a box: the old index of its first voxel, below 0 where it was padded."""
+    Attributes
+    ----------
+    start : tuple of int
+        Old index of its first voxel; below 0 where it was padded.
+    shape : tuple of int
+        Shape that it was cut from.
+    """
 
     start: tuple[int, ...]
     shape: tuple[int, ...]
@@ -51,22 +43,46 @@ class Boxed:
 
 
 def cut(
-    volume: Volume, start: Sequence[int], size: Sequence[int], mode: str, value: float
-) -> tuple[Volume, Boxed | None]:
-    """Return the box, cropped first and padded then, so that edges are those of the box."""
+    volume: Volume,
+    start: Sequence[int],
+    size: Sequence[int],
+    mode: str = "constant",
+    value: float = 0.0,
+) -> tuple[Volume, Cropped | None]:
+    """Cut a box out of a volume; it is padded where it goes beyond the edge.
+
+    Parameters
+    ----------
+    volume : Volume
+        Data of shape (C, X, Y, Z).
+    start, size : sequence of 3 ints
+        First voxel, which may be below 0, and number of voxels.
+    mode, value : str, float
+        Padding, see `pad`. It is added after cropping, so edges are those of the box.
+
+    Returns
+    -------
+    box : Volume
+        Data of shape (C, *size).
+    record : Cropped or None
+        None where the box is the whole volume.
+    """
     if tuple(size) == volume.shape and not any(start):
         return volume, None
     inside: list[slice] = [slice(None)]
     widths = [(0, 0)]
     for a, n, old in zip(start, size, volume.shape, strict=True):
-        inside.append(slice(max(a, 0), min(a + n, old)))
-        widths.append((max(-a, 0), max(a + n - old, 0)))
+        low = min(max(a, 0), old)
+        high = max(min(a + n, old), low)
+        before = min(max(-a, 0), n)
+        inside.append(slice(low, high))
+        widths.append((before, n - before - (high - low)))
     data = volume.data[tuple(inside)]
     if np.any(widths):
         data = pad(data, widths, mode, value)
     affine = volume.affine.copy()
     affine[:3, 3] = apply_affine(volume.affine, start)
-    return Volume(data, affine, volume.spacing), Boxed(tuple(start), volume.shape)
+    return Volume(data, affine, volume.spacing), Cropped(tuple(start), volume.shape)
 
 
 def pad(array: AnyArray, widths: Sequence[tuple[int, int]], mode: str, value: float) -> AnyArray:
@@ -74,28 +90,6 @@ def pad(array: AnyArray, widths: Sequence[tuple[int, int]], mode: str, value: fl
     keywords = {"constant_values": value} if mode == "constant" else {}
     padded: AnyArray = np.pad(array, widths, mode=mode, **keywords)  # type: ignore[call-overload]
     return padded
-
-
-def _window(array: AnyArray, start: Sequence[int], size: Sequence[int]) -> AnyArray:
-    """Return the voxels of a window of the last three axes, zeros outside the array."""
-    result = np.zeros((*array.shape[:-3], *size), array.dtype)
-    inside, source = [], []
-    for first, length, old in zip(start, size, array.shape[-3:], strict=True):
-        low = max(first, 0)
-        high = max(min(first + length, old), low)
-        source.append(slice(low, high))
-        inside.append(slice(low - first, high - first))
-    leading: tuple[Any, ...] = (...,)
-    result[(*leading, *inside)] = array[(*leading, *source)]
-    return result
-
-
-def crop_or_pad(volume: Volume, start: Sequence[int], size: Sequence[int]) -> tuple[Volume, Boxed]:
-    """Take the window of ``size`` voxels from ``start`` on, in the volume's axes."""
-    affine = volume.affine.copy()
-    affine[:3, 3] = apply_affine(volume.affine, list(start))
-    windowed = Volume(_window(volume.data, start, size), affine, volume.spacing)
-    return windowed, Boxed(tuple(start), volume.shape)
 
 
 @dataclass(frozen=True)
@@ -116,8 +110,14 @@ class Box:
         return any(low >= high for low, high in zip(self.start, self.stop, strict=True))
 
     @property
+    def size(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        x, y, z = (high - low for low, high in zip(self.start, self.stop, strict=True))
+        return x, y, z
+
+    @property
     def slices(self) -> tuple[slice, slice, slice]:
-        """What cuts it out of an array (X, Y, Z)."""
+        """Slices that cut it out of an array (X, Y, Z)."""
         x, y, z = (slice(*ends) for ends in zip(self.start, self.stop, strict=True))
         return x, y, z
 
@@ -128,12 +128,9 @@ class Box:
         return dict(zip(FACES, (f for low, high in ends for f in (low, high - 1)), strict=True))
 
 
-def crop_to_box(volume: Volume, box: Box) -> tuple[Volume, Cropped]:
-    """Cut a box out of a volume; ``record.undo`` puts arrays back into zeros of its shape."""
-    affine = volume.affine.copy()
-    affine[:3, 3] = apply_affine(volume.affine, box.start)
-    data = volume.data[(slice(None), *box.slices)]
-    return Volume(data, affine, volume.spacing), Cropped(box.start, volume.shape)
+def crop_to_box(volume: Volume, box: Box) -> tuple[Volume, Cropped | None]:
+    """Cut a box out of a volume; see `cut`."""
+    return cut(volume, box.start, box.size)
 
 
 def box_mask(box: Box, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:

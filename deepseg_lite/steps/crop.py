@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.affines import apply_affine
 from scipy import ndimage
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.steps.box import Boxed, Cropped, crop_or_pad, cut
+from deepseg_lite.steps.box import Cropped, cut
 from deepseg_lite.volume import AnyArray, FloatArray, Volume
 
 
-def center_crop(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Boxed]:
+def center_crop(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Cropped | None]:
     """Crop or pad a volume around its centre.
 
     Parameters
@@ -28,7 +27,7 @@ def center_crop(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Box
     -------
     cropped : Volume
         Data of shape (C, *size).
-    record : Boxed
+    record : Cropped or None
         ``record.undo`` maps (..., *size) back, zeros where it was cut.
 
     Notes
@@ -38,7 +37,7 @@ def center_crop(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Box
     """
     sizes = [old if new is None else new for new, old in zip(size, volume.shape, strict=True)]
     start = [round((old - new) / 2) for new, old in zip(sizes, volume.shape, strict=True)]
-    return crop_or_pad(volume, start, sizes)
+    return cut(volume, start, sizes)
 
 
 def crop_to_prior(
@@ -48,7 +47,7 @@ def crop_to_prior(
     safety_factor: Sequence[float],
     patch_size: Sequence[int],
     stride: Sequence[int],
-) -> tuple[Volume, Boxed]:
+) -> tuple[Volume, Cropped | None]:
     """Crop a resampled volume to the box around an earlier result.
 
     Parameters
@@ -64,7 +63,7 @@ def crop_to_prior(
     -------
     cropped : Volume
         Zeros where the box reaches beyond the volume.
-    record : Boxed
+    record : Cropped or None
         ``record.undo`` maps back.
 
     Raises
@@ -82,7 +81,7 @@ def crop_to_prior(
         for old, new in zip(prior.spacing, volume.spacing, strict=True)
     ]
     box = prior_box(prior.data[0], safety_factor, scale, patch_size, stride)
-    return crop_or_pad(volume, *box)
+    return cut(volume, *box)
 
 
 def prior_box(
@@ -199,7 +198,7 @@ def crop_to_foreground(
     multiple: Sequence[int],
     mode: str,
     value: float,
-) -> tuple[Volume, Boxed | None]:
+) -> tuple[Volume, Cropped | None]:
     """Crop to the box around the voxels that exceed a value in some channel.
 
     Parameters
@@ -259,7 +258,7 @@ def nonzero_mask(data: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bo
     return mask if mask.all() else ndimage.binary_fill_holes(mask)
 
 
-def crop_to_nonzero(volume: Volume) -> tuple[Volume, Cropped]:
+def crop_to_nonzero(volume: Volume) -> tuple[Volume, Cropped | None]:
     """Crop to the bounding box of the voxels that are not zero in some channel.
 
     Filling holes cannot move the bounding box, so the mask itself is enough.
@@ -270,11 +269,7 @@ def crop_to_nonzero(volume: Volume) -> tuple[Volume, Cropped]:
     ``tests/parity/test_parts.py``.
     """
     mask = (volume.data != 0).any(axis=0)
-    box: tuple[slice, ...] = (slice(0, None),) * 3
-    if mask.any():
-        box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    start = tuple(part.start for part in box)
-    affine = volume.affine.copy()
-    affine[:3, 3] = apply_affine(volume.affine, start)
-    cropped = Volume(volume.data[(slice(None), *box)], affine, volume.spacing)
-    return cropped, Cropped(start, volume.shape)
+    if not mask.any():
+        return volume, None
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    return cut(volume, [part.start for part in box], [part.stop - part.start for part in box])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deepseg_lite.steps.box import Boxed, cut, pad
+from deepseg_lite.steps.box import Cropped, cut, pad
 from deepseg_lite.volume import AnyArray, Volume
 
 
 def pad_to_shape(
     volume: Volume, shape: Sequence[int | None], at_end: bool, mode: str, value: float
-) -> tuple[Volume, Boxed | None]:
+) -> tuple[Volume, Cropped | None]:
     """Pad axes that are shorter than a shape.
 
     Parameters
@@ -39,7 +39,7 @@ def pad_to_shape(
 
 def pad_to_multiple(
     volume: Volume, of: Sequence[int], at_end: bool, mode: str, value: float
-) -> tuple[Volume, Boxed | None]:
+) -> tuple[Volume, Cropped | None]:
     """Pad every axis to the next multiple of a number. Source: MONAI, ``DivisiblePad``."""
     wanted = [-(-size // n) * n for n, size in zip(of, volume.shape, strict=True)]
     return _pad(volume, wanted, at_end, mode, value)
@@ -47,7 +47,7 @@ def pad_to_multiple(
 
 def pad_or_crop(
     volume: Volume, shape: Sequence[int | None], at_end: bool, mode: str, value: float
-) -> tuple[Volume, Boxed | None]:
+) -> tuple[Volume, Cropped | None]:
     """Pad what is shorter than a shape, and crop what is longer around the middle.
 
     Source: MONAI, ``ResizeWithPadOrCrop``; see `pad_to_shape`.
@@ -62,7 +62,7 @@ def pad_or_crop(
 
 def _pad(
     volume: Volume, wanted: Sequence[int], at_end: bool, mode: str, value: float
-) -> tuple[Volume, Boxed | None]:
+) -> tuple[Volume, Cropped | None]:
     start = [
         0 if at_end else -((n - size) // 2) for n, size in zip(wanted, volume.shape, strict=True)
     ]

@@ -61,10 +61,6 @@ class Step:
     needs_masks: bool = False
 
 
-def _crop_to_nonzero(volume: Volume) -> tuple[Volume, Record]:
-    return crop.crop_to_nonzero(volume)
-
-
 def _normalize(volume: Volume, channels: Sequence[Mapping[str, Any]]) -> tuple[Volume, None]:
     data = np.empty(volume.data.shape, np.float32)
     mask = None
@@ -94,7 +90,7 @@ def _reorient(volume: Volume, orientation: str) -> tuple[Volume, Record]:
 
 PREPROCESSING: dict[str, Step] = {
     "crop_to_nonzero": Step(
-        _crop_to_nonzero, at_most=extents.whole, unknown="which voxels are zero"
+        crop.crop_to_nonzero, at_most=extents.whole, unknown="which voxels are zero"
     ),
     "normalize": Step(_normalize, "values"),
     "resample": Step(_resample, "resampling"),

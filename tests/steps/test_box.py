@@ -8,7 +8,7 @@ from helpers.bundles import ORIENTATIONS, make_affine
 from nibabel.affines import apply_affine
 
 from deepseg_lite.errors import OptionError
-from deepseg_lite.steps.box import Box, box_mask, crop_to_box
+from deepseg_lite.steps.box import Box, box_mask, crop_to_box, cut
 from deepseg_lite.volume import Volume
 from deepseg_lite.workflows.cord.faces import (
     header_spacing,
@@ -135,3 +135,25 @@ def test_the_rim_of_the_image_truncates_nothing():
     assert truncated_faces(np.ones(SHAPE, np.uint8), Box.whole(SHAPE)) == []
     half = Box((0, 0, 0), (10, 30, 40))
     assert truncated_faces(box_mask(half, SHAPE), half) == ["xmax"]
+
+
+@pytest.mark.parametrize("start", [(-2, 1, 0), (4, -5, 2), (-9, 0, 0), (6, 0, 0), (0, 0, 0)])
+@pytest.mark.parametrize("size", [(3, 4, 2), (5, 5, 5), (9, 9, 9)])
+def test_a_box_beyond_the_edge_is_padded_and_put_back(start, size, rng):
+    """What lies inside both comes back; the rest is the padding there, and zeros here."""
+    data = rng.uniform(1, 2, (2, 5, 5, 5)).astype(np.float32)
+    volume = Volume.from_array(data, make_affine("LPS"))
+    box, record = cut(volume, start, size, "constant", -1.0)
+    assert box.shape == size
+    index = np.stack(np.meshgrid(*map(range, size), indexing="ij"), -1) + start
+    inside = ((index >= 0) & (index < 5)).all(-1)
+    assert (box.data[:, ~inside] == -1).all()
+    np.testing.assert_array_equal(box.data[:, inside], data[(slice(None), *index[inside].T)])
+    np.testing.assert_allclose(box.affine[:3, 3], apply_affine(volume.affine, start))
+    if record is None:
+        assert (start, size) == ((0, 0, 0), (5, 5, 5))
+        return
+    back = record.undo(box.data)
+    expected = np.zeros_like(data)
+    expected[(slice(None), *index[inside].T)] = data[(slice(None), *index[inside].T)]
+    np.testing.assert_array_equal(back, expected)

@@ -7,7 +7,7 @@ import pytest
 from nibabel.affines import apply_affine
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.steps.box import crop_or_pad
+from deepseg_lite.steps.box import cut
 from deepseg_lite.steps.crop import center_crop, crop_to_prior, prior_box
 from deepseg_lite.volume import Volume
 
@@ -40,7 +40,7 @@ def test_what_is_inside_comes_back_and_the_rest_is_zero(size):
 
 def test_voxels_stay_where_they_are_in_space():
     volume = _numbered((6, 5, 7))
-    cropped, _ = crop_or_pad(volume, (2, -1, 3), (3, 4, 9))
+    cropped, _ = cut(volume, (2, -1, 3), (3, 4, 9))
     assert cropped.data[0, 1, 2, 3] == volume.data[0, 3, 1, 6]
     np.testing.assert_allclose(
         apply_affine(cropped.affine, (1, 2, 3)), apply_affine(volume.affine, (3, 1, 6))

@@ -11,11 +11,10 @@ from scipy import ndimage
 from scipy.interpolate import splev, splrep
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.volume import LabelArray
+from deepseg_lite.volume import LabelArray, Slices
 
 Points = npt.NDArray[np.float64]
 Voxels = npt.NDArray[np.intp]
-Box = tuple[slice, slice, slice]
 
 CORD, CANAL, C1, VERTEBRAE = 1, 2, 11, 50
 DISCS = (*range(63, 68), *range(71, 83), *range(91, 96), 100)  # L5-L6, value 96, is not counted
@@ -89,7 +88,7 @@ def _centerline(labels: LabelArray) -> Points:
     return np.stack([*smooth, every], axis=1)
 
 
-def _voxels_of(value: int, labels: LabelArray, box: Box) -> Voxels:
+def _voxels_of(value: int, labels: LabelArray, box: Slices) -> Voxels:
     """Return the voxels (N, 3) of one label, which all are in the box."""
     voxels: Voxels = np.argwhere(labels[box] == value) + [side.start for side in box]
     return voxels

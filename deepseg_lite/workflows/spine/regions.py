@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from deepseg_lite.volume import AnyArray, FloatArray, LabelArray
+from deepseg_lite.volume import AnyArray, FloatArray, LabelArray, Slices
 
 BoolArray = npt.NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 
 CORD, CANAL = 1, 2  # values in labelled maps
 DISCS = range(63, 101)  # values of discs, with gaps
@@ -88,7 +87,7 @@ def fill_canal(labels: LabelArray) -> LabelArray:
     return filled
 
 
-def bounding_box(labels: AnyArray, margin_voxels: int) -> Box:
+def bounding_box(labels: AnyArray, margin_voxels: int) -> Slices:
     """Return the box of everything non-zero, with a margin on all sides.
 
     Parameters

@@ -74,16 +74,21 @@ def load_heavy_libraries() -> None:
 
 
 def _be_the_command(words: list[str], folder: Path, env: dict[str, str], streams: Path) -> None:
-    """Run ``deepseg-lite`` in this forked process, its streams in two files."""
+    """Run ``deepseg-lite`` in this forked process, its streams and exit code in files."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
     for number, mode in ((1, "out"), (2, "err")):
-        with open(f"{streams}.{mode}", "wb") as file:
+        with streams.with_suffix(f".{mode}").open("wb") as file:
             os.dup2(file.fileno(), number)
     sys.argv = ["deepseg-lite", *words]
     (script,) = metadata.entry_points(group="console_scripts", name="deepseg-lite")
-    script.load()()
+    code: Any = 0
+    try:
+        script.load()()
+    except SystemExit as ended:
+        code = ended.code or 0
+    streams.with_suffix(".code").write_text(str(code))
 
 
 def run_line(line: str, folder: Path, home: Path, url: str) -> tuple[int, str, str]:
@@ -106,12 +111,15 @@ def run_line(line: str, folder: Path, home: Path, url: str) -> tuple[int, str, s
     process = multiprocessing.Process(target=_be_the_command, args=(words, folder, env, streams))
     process.start()
     process.join()
-    files = [Path(f"{streams}.{mode}") for mode in ("out", "err")]
+    # Not process.exitcode: multiprocessing loses some where several threads start processes.
+    code = streams.with_suffix(".code")
+    ended = int(code.read_text()) if code.exists() else -1
+    code.unlink(missing_ok=True)
+    files = [streams.with_suffix(f".{mode}") for mode in ("out", "err")]
     texts = [file.read_text("utf-8") for file in files]
     for file in files:
         file.unlink()
-    assert process.exitcode is not None
-    return process.exitcode, texts[0], texts[1]
+    return ended, texts[0], texts[1]
 
 
 def run_entry(lines: list[str], place: Place, url: str, normalize: Normalizer) -> dict[str, Any]:

@@ -22,6 +22,6 @@ if [ ! -x "$nnunet" ]; then
     "$python" -m venv build/gpu-nnunet
     "$nnunet" -m pip install ".[export]" -r benchmarks/stacks/nnunetv2/requirements.txt
 fi
-"$python" benchmarks/run.py --cases-file benchmarks/gpu.toml --device cuda \
+"$python" benchmarks/run.py --cases-file benchmarks/cases/gpu.toml --device cuda \
     --python deepseg_lite_cuda="$lite" --python nnunetv2="$nnunet" "$@"
-"$python" benchmarks/report.py --write benchmarks/README.md
+"$python" benchmarks/reports/report.py --write benchmarks/README.md

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from case_file import BUILD, Case
+from cases.case_file import BUILD, Case
 from stack import BENCHMARKS, Measured, Stack, measure
 
 

@@ -14,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import report
-from case_file import BUILD, Case, load_cases
-from machine import available_cores, describe_machine, slug, utc_now
+from cases.case_file import BUILD, Case, load_cases
+from machine import describe_machine, slug, utc_now
 from measuring import measure_case, prepare
+from reports import report
 from stack import BENCHMARKS, ROOT, Stack, commit, measure, open_stacks, parse_pythons
 from startup import measure_startup
+
+from deepseg_lite.machine import available_threads
 
 
 def main() -> None:
@@ -77,11 +79,16 @@ def parse_arguments() -> argparse.Namespace:
         help="Interpreter of a stack; 'export' is the one for deepseg-export (default: that of "
         "nnunetv2, else of the case's reference).",
     )
-    add("--cases-file", type=Path, default=BENCHMARKS / "cases.toml", help="Default: cases.toml.")
+    add(
+        "--cases-file",
+        type=Path,
+        default=BENCHMARKS / "cases" / "cases.toml",
+        help="Default: cases.toml.",
+    )
     add("--skip", action="append", default=[], metavar="CASE.RUN", help="Leave a run out.")
     add("--device", default="cpu", help="What {device} in the file of cases stands for.")
     add("--repeats", type=int, default=5, help="At most; default: %(default)s.")
-    add("--threads", type=int, default=available_cores(), help="Of every stack.")
+    add("--threads", type=int, default=available_threads(), help="Of every stack.")
     add("--shared", type=Path, default=ROOT.parent / "shared", help="Optional test data.")
     add("--machine", help="Name of the folder of results. Default: from the CPU.")
     add("--results", type=Path, default=BENCHMARKS / "results")

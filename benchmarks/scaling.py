@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from case_file import BUILD
+from cases.case_file import BUILD
 from machine import describe_machine, slug, utc_now
 from run import write_result
 from stack import BENCHMARKS, Stack, commit, measure, open_stacks, parse_pythons
@@ -98,12 +98,14 @@ def make(points: list[Point], python: str) -> None:
     """Make the images, the models and their bundles."""
     for image, shape in {point.image: point.shape for point in points}.items():
         sizes = map(str, shape)
-        measure(python, ["benchmarks/make_image.py", image, "--spacing", "0.8", "--shape", *sizes])
+        measure(
+            python, ["benchmarks/cases/make_image.py", image, "--spacing", "0.8", "--shape", *sizes]
+        )
     for folder, point in {point.model: point for point in points}.items():
         model, bundle = folder / FOLDER, folder / "bundle"
         print(f"making {folder.name}", flush=True)
         counts = ["--classes", str(point.classes), "--folds", str(point.folds)]
-        measure(python, ["benchmarks/make_models.py", "scaling", model, *counts])
+        measure(python, ["benchmarks/cases/make_models.py", "scaling", model, *counts])
         measure(python, ["-m", "deepseg_export", "nnunet", model, "--output", bundle, "--force"])
 
 

@@ -51,7 +51,7 @@ def test_one_thing_grows_at_a_time(load):
 
 
 def test_page_and_plots_are_written_and_checked(load, tmp_path, capsys):
-    report = load("scaling_report")
+    report = load("reports.scaling_report")
     page = tmp_path / "scaling.md"
     page.write_text("before\n<!-- scaling:start -->\nold\n<!-- scaling:end -->\n")
     folder = tmp_path / "results" / "machine" / "scaling"
@@ -69,7 +69,7 @@ def test_page_and_plots_are_written_and_checked(load, tmp_path, capsys):
 
 
 def test_plots_have_a_line_for_each_stack(load):
-    svg = load("scaling_report").plots(RESULT)
+    svg = load("reports.scaling_report").plots(RESULT)
     lines = ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}polyline")
     assert len(lines) == 4  # time and memory, of two stacks
     first, second = (
@@ -81,11 +81,11 @@ def test_plots_have_a_line_for_each_stack(load):
 
 
 def test_committed_page_is_that_of_the_committed_results(load):
-    assert load("scaling_report").main(["--check"]) == 0
+    assert load("reports.scaling_report").main(["--check"]) == 0
 
 
 def test_image_is_the_same_every_time(load):
-    make = load("make_image").make_volume
+    make = load("cases.make_image").make_volume
     (data, labels), (again, _) = make((40, 60, 20), 1.0, 3), make((40, 60, 20), 1.0, 3)
     np.testing.assert_array_equal(data, again)
     assert data.dtype == np.int16

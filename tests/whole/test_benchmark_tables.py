@@ -119,7 +119,7 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("result", [OLD_RESULT, RESULT], ids=["schema 1", "schema 2"])
 def test_ratios_are_those_of_the_medians(load, result):
-    lines = load("report").sections({"machine": result})["benchmark-all"].splitlines()
+    lines = load("reports.report").sections({"machine": result})["benchmark-all"].splitlines()
     (theirs, ours) = (line.split(" | ") for line in lines if "A case" in line)
     assert theirs[1:6] == ["The original", "10.00 (8.00)", "1.00", "900", "1.00"]
     assert ours[1:6] == ["Ours", "3.00 (2.00)", "0.30", "225", "0.25"]
@@ -127,7 +127,7 @@ def test_ratios_are_those_of_the_medians(load, result):
 
 
 def test_main_table_has_a_row_for_each_main_run(load):
-    lines = load("report").sections({"machine": RESULT})["benchmark"].splitlines()
+    lines = load("reports.report").sections({"machine": RESULT})["benchmark"].splitlines()
     first, second, after = (line.split(" | ") for line in lines[2:5])
     assert first[1:4] == ["Ours", "3.0 of 10.0", "225 of 900"]
     assert first[4:] == ["2 of 5,000", "0.99951 |"]
@@ -137,7 +137,7 @@ def test_main_table_has_a_row_for_each_main_run(load):
 
 
 def test_networks_are_compared_with_the_fastest_matrix_product(load):
-    table = load("report").sections({"machine": RESULT})["benchmark-networks"]
+    table = load("reports.report").sections({"machine": RESULT})["benchmark-networks"]
     assert "| Later cases | Ours, int8 | 30 | 10.0 | 0.067 | 150 | 0.75 |" in table
     assert table.count("| Later cases |") == 1  # the others were not measured
     assert "Ours (numpy) float32 100" in table
@@ -145,12 +145,12 @@ def test_networks_are_compared_with_the_fastest_matrix_product(load):
 
 
 def test_of_many_structures_the_lowest_dice_is_shown(load):
-    table = load("report").sections({"machine": RESULT})["benchmark-all"]
+    table = load("reports.report").sections({"machine": RESULT})["benchmark-all"]
     assert "| 0.80000 (lowest of 4) |" in table
 
 
 def test_stages_startup_and_machine_have_every_stack(load):
-    tables = load("report").sections({"machine": RESULT})
+    tables = load("reports.report").sections({"machine": RESULT})
     assert "| A case | Ours |  |  |  |  |  | 1.50 |  |  | 0.50 | 7 |" in tables["benchmark-stages"]
     startup = "| Ours | 0.10 | 1.00 | 0.20 | 1.00 to 1.25 | 250 | 300 | 1 |"
     assert startup in tables["benchmark-startup"]
@@ -160,14 +160,14 @@ def test_stages_startup_and_machine_have_every_stack(load):
 
 
 def test_newest_result_of_a_machine_counts(load, results):
-    newest = load("report").latest_results(results)
+    newest = load("reports.report").latest_results(results)
     assert {machine: result["commit"] for machine, result in newest.items()} == {
         "machine": "abc1234"
     }
 
 
 def test_write_fills_the_markers_and_check_notices(load, results, tmp_path, capsys):
-    report, page = load("report"), tmp_path / "page.md"
+    report, page = load("reports.report"), tmp_path / "page.md"
     page.write_text(
         "before\n<!-- benchmark-all:start -->\nold\n<!-- benchmark-all:end -->\nafter\n"
     )
@@ -186,9 +186,9 @@ def test_write_fills_the_markers_and_check_notices(load, results, tmp_path, caps
 
 
 def test_no_results_is_said(load, tmp_path):
-    tables = load("report").sections(load("report").latest_results(tmp_path))
+    tables = load("reports.report").sections(load("reports.report").latest_results(tmp_path))
     assert set(tables.values()) == {"No results yet.\n"}
 
 
 def test_committed_tables_are_those_of_the_committed_results(load):
-    assert load("report").main(["--check", str(BENCHMARKS / "README.md")]) == 0
+    assert load("reports.report").main(["--check", str(BENCHMARKS / "README.md")]) == 0

@@ -18,7 +18,7 @@ def load(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("name", ["cases.toml", "gpu.toml"])
 def test_cases_name_stacks_that_exist(load, name):
-    cases = load("case_file").load_cases(BENCHMARKS / name)
+    cases = load("cases.case_file").load_cases(BENCHMARKS / "cases" / name)
     names = {run.stack for case in cases.values() for run in case.runs.values()}
     stacks = load("stack").open_stacks(dict.fromkeys(names, "python"))
     assert set(stacks) == names
@@ -31,7 +31,9 @@ def test_cases_name_stacks_that_exist(load, name):
 
 
 def test_placeholders_are_filled(load, tmp_path):
-    cases = load("case_file").load_cases(BENCHMARKS / "gpu.toml", device="cpu", build=tmp_path)
+    cases = load("cases.case_file").load_cases(
+        BENCHMARKS / "cases" / "gpu.toml", device="cpu", build=tmp_path
+    )
     texts = [text for case in cases.values() for text in case.texts()]
     assert f"{tmp_path}/neck.nii.gz" in texts
     assert "cpu" in texts
@@ -39,7 +41,7 @@ def test_placeholders_are_filled(load, tmp_path):
 
 
 def test_stacks_without_an_interpreter_are_left_out(load, capsys):
-    case = load("case_file").load_cases()["full"]
+    case = load("cases.case_file").load_cases()["full"]
     stacks = load("stack").open_stacks({"nnunetv2": "a", "deepseg_lite": "b"})
     left = load("run").usable(case, stacks, ["full.int8"])
     assert set(left.runs) == {"nnunetv2", "deepseg_lite"}
@@ -52,7 +54,7 @@ def test_stacks_without_an_interpreter_are_left_out(load, capsys):
 
 
 def test_absent_data_is_named(load, tmp_path, capsys):
-    case = load("case_file").load_cases(shared=tmp_path)["3d"]
+    case = load("cases.case_file").load_cases(shared=tmp_path)["3d"]
     absent = case.missing()
     assert case.images[0] in absent
     assert any("checkpoints/gm_challenge_3d" in text for text in absent)

@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from notes import Notes, arguments
@@ -23,8 +24,8 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # as the command line sets them
 
-    loader, predictors, cases, overlap = notes.timed("import", import_all)(options.device)
-    segmenter = notes.timed("load", loader.load)(
+    parts = notes.timed("import", import_all)(options.device)
+    segmenter = notes.timed("load", parts.load)(
         options.model,
         device=options.device,
         precision=options.precision,
@@ -32,20 +33,28 @@ def main() -> None:
         keep_folds_loaded=options.keep_folds,
         open_networks=False,
     )
-    patch_predictor = predictors.PatchPredictor
-    patch_predictor.__call__ = notes.network(patch_predictor.__call__, batch=1)
-    settings = cases.Settings()
 
-    def run(index, image):
+    class Noted(parts.Watch):
+        """A watch that notes the calls of networks."""
+
+        def called(self, network):
+            return notes.network(network, batch=0)
+
+    class Run(parts.FileRun):
+        """A case that notes when it has ended."""
+
+        def finish(self):
+            report = super().finish()
+            notes.case_ended()
+            return report["Seconds"]
+
+    runs = []
+    for index, image in enumerate(options.images):
         out = options.out / f"{index}.nii.gz"
-        (case,) = cases.name_outputs(segmenter, [[image]], out, overwrite=True)
-        report = yield from cases.run_case_in_stages(segmenter, case, settings)
-        notes.case_ended()
-        return report["Seconds"]
-
-    runs = [run(index, image) for index, image in enumerate(options.images)]
+        (case,) = parts.name_outputs(segmenter, [[image]], out, overwrite=True)
+        runs.append(Run(segmenter, case, parts.make_settings(), watch=Noted()))
     opening = notes.timed("load", segmenter.open)
-    with closing(overlap.overlapped(runs, opening)) as outcomes:
+    with closing(parts.overlapped(runs, opening)) as outcomes:
         for outcome in outcomes:
             seconds = outcome()
             seconds["read"] = seconds.pop("load")  # the image; the model was loaded above
@@ -57,14 +66,23 @@ def main() -> None:
 
 def import_all(device):
     """Import everything that is used, the engine as well."""
-    from deepseg_lite import machine
-    from deepseg_lite.api import cases, loader
-    from deepseg_lite.engines import predictors
-    from deepseg_lite.inference import overlap
+    from deepseg_lite.api.cases import FileRun, name_outputs
+    from deepseg_lite.api.loader import load
+    from deepseg_lite.inference.overlap import overlapped
+    from deepseg_lite.inference.settings import make_settings
+    from deepseg_lite.machine import share_one_heap
+    from deepseg_lite.watch import Watch
 
-    machine.share_one_heap()
+    share_one_heap()
     importlib.import_module("openvino" if device == "openvino" else "onnxruntime")
-    return loader, predictors, cases, overlap
+    return SimpleNamespace(
+        FileRun=FileRun,
+        Watch=Watch,
+        load=load,
+        make_settings=make_settings,
+        name_outputs=name_outputs,
+        overlapped=overlapped,
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Models to measure with: genuine folders of the original frameworks, the same weights every time.
 
-    python benchmarks/make_models.py full OUT                 nnU-Net, 3-D, 32 to 320 features
-    python benchmarks/make_models.py classes OUT              nnU-Net, 40 classes at 1.5 mm
-    python benchmarks/make_models.py scaling OUT --classes N --folds N
-    python benchmarks/make_models.py folds OUT --source M     five folds of a trained model
-    python benchmarks/make_models.py monai OUT                a bundle of the model zoo's kind
-    python benchmarks/make_models.py ivadomed OUT             needs ivadomed
+    python benchmarks/cases/make_models.py full OUT                 nnU-Net, 3-D, 32 to 320 features
+    python benchmarks/cases/make_models.py classes OUT              nnU-Net, 40 classes at 1.5 mm
+    python benchmarks/cases/make_models.py scaling OUT --classes N --folds N
+    python benchmarks/cases/make_models.py folds OUT --source M     five folds of a trained model
+    python benchmarks/cases/make_models.py monai OUT                a bundle of the model zoo's kind
+    python benchmarks/cases/make_models.py ivadomed OUT             needs ivadomed
 
 Weights are random; nnU-Net's last layers are fitted to the cord of `make_image`, by least squares,
 because random outputs are near a tie everywhere and rounding alone would decide their labels.
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from make_image import make_volume
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
+TESTS = Path(__file__).resolve().parents[2] / "tests"
 sys.path += [str(TESTS / "export"), str(TESTS / "parity")]
 STEEPNESS = 20  # logits of a fitted layer are that far apart
 FIT_VOXELS = 100_000

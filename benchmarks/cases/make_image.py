@@ -1,6 +1,6 @@
 """A synthetic neck: a curved cord of levels in smooth noise, the same voxels every time.
 
-python benchmarks/make_image.py IMAGE.nii.gz --shape 320 320 64 --spacing 0.8
+python benchmarks/cases/make_image.py IMAGE.nii.gz --shape 320 320 64 --spacing 0.8
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Turn committed results into Markdown tables.
 
-    python benchmarks/report.py                       print them
-    python benchmarks/report.py --write README.md     replace what is between their markers
-    python benchmarks/report.py --check README.md     exit code 1 when that would change the file
+    python benchmarks/reports/report.py                     print them
+    python benchmarks/reports/report.py --write README.md   replace what is between their markers
+    python benchmarks/reports/report.py --check README.md   exit code 1 when the file would change
 
 A file takes the tables whose markers it has: ``<!-- benchmark:start -->`` and
 ``<!-- benchmark:end -->``, and the same for the other names that `sections` returns.
@@ -13,13 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tables
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from reports import tables
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def latest_results(folder: Path = RESULTS, pattern: str = "*/*.json") -> dict[str, Any]:
@@ -82,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     write(options.write, contents)
     stale = out_of_date(options.check, contents)
     for file in stale:
-        print(f"{file} is out of date: run python benchmarks/report.py --write {file}")
+        print(f"{file} is out of date: run python benchmarks/reports/report.py --write {file}")
     return 1 if stale else 0
 
 

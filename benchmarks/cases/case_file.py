@@ -58,7 +58,7 @@ class Case:
         return [p for p in paths if not p.startswith(str(BUILD)) and not Path(p).exists()]
 
 
-def load_cases(file: Path = BENCHMARKS / "cases.toml", **places: Any) -> dict[str, Case]:
+def load_cases(file: Path = BENCHMARKS / "cases" / "cases.toml", **places: Any) -> dict[str, Case]:
     """Read a file of cases; ``places`` are what its placeholders stand for."""
     places = {"build": BUILD, "shared": ROOT.parent / "shared", "device": "cpu", **places}
     document = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -1,21 +1,22 @@
 """Turn the newest scaling study of every machine into docs/developers/scaling.md and its plots.
 
-python benchmarks/scaling_report.py            write them
-python benchmarks/scaling_report.py --check    exit code 1 when that would change a file
+python benchmarks/reports/scaling_report.py            write them
+python benchmarks/reports/scaling_report.py --check    exit code 1 when that would change a file
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import report
-import tables
-from plots import Panel, draw
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from reports import report, tables
+from reports.plots import Panel, draw
 
 PAGE = report.RESULTS.parents[1] / "docs" / "developers" / "scaling.md"
 AXES = {
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     changed = [f for f, text in made.items() if not f.is_file() or f.read_text("utf-8") != text]
     for file in changed:
         if options.check:
-            print(f"{file} is out of date: run python benchmarks/scaling_report.py")
+            print(f"{file} is out of date: run python benchmarks/reports/scaling_report.py")
         else:
             file.write_text(made[file], encoding="utf-8")
     return 1 if options.check and changed else 0

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_export.errors import UnsupportedError
-from deepseg_export.families import Checkpoint, ReadyGraph, ivadomed, monai, nnunet
+from deepseg_export.families.checkpoint import Checkpoint, ReadyGraph
+from deepseg_export.families.options import Options
+from deepseg_export.families.table import FAMILIES
 from deepseg_export.network.conversion import OPSET, to_onnx
 from deepseg_export.network.flops import read_flop
 from deepseg_export.network.verify import verify
@@ -110,38 +112,22 @@ def convert(
     return ReadyGraph(onnx, OPSET, agreement, has_free_batch=True)
 
 
-def export_nnunet(
+def export_model(
+    family: str,
     model: Path | Sequence[Path],
     output: Path,
-    options: nnunet.Options | None = None,
+    options: Options | None = None,
     *,
     adapt: Callable[[Checkpoint], Checkpoint] | None = None,
     force: bool = False,
 ) -> Path:
-    """Convert a trained nnU-Net v2 model; see `export` and ``families.nnunet.load``."""
-    given = options or nnunet.Options()
-    return export(lambda: nnunet.load(model, given), output, adapt=adapt, force=force)
+    """Convert a trained model of a family; see `export` and `families.table.FAMILIES`.
 
-
-def export_ivadomed(
-    model: Path | Sequence[Path], output: Path, options: ivadomed.Options, *, force: bool = False
-) -> Path:
-    """Convert a trained ivadomed model; see `export` and ``families.ivadomed.load``."""
-    return export(lambda: ivadomed.load(model, options), output, force=force)
-
-
-def export_monai_checkpoint(
-    model: Path | Sequence[Path], output: Path, options: monai.Options, *, force: bool = False
-) -> Path:
-    """Convert a Lightning checkpoint; see `export` and ``families.monai.load_lightning``."""
-    return export(lambda: monai.load_lightning(model, options), output, force=force)
-
-
-def export_monai_bundle(
-    model: Path, output: Path, options: monai.Options, *, force: bool = False
-) -> Path:
-    """Convert a MONAI bundle; see `export` and ``families.monai.load_bundle``."""
-    return export(lambda: monai.load_bundle(model, options), output, force=force)
+    ``options`` are of the family's type.
+    """
+    row = FAMILIES[family]
+    given = row.options() if options is None else options
+    return export(lambda: row.load(model, given), output, adapt=adapt, force=force)
 
 
 def check(checkpoint: Checkpoint, *, lone_file: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from deepseg_export import exporting
 from deepseg_export.errors import MissingPackageError, UnsupportedError, VerificationError
-from deepseg_export.exporting import export_nnunet
+from deepseg_export.exporting import export_model
 from deepseg_export.families import nnunet
 from deepseg_export.families.nnunet import Options, load
 from deepseg_export.network import conversion
@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle_path(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("out") / "new" / "bundle"
-    return export_nnunet(model, output, Options(license="CC0-1.0"))
+    return export_model("nnunet", model, output, Options(license="CC0-1.0"))
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_same_checkpoint_gives_the_same_bytes(model, bundle_path):
 
 def test_three_dimensional_residual_network_as_a_lone_file(make_model, tmp_path):
     model = make_model(configuration="3d_fullres", network="ResidualEncoderUNet", channels=2)
-    output = export_nnunet(model, tmp_path / "out" / "lone.onnx")
+    output = export_model("nnunet", model, tmp_path / "out" / "lone.onnx")
     assert listing(tmp_path / "out") == ["lone.onnx"]
     onnx.checker.check_model(onnx.load(output))
     bundle = read_bundle(output)
@@ -174,7 +174,7 @@ def test_residual_decoder_network_exports(make_model):
 
 def test_lone_file_holds_one_network(model, tmp_path):
     with pytest.raises(OptionError, match="2 folds"):
-        export_nnunet(model, tmp_path / "out" / "x.onnx")
+        export_model("nnunet", model, tmp_path / "out" / "x.onnx")
     assert listing(tmp_path) == []
 
 
@@ -188,7 +188,7 @@ def test_failed_verification_leaves_nothing_behind(model, tmp_path, monkeypatch)
 
     monkeypatch.setattr(exporting, "to_onnx", altered)
     with pytest.raises(VerificationError, match="differs from the original by 1"):
-        export_nnunet(model, tmp_path / "deep" / "er" / "bundle")
+        export_model("nnunet", model, tmp_path / "deep" / "er" / "bundle")
     assert listing(tmp_path) == []
 
 
@@ -200,26 +200,26 @@ def test_interruption_leaves_nothing_behind(model, tmp_path, monkeypatch, quick,
     monkeypatch.setattr(exporting, "write", stop)
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else OutputError
     with pytest.raises(expected):
-        export_nnunet(model, tmp_path / "bundle")
+        export_model("nnunet", model, tmp_path / "bundle")
     assert listing(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["bundle", "one.onnx"])
 def test_existing_bundle_is_replaced_only_when_told(model, tmp_path, quick, name):
-    output = export_nnunet(model, tmp_path / name, Options(folds=["0"], release="1"))
+    output = export_model("nnunet", model, tmp_path / name, Options(folds=["0"], release="1"))
     with pytest.raises(OutputError, match="--force"):
-        export_nnunet(model, output, Options(folds=["0"], release="2"))
+        export_model("nnunet", model, output, Options(folds=["0"], release="2"))
     assert read_bundle(output).version == "1"
-    export_nnunet(model, output, Options(folds=["0"], release="2"), force=True)
+    export_model("nnunet", model, output, Options(folds=["0"], release="2"), force=True)
     assert read_bundle(output).version == "2"
     assert listing(tmp_path) == [name]
 
 
 def test_failure_keeps_the_bundle_that_is_there(model, tmp_path, monkeypatch, quick):
-    output = export_nnunet(model, tmp_path / "bundle")
+    output = export_model("nnunet", model, tmp_path / "bundle")
     monkeypatch.setattr(exporting, "verify", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        export_nnunet(model, output, force=True)
+        export_model("nnunet", model, output, force=True)
     assert len(read_bundle(output).networks) == 2
     assert listing(tmp_path) == ["bundle"]
 
@@ -230,20 +230,20 @@ def test_force_never_replaces_what_is_no_bundle(model, tmp_path, quick, name):
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="not a bundle"):
-        export_nnunet(model, folder, force=True)
+        export_model("nnunet", model, folder, force=True)
     assert (folder / "thesis.txt").exists()
 
 
 def test_output_that_cannot_be_made(model, tmp_path, quick):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        export_nnunet(model, tmp_path / "file" / "bundle")
+        export_model("nnunet", model, tmp_path / "file" / "bundle")
 
 
 def test_missing_packages_are_named(model, tmp_path, monkeypatch):
     monkeypatch.setattr(nnunet, "PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(MissingPackageError, match=r'no_such_package.*"deepseg-lite\[export\]"'):
-        export_nnunet(model, tmp_path / "bundle")
+        export_model("nnunet", model, tmp_path / "bundle")
     assert listing(tmp_path) == []
 
 

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from deepseg_export import exporting
 from deepseg_export.cli.group import cli
+from deepseg_export.families.nnunet import Options
 from deepseg_export.tasks import everything
 
 pytest.importorskip("torch")
@@ -35,11 +36,11 @@ def test_prints_the_written_path_alone_on_stdout(make_model, tmp_path):
 def test_options_reach_the_export(monkeypatch, tmp_path):
     seen: list[Any] = []
 
-    def export(model, output, options, *, force):
-        seen.extend([model, output, options, force])
+    def export(family, model, output, options, *, force):
+        seen.extend([family, model, output, options, force])
         return output
 
-    monkeypatch.setattr(exporting, "export_nnunet", export)
+    monkeypatch.setattr(exporting, "export_model", export)
     arguments = {
         "--folds": "0, 1",
         "--checkpoint": "c.pth",
@@ -53,10 +54,18 @@ def test_options_reach_the_export(monkeypatch, tmp_path):
     flat = [part for pair in arguments.items() for part in pair]
     result = run("nnunet", "m", "-o", "b", *flat, "--trust-checkpoint", "--force")
     assert result.exit_code == 0, result.output
-    model, output, options, force = seen
-    assert (model, output, force) == (Path("m"), Path("b"), True)
-    assert options == exporting.nnunet.Options(
-        ["0", "1"], "c.pth", "n", "r", "l", "c", ("u",), "RAS", True
+    *given, options, force = seen
+    assert (*given, force) == ("nnunet", Path("m"), Path("b"), True)
+    assert options == Options(
+        folds=["0", "1"],
+        checkpoint="c.pth",
+        name="n",
+        release="r",
+        license="l",
+        citation="c",
+        urls=("u",),
+        orientation="RAS",
+        trust_checkpoint=True,
     )
 
 

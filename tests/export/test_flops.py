@@ -107,11 +107,11 @@ def test_what_is_done_for_speed_or_precision_is_not_counted():
 
 
 def test_the_manifest_has_the_count(make_model, tmp_path):
-    from deepseg_export.exporting import export_nnunet
+    from deepseg_export.exporting import export_model
     from deepseg_export.families.nnunet import Options, load
 
     model = make_model(configuration="3d_fullres")
-    bundle = read_bundle(export_nnunet(model, tmp_path / "bundle", Options()))
+    bundle = read_bundle(export_model("nnunet", model, tmp_path / "bundle", Options()))
     checkpoint = load(model, Options())
     assert [one.flop for one in bundle.networks] == [
         counted_by_torch(network, checkpoint.input_shape)

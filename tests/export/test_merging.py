@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from deepseg_export.errors import CheckpointError
-from deepseg_export.families import Checkpoint
+from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.tasks.merging import merged
 from deepseg_export.tasks.sct_rules import files_of, forced_steps
 from helpers.bundles import make_manifest

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deepseg_export.exporting import export_nnunet
+from deepseg_export.exporting import export_model
 from deepseg_export.families.nnunet import Options, load
 from helpers.paths import SHARED
 
@@ -162,7 +162,7 @@ def test_real_checkpoint_exports_nnunets_network(nnunet, tmp_path, name, configu
     import onnxruntime
 
     model = real_model(name)
-    bundle = read_bundle(export_nnunet(model, tmp_path / "bundle", Options(folds=["all"])))
+    bundle = read_bundle(export_model("nnunet", model, tmp_path / "bundle", Options(folds=["all"])))
     theirs, settings, labels = reference_network(nnunet, model, configuration, "all")
     assert bundle.outputs.channel_count == labels.num_segmentation_heads
     assert list(bundle.sliding_window.patch_size)[-len(settings.patch_size) :] == (

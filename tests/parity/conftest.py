@@ -17,7 +17,7 @@ BundleOf = Callable[[Path, tuple[str, ...]], Bundle]
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> BundleOf:
     """Export some folds of a trained model; once per session."""
-    from deepseg_export.exporting import export_nnunet
+    from deepseg_export.exporting import export_model
     from deepseg_export.families.nnunet import Options
 
     @cache
@@ -25,6 +25,6 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> BundleOf:
         output = tmp_path_factory.mktemp("bundles") / "bundle"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return read_bundle(export_nnunet(model, output, Options(folds=folds)))
+            return read_bundle(export_model("nnunet", model, output, Options(folds=folds)))
 
     return export

@@ -45,10 +45,7 @@ def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any
     MODEL is a trained-model folder (trainer__plans__configuration), a folder above exactly one
     such folder, or a zip of either.
     """
-    from deepseg_export.exporting import export_nnunet
-    from deepseg_export.families.nnunet import Options
-
-    click.echo(export_nnunet(model, output, Options(**choices), force=force))
+    _export("nnunet", model, output, choices, force)
 
 
 @cli.command(cls=Command, context_settings=CONTEXT)
@@ -68,10 +65,7 @@ def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: A
     MODEL is a folder with NAME.json and NAME.onnx or NAME.pt, a folder above exactly one such
     pair, or a zip of either.
     """
-    from deepseg_export.exporting import export_ivadomed
-    from deepseg_export.families.ivadomed import Options
-
-    click.echo(export_ivadomed(model, output, Options(**choices), force=force))
+    _export("ivadomed", model, output, choices, force)
 
 
 @cli.command("monai-ckpt", cls=Command, context_settings=CONTEXT)
@@ -91,10 +85,7 @@ def monai_checkpoint(model: Path, output: Path, force: bool, verbose: bool, **ch
 
     MODEL is a .ckpt file, or a folder or zip with exactly one.
     """
-    from deepseg_export.exporting import export_monai_checkpoint
-    from deepseg_export.families.monai import Options
-
-    click.echo(export_monai_checkpoint(model, output, Options(**choices), force=force))
+    _export("monai", model, output, choices, force)
 
 
 @cli.command(cls=Command, context_settings=CONTEXT)
@@ -108,10 +99,15 @@ def monai_bundle(bundle: Path, output: Path, force: bool, verbose: bool, **choic
     BUNDLE is its folder, with configs/inference.json and models/model.pt, a folder above exactly
     one, or a zip of either.
     """
-    from deepseg_export.exporting import export_monai_bundle
-    from deepseg_export.families.monai import Options
+    _export("monai-bundle", bundle, output, choices, force)
 
-    click.echo(export_monai_bundle(bundle, output, Options(**choices), force=force))
+
+def _export(family: str, model: Path, output: Path, choices: dict[str, Any], force: bool) -> None:
+    from deepseg_export.exporting import export_model
+    from deepseg_export.families.table import FAMILIES
+
+    options = FAMILIES[family].options(**choices)
+    click.echo(export_model(family, model, output, options, force=force))
 
 
 @cli.command(cls=Command, context_settings=CONTEXT)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from deepseg_export.exporting import export
-from deepseg_export.families import Checkpoint, ivadomed, monai, nnunet
+from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.nnunet.crop import CROP, DETECTOR
+from deepseg_export.families.table import FAMILIES, Family
 from deepseg_export.packages import GRAPH_PACKAGES, require_packages
 from deepseg_export.reading.archive import check_zip
 from deepseg_export.reading.checkpoint import file_sha256
@@ -27,22 +28,6 @@ from deepseg_lite.errors import OptionError
 from deepseg_lite.store import cache
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Family:
-    """How models of a family are read: with what options, by what, with which packages."""
-
-    options: type[Any]
-    load: Callable[[Sequence[Path], Any], Checkpoint]
-    packages: Sequence[str]
-
-
-_FAMILIES = {
-    "nnunet": _Family(nnunet.Options, nnunet.load, nnunet.PACKAGES),
-    "ivadomed": _Family(ivadomed.Options, ivadomed.load, ivadomed.PACKAGES),
-    "monai": _Family(monai.Options, monai.load_lightning, monai.PACKAGES),
-}
 
 
 @dataclass(frozen=True)
@@ -144,7 +129,7 @@ def _export_part(
 ) -> None:
     """Export one model of a release."""
     task, release = part.task, part.release
-    family = _FAMILIES[part.stage.family]
+    family = FAMILIES[part.stage.family]
     given = _fitting(choices, family, task, release)
     require_packages((*GRAPH_PACKAGES, *family.packages))
     received: list[Received] = []
@@ -169,14 +154,14 @@ def _export_part(
     record_pins(task.name, release.version, files, part.pinned(archives), repin=repin)
 
 
-def _known(facts: Mapping[str, Any], family: _Family) -> dict[str, Any]:
+def _known(facts: Mapping[str, Any], family: Family) -> dict[str, Any]:
     """Return the facts that a family has a place for."""
     names = {field.name for field in fields(family.options)}
     return {name: value for name, value in facts.items() if name in names}
 
 
 def _fitting(
-    choices: Mapping[str, Any], family: _Family, task: Task, release: Release
+    choices: Mapping[str, Any], family: Family, task: Task, release: Release
 ) -> dict[str, Any]:
     """Return what the user chose; refuse what the family has no place for."""
     made = {name: value for name, value in choices.items() if value not in (None, False)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from deepseg_export.errors import CheckpointError
-from deepseg_export.families import Checkpoint
+from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.nnunet.crop import CROP
 from deepseg_export.families.nnunet.plans import ORIENTATION_KEY
 from deepseg_export.tasks import sct_rules

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepseg_export.errors import UnsupportedError
-from deepseg_export.families import Checkpoint
+from deepseg_export.families import options as shared
+from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.ivadomed.configuration import read_configuration
 from deepseg_export.families.ivadomed.ensemble import joined
 from deepseg_export.families.ivadomed.folder import (
@@ -33,6 +33,7 @@ from deepseg_export.families.ivadomed.preprocessing import (
     read_transformations,
     read_window,
 )
+from deepseg_export.families.options import bundle_name, source_record
 from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
@@ -43,25 +44,23 @@ logger = logging.getLogger(__name__)
 PACKAGES: tuple[str, ...] = ()
 """What an export needs beyond that of every family; pickled networks need torch, too."""
 FOLD = "0"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OTHER_NETWORKS = ("FiLMedUnet", "HeMISUnet")
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the user may choose; None leaves it to the model.
+@dataclass(frozen=True, kw_only=True)
+class Options(shared.Options):
+    """Choices of the user about an ivadomed model.
 
-    ``is_ensemble`` says that what is given are separate models, whose results are averaged.
+    Attributes
+    ----------
+    prior : str or None
+        Bundle of the model that runs first.
+    is_ensemble : bool
+        Whether separate models are given, whose results are averaged.
     """
 
-    name: str | None = None
-    release: str = "1"
-    license: str | None = None
-    citation: str | None = None
-    urls: Sequence[str] = ()
     prior: str | None = None
     is_ensemble: bool = False
-    trust_checkpoint: bool = False
 
 
 def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
@@ -93,10 +92,7 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
     MissingPackageError
         If the network is pickled and torch is not installed.
     """
-    if options.name is not None and not _NAME.fullmatch(options.name):
-        raise OptionError(
-            f"--name {options.name!r} is not a name; letters, digits, dot, dash and underscore."
-        )
+    bundle_name(options, "")
     sources = (model,) if isinstance(model, Path) else tuple(model)
     if options.is_ensemble:
         return joined([one for source in sources for one in _load_all(source, options)])
@@ -138,17 +134,11 @@ def _load_files(files: ModelFiles, options: Options) -> Checkpoint:
     network, batch_matters = _network(files, settings, (channels, *shape), classes, options)
     if batch_matters:
         manifest["sliding_window"]["batch_size"] = batch
-    manifest["name"] = options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", files.name).strip("-._")
+    manifest["name"] = bundle_name(options, files.name)
     manifest["version"] = options.release
-    manifest["source"] = {
-        "family": "ivadomed",
-        "release": options.release,
-        **({"urls": list(options.urls)} if options.urls else {}),
-        "license": options.license,
-        "citation": options.citation,
-        "details": {"model": files.name, "notes": "; ".join(notes) or None},
-        "files": {file.name: file_sha256(file) for file in files.used},
-    }
+    details = {"model": files.name, "notes": "; ".join(notes) or None}
+    digests = {file.name: file_sha256(file) for file in files.used}
+    manifest["source"] = source_record("ivadomed", options, details, digests)
     return Checkpoint(manifest, {FOLD: network}, (channels, *shape), (classes, *shape))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deepseg_export.errors import UnsupportedError
-from deepseg_export.families import Checkpoint
+from deepseg_export.families.checkpoint import Checkpoint
 
 _OWN = ("name", "source")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepseg_export.errors import CheckpointError, UnsupportedError, VerificationError
-from deepseg_export.families import ReadyGraph
+from deepseg_export.families.checkpoint import ReadyGraph
 from deepseg_export.families.ivadomed.onnx_repair import cast_booleans
 from deepseg_export.network.conversion import OPSET, clean
 from deepseg_export.network.verify import SEED, compare

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families.monai.config import DISABLED, TARGET, Expression
 
-Problems = list[str]
 _MISSING = object()
 
 
@@ -111,17 +109,6 @@ class Arguments:
         """
         if self._values:
             raise UnsupportedError(f"{', '.join(sorted(self._values))} is not supported")
-
-
-@contextmanager
-def collected(problems: Problems, where: str) -> Iterator[None]:
-    """Turn what cannot be read into an entry of ``problems``."""
-    try:
-        yield
-    except UnsupportedError as error:
-        problems.append(f"{where}: {error}")
-    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        problems.append(f"{where}: {type(error).__name__}, {error}")
 
 
 def as_number(name: str, value: Any) -> float:

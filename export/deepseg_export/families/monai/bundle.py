@@ -8,15 +8,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepseg_export.errors import CheckpointError, UnsupportedError
-from deepseg_export.families import Checkpoint
-from deepseg_export.families.monai.arguments import Problems, collected
+from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.monai.config import read_config, resolve
 from deepseg_export.families.monai.inferers import read_inferer
 from deepseg_export.families.monai.networks import build_network, check_network, output_channels
-from deepseg_export.families.monai.options import Options, bundle_name, source_record
+from deepseg_export.families.monai.options import Options
 from deepseg_export.families.monai.postprocessing import read_outputs, read_postprocessing
 from deepseg_export.families.monai.transforms import GEOMETRIC, read_preprocessing, undone_by
 from deepseg_export.families.monai.weights import read_weights
+from deepseg_export.families.options import bundle_name, source_record
+from deepseg_export.families.problems import Problems, collected
 from deepseg_export.network.conversion import example_shapes
 from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
@@ -112,6 +113,7 @@ def _load(folder: Path, name: str, options: Options) -> Checkpoint:
         "version": options.release,
         "outputs": read_outputs(found, channels, labels),
         "source": source_record(
+            "monai",
             options,
             {
                 "bundle": name,

@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepseg_export.errors import CheckpointError
-from deepseg_export.families import Checkpoint
-from deepseg_export.families.monai.options import Options, bundle_name, source_record
+from deepseg_export.families.checkpoint import Checkpoint
+from deepseg_export.families.monai.options import Options
 from deepseg_export.families.monai.weights import read_weights
+from deepseg_export.families.options import bundle_name, source_record
 from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
@@ -114,6 +115,7 @@ def _load(file: Path, shown: str, options: Options) -> Checkpoint:
         "name": bundle_name(options, f"contrast-agnostic-{options.release}"),
         "version": options.release,
         "source": source_record(
+            "monai",
             options,
             {"checkpoint": shown, "features": ", ".join(map(str, FEATURES[width])), "sct": sct},
             {file.name: file_sha256(file)},

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deepseg_export.errors import UnsupportedError
-from deepseg_export.families.monai.arguments import Arguments, Problems, collected, short_name
+from deepseg_export.families.monai.arguments import Arguments, short_name
 from deepseg_export.families.monai.config import TARGET
 from deepseg_export.families.monai.spatial import Steps
 from deepseg_export.families.monai.transforms import flatten, read_type
+from deepseg_export.families.problems import Problems, collected
 
 KEY = "pred"
 """Where MONAI's evaluator puts what the inferer returns."""

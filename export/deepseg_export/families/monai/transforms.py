@@ -9,13 +9,12 @@ from typing import Any
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families.monai.arguments import (
     Arguments,
-    Problems,
-    collected,
     short_name,
 )
 from deepseg_export.families.monai.config import TARGET
 from deepseg_export.families.monai.intensity import INTENSITY
 from deepseg_export.families.monai.spatial import GRID_PADDING, SPATIAL, Steps
+from deepseg_export.families.problems import Problems, collected
 
 GEOMETRIC = (
     *("reorient", "respace", "pad_to_shape", "pad_to_multiple", "pad_or_crop"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_export.errors import UnsupportedError
-from deepseg_export.families import Checkpoint
+from deepseg_export.families import options as shared
+from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.nnunet.crop import CROP, find_crop, read_crop
 from deepseg_export.families.nnunet.folder import (
     USUAL,
@@ -32,8 +32,9 @@ from deepseg_export.families.nnunet.plans import (
     unsupported_parts,
 )
 from deepseg_export.families.nnunet.preprocessing import read_normalization, read_resampling
-from deepseg_export.families.nnunet.problems import Problems, collected
 from deepseg_export.families.nnunet.trained import Trained, disagreements, read_trained
+from deepseg_export.families.options import bundle_name, source_record
+from deepseg_export.families.problems import Problems, collected
 from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
@@ -43,26 +44,28 @@ logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "dynamic_network_architectures")
 """What an export needs beyond that of every family."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CROP_VERSION = "sc_crop_version"
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the user may choose; None leaves it to the model.
+@dataclass(frozen=True, kw_only=True)
+class Options(shared.Options):
+    """Choices of the user about an nnU-Net model; None leaves one to the model.
 
-    ``checkpoints`` are the usual names of a fold's file, the preferred first.
+    Attributes
+    ----------
+    folds : sequence of str or None
+        Folds to export.
+    checkpoint : str or None
+        File of each fold.
+    orientation : str or None
+        Axis codes of the training images, or ``"file"``.
+    checkpoints : sequence of str
+        Usual names of a fold's file, the preferred first.
     """
 
     folds: Sequence[str] | None = None
     checkpoint: str | None = None
-    name: str | None = None
-    release: str = "1"
-    license: str | None = None
-    citation: str | None = None
-    urls: Sequence[str] = ()
     orientation: str | None = None
-    trust_checkpoint: bool = False
     checkpoints: Sequence[str] = USUAL
 
 
@@ -105,10 +108,7 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
 
 
 def _check_options(options: Options) -> None:
-    if options.name is not None and not _NAME.fullmatch(options.name):
-        raise OptionError(
-            f"--name {options.name!r} is not a name; letters, digits, dot, dash and underscore."
-        )
+    bundle_name(options, "")
     orientation = options.orientation
     if orientation not in (None, "file") and not is_orientation(str(orientation).upper()):
         raise OptionError(
@@ -133,31 +133,25 @@ def _load_folder(
     if problems or architecture is None:
         raise UnsupportedError(f"{folder_name} cannot be exported: {'; '.join(problems)}.")
 
-    manifest["name"] = options.name or _bundle_name(str(plans.get("dataset_name") or folder_name))
+    manifest["name"] = bundle_name(options, str(plans.get("dataset_name") or folder_name))
     if crop is not None:
         manifest["cord_crop"] = read_crop(crop)
     sources = {
         file.relative_to(folder).as_posix(): file
         for file in (folder / "plans.json", folder / "dataset.json", *files.values())
     } | ({CROP: crop_file} if crop_file else {})
-    manifest["source"] = {
-        "family": "nnunet",
-        "release": options.release,
-        **({"urls": list(options.urls)} if options.urls else {}),
-        "license": options.license,
-        "citation": options.citation,
-        "details": {
-            "folder": folder_name,
-            "dataset": plans.get("dataset_name"),
-            "plans": plans.get("plans_name"),
-            "trainer": first.trainer,
-            "configuration": first.configuration,
-            "checkpoint": ", ".join(dict.fromkeys(file.name for file in files.values())),
-            ORIENTATION_KEY: _text(dataset.get(ORIENTATION_KEY)),
-            **({} if crop is None else {_CROP_VERSION: _text(crop.get(_CROP_VERSION))}),
-        },
-        "files": {name: file_sha256(file) for name, file in sources.items()},
+    details = {
+        "folder": folder_name,
+        "dataset": plans.get("dataset_name"),
+        "plans": plans.get("plans_name"),
+        "trainer": first.trainer,
+        "configuration": first.configuration,
+        "checkpoint": ", ".join(dict.fromkeys(file.name for file in files.values())),
+        ORIENTATION_KEY: _text(dataset.get(ORIENTATION_KEY)),
+        **({} if crop is None else {_CROP_VERSION: _text(crop.get(_CROP_VERSION))}),
     }
+    digests = {name: file_sha256(file) for name, file in sources.items()}
+    manifest["source"] = source_record("nnunet", options, details, digests)
     channels = len(manifest["inputs"]["channel_names"])
     outputs = manifest["outputs"]
     heads = len(outputs["labels"]) + (outputs["activation"] == "softmax")
@@ -249,8 +243,3 @@ def _mirror_axes(axes: Sequence[int], patch_size: Sequence[int]) -> list[int]:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _bundle_name(text: str) -> str:
-    """Make a bundle name of any text."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "model"

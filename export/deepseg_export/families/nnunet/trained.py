@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_export.errors import CheckpointError
-from deepseg_export.families.nnunet.problems import Problems
+from deepseg_export.families.problems import Problems
 from deepseg_export.reading.checkpoint import load_checkpoint
 
 

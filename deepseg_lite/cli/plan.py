@@ -26,8 +26,8 @@ MIB = 2**20
 def _plan(**given: Any) -> None:
     """Say what a run will take: patches, time, memory and disk, from headers alone.
 
-    Options are those of "deepseg-lite run". Time and memory of a network are measured with two
-    patches when it is first planned on this machine, and kept.
+    Options are those of "deepseg-lite run". Time is that of the last runs on this machine, by the
+    size of the image. A network is measured with two patches when it is first planned here.
     """
     ctx = click.get_current_context()
     set_logging(given["verbose"], quiet=given["quiet"])
@@ -85,11 +85,29 @@ plan = RunCommand(
 
 
 def _document(case: CasePlan) -> dict[str, Any]:
-    """Return a plan for programs, sizes in bytes."""
-    from dataclasses import asdict
-
-    totals = {name: getattr(case, name) for name in ("network_seconds", "seconds", "memory")}
-    return {**asdict(case), **totals}
+    """Return a plan for programs, sizes in bytes; the names of fields change, its keys do not."""
+    kept = ("bundle", "grid", "patch", "patches", "folds", "passes", "batch", "calls")
+    return {
+        "images": case.images,
+        "shape": case.shape,
+        "spacing": case.spacing,
+        "parts": [
+            {
+                **{name: getattr(part, name) for name in (*kept, "seconds", "source")},
+                "memory": part.memory_bytes,
+                "later": part.warm_bytes,
+                "beside": part.overlap_bytes,
+                "kept": part.resident_bytes,
+                "size": part.bundle_bytes,
+            }
+            for part in case.parts
+        ],
+        "disk": case.disk_bytes,
+        "unknown": case.unknown,
+        "network_seconds": case.network_seconds,
+        "seconds": case.seconds,
+        "memory": case.memory_bytes,
+    }
 
 
 def _in_words(case: CasePlan) -> str:
@@ -103,8 +121,8 @@ def _in_words(case: CasePlan) -> str:
             _times(part.grid),
             _times(part.patch),
             *map(str, (part.patches, part.folds, part.passes, part.calls)),
-            _seconds(part.seconds, part.source),
-            str(math.ceil(part.memory / 1e6)),
+            "?" if part.seconds is None else f"{part.seconds:.1f}",
+            str(math.ceil(part.memory_bytes / 1e6)),
         )
         for part in case.parts
     ]
@@ -118,19 +136,15 @@ def _in_words(case: CasePlan) -> str:
     networks = case.network_seconds
     time = "time not known" if networks is None else f"{networks:.1f} s in networks"
     if case.seconds is not None:
-        time = f"{case.seconds:.1f} s in all, {time}"
+        time = f"last runs here: {case.seconds:.1f} s, {time}"
     head = f"{', '.join(case.images)}: {_times(case.shape)} voxels of {spacing} mm"
-    total = (
-        f"  {time}, {case.memory / 1e6:.0f} MB of memory, up to {case.disk / 1e6:.1f} MB of disk"
+    sizes = (
+        f"{case.memory_bytes / 1e6:.0f} MB of memory, up to {case.disk_bytes / 1e6:.1f} MB of disk"
     )
+    total = f"  {time}, {sizes}"
     at_most = [f"  At most: a header does not tell {' and '.join(case.unknown)}."]
     return "\n".join([head, *lines, total, *(at_most if case.unknown else [])])
 
 
 def _times(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
-
-
-def _seconds(seconds: float | None, source: str) -> str:
-    """Return seconds, marked where they were not measured with this network."""
-    return "?" if seconds is None else f"{seconds:.1f}" + (" (estimated)" * (source != "measured"))

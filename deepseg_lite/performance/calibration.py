@@ -1,21 +1,22 @@
-"""What a run costs on this machine: measured once, kept in the package's cache folder.
+"""Calibration file: the time and memory that networks and runs took on this machine.
 
-The file is ``<home>/calibration.json``: ``networks``, a list of rows, each a `Setup` and its
-`Measurement`; and ``rates``, by machine and engine, each a `Rates`. Its loss costs a few seconds,
-so a file that is damaged is begun anew, and of two processes that write at the same time one may
-lose its row.
+The file is ``<home>/calibration.json``. ``networks`` is a list of rows, each a `Setup` and its
+`Measurement`; ``runs`` is a list of rows, each a `Setup` and the `Pace` of one finished run. A file
+that is damaged is begun anew. It is replaced whole, so of two processes that write at the same time
+one may lose its rows, and the file stays readable.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deepseg_lite.atomic import write_files
+from deepseg_lite.atomic import make_folder, write_files
 from deepseg_lite.bundles.files import NetworkFile
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.errors import OutputError
@@ -23,21 +24,23 @@ from deepseg_lite.machine import machine
 from deepseg_lite.store.cache import home
 
 FILE_NAME = "calibration.json"
+LAST_RUNS = 5
+"""Runs of one setup and one kind of result that are kept; older ones are forgotten."""
 _logger = logging.getLogger("deepseg_lite")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a measurement holds for.
+    """Conditions under which a measurement holds.
 
     Attributes
     ----------
     machine : str
-        Its processor, and NVIDIA GPUs where there are any.
+        Processor, and NVIDIA GPUs where there are any.
     engine : str
-        What runs the network, with its version.
+        Provider that runs the network, with the version of its package.
     precision : str
-        What is computed in.
+        Number format of the computation.
     threads : int
         CPU threads.
     network : str
@@ -53,29 +56,29 @@ class Setup:
 
 @dataclass(frozen=True)
 class NetworkMemory:
-    """Bytes that an open network takes, beyond those of the process that opened it.
+    """Memory of an open network, beyond that of the process that opened it.
 
     Attributes
     ----------
-    process : int
+    process_bytes : int
         The process before, with all that a run imports.
-    opening : int
+    opening_bytes : int
         The peak while the network is opened.
-    running : int
+    running_bytes : int
         The peak while it is given one patch.
-    kept : int
+    resident_bytes : int
         What stays when the patch is done.
     """
 
-    process: int
-    opening: int
-    running: int
-    kept: int
+    process_bytes: int
+    opening_bytes: int
+    running_bytes: int
+    resident_bytes: int
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one patch costs.
+    """Cost of one patch.
 
     Attributes
     ----------
@@ -87,113 +90,95 @@ class Measurement:
         Floating-point operations of that patch, where the manifest says.
     memory : NetworkMemory or None
         None where only the time was measured.
-    open_seconds : float or None
-        Wall time of opening the network; None where only the time of a patch was measured.
     """
 
     seconds: float
     voxels: int
     flop: int | None = None
     memory: NetworkMemory | None = None
-    open_seconds: float | None = None
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Seconds of what is no network's work.
+class Pace:
+    """Seconds of one finished run for each unit of its planned work.
 
     Attributes
     ----------
-    start : float
-        From the start of a program until all that a run needs is imported.
-    read, write, write_maps : float
-        For each byte of an image as it is stored, of labels, and of maps, all in compressed files.
-    prepare : float
-        For each voxel of a channel, before and after a change of its grid.
-    restore : float
-        For each voxel of the image and each class.
-    pull : float
-        For each voxel of a new grid and each map, where resampling goes by the affine: in place of
-        ``prepare`` there, on top of ``restore`` on the way back.
+    maps : bool
+        Whether the run wrote maps; otherwise labels alone.
+    patch_voxel_seconds : float
+        Seconds of the network, for each voxel of each patch.
+    voxel_seconds : float or None
+        Seconds of all else but writing, for each voxel of the image and of the network's grid. None
+        for the second network of a workflow, whose run is told by the first.
+    byte_seconds : float or None
+        Seconds of writing, for each byte of the results before compression. None as above.
     """
 
-    start: float
-    read: float
-    prepare: float
-    restore: float
-    pull: float
-    write: float
-    write_maps: float
+    maps: bool
+    patch_voxel_seconds: float
+    voxel_seconds: float | None = None
+    byte_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Content of the file.
+
+    Attributes
+    ----------
+    networks : dict
+        The measurement of each setup.
+    runs : dict
+        The last runs of each setup, the oldest first.
+    """
+
+    networks: dict[Setup, Measurement] = field(default_factory=dict)
+    runs: dict[Setup, list[Pace]] = field(default_factory=dict)
 
 
 def setup_of(engine: Engine, threads: int, network: NetworkFile) -> Setup:
-    """Return what a measurement that is made now holds for."""
+    """Return the conditions of a measurement that is made now."""
     return Setup(machine(), _engine_name(engine), engine.precision, threads, network.sha256)
 
 
 def lookup(setup: Setup) -> Measurement | None:
     """Return what was measured for a setup, None where nothing was."""
-    return _read().networks.get(setup)
+    return read().networks.get(setup)
 
 
 def record(setup: Setup, measured: Measurement) -> None:
-    """Keep a measurement; where it is of a patch's time alone, the rest of an older one stays.
+    """Keep a measurement; where it is of a patch's time alone, the memory of an older one stays.
 
     Raises
     ------
     OutputError
         If the cache folder cannot be written to.
     """
-    kept = _read()
-    before = kept.networks.get(setup)
+    known = read()
+    before = known.networks.get(setup)
     if measured.memory is None and before is not None and before.voxels == measured.voxels:
-        measured = replace(before, seconds=measured.seconds, flop=measured.flop)
-    kept.networks[setup] = measured
-    _write(kept)
+        measured = replace(measured, memory=before.memory)
+    known.networks[setup] = measured
+    _write(known)
 
 
-def lookup_rates(engine: Engine) -> Rates | None:
-    """Return the rates of this machine with an engine, None where they were not measured."""
-    return _read().rates.get(f"{machine()}, {_engine_name(engine)}")
-
-
-def record_rates(engine: Engine, rates: Rates) -> None:
-    """Keep rates.
+def record_run(paces: Mapping[Setup, Pace]) -> None:
+    """Keep the pace of each network of one finished run.
 
     Raises
     ------
     OutputError
         As `record`.
     """
-    kept = _read()
-    kept.rates[f"{machine()}, {_engine_name(engine)}"] = rates
-    _write(kept)
-
-
-def _write(kept: _Kept) -> None:
-    document = {
-        "networks": [asdict(setup) | asdict(row) for setup, row in kept.networks.items()],
-        "rates": {name: asdict(rates) for name, rates in kept.rates.items()},
-    }
-    try:
-        path().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path().parent} cannot be made ({error.strerror}); set DEEPSEG_LITE_HOME to a folder "
-            "you may write."
-        ) from error
-    write_files({path(): (json.dumps(document, indent=1) + "\n").encode()})
-
-
-def typical_rate(setup: Setup) -> float | None:
-    """Return the median floating-point operations a second of other networks on this setup."""
-    same = asdict(setup) | {"network": ""}
-    rates = sorted(
-        measured.flop / measured.seconds
-        for other, measured in _read().networks.items()
-        if measured.flop and asdict(other) | {"network": ""} == same
-    )
-    return rates[len(rates) // 2] if rates else None
+    known = read()
+    for setup, pace in paces.items():
+        runs = known.runs.setdefault(setup, [])
+        alike = [index for index, other in enumerate(runs) if other.maps == pace.maps]
+        if len(alike) >= LAST_RUNS:
+            del runs[alike[0]]
+        runs.append(pace)
+    _write(known)
 
 
 def path() -> Path:
@@ -201,39 +186,55 @@ def path() -> Path:
     return home() / FILE_NAME
 
 
-def _engine_name(engine: Engine) -> str:
-    """Return provider, package and version: another version may be faster."""
-    found = [engine.provider]
-    for package in engine.packages:
-        try:
-            found.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return " ".join(found)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What the file has."""
-
-    networks: dict[Setup, Measurement] = field(default_factory=dict)
-    rates: dict[str, Rates] = field(default_factory=dict)
-
-
-def _read() -> _Kept:
+def read() -> Calibration:
+    """Return the content of the file; nothing where there is none or it is damaged."""
     try:
         document = json.loads(path().read_text(encoding="utf-8"))
-        rates = {name: Rates(**row) for name, row in document["rates"].items()}
-        return _Kept(dict(map(_row, document["networks"])), rates)
-    except FileNotFoundError:
-        return _Kept()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        networks = {_setup(row): _measurement(row) for row in document["networks"]}
+        runs: dict[Setup, list[Pace]] = {}
+        for row in document["runs"]:
+            runs.setdefault(_setup(row), []).append(Pace(**row))
+        return Calibration(networks, runs)
+    except OSError:
+        return Calibration()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         _logger.warning("%s is damaged (%s); all is measured again.", path(), error)
-        return _Kept()
+        return Calibration()
 
 
-def _row(row: dict[str, Any]) -> tuple[Setup, Measurement]:
-    setup = Setup(*(row.pop(name) for name in Setup.__dataclass_fields__))
+def _write(known: Calibration) -> None:
+    document = {
+        "networks": [asdict(setup) | asdict(row) for setup, row in known.networks.items()],
+        "runs": [
+            asdict(setup) | asdict(pace) for setup, paces in known.runs.items() for pace in paces
+        ],
+    }
+    try:
+        make_folder(path().parent)
+        write_files({path(): (json.dumps(document, indent=1) + "\n").encode()})
+    except OutputError as error:
+        raise OutputError(
+            f"{path()} cannot be written; set DEEPSEG_LITE_HOME to a folder you may write."
+        ) from error
+
+
+def _setup(row: dict[str, Any]) -> Setup:
+    """Take the setup out of a row."""
+    return Setup(*(row.pop(name) for name in Setup.__dataclass_fields__))
+
+
+def _measurement(row: dict[str, Any]) -> Measurement:
     memory, seconds = row.pop("memory"), float(row.pop("seconds"))
     taken = None if memory is None else NetworkMemory(**memory)
-    return setup, Measurement(seconds=seconds, memory=taken, **row)
+    return Measurement(seconds=seconds, memory=taken, **row)
+
+
+def _engine_name(engine: Engine) -> str:
+    """Return provider, package and version: another version may be faster."""
+    words = [engine.provider]
+    for package in engine.packages:
+        try:
+            words.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return " ".join(words)

@@ -1,4 +1,4 @@
-"""Measuring a network on this machine, in a process of its own so that its memory is its own.
+"""Network measurement: the time and memory of one patch, in a process of its own.
 
 ``python -m deepseg_lite.performance.measuring`` is that process: it takes a JSON object as its one
 argument and prints one.
@@ -22,11 +22,10 @@ from deepseg_lite.api import cases as cases
 from deepseg_lite.bundles.bundle import Bundle, Network, read_bundle, select_networks
 from deepseg_lite.engines.engine import Engine, choose_engine, device_of
 from deepseg_lite.engines.predictors import PatchPredictor
+from deepseg_lite.errors import ProviderError
 from deepseg_lite.machine import peak_memory, resident_memory, restart_peak, share_one_heap
 from deepseg_lite.performance.calibration import Measurement, NetworkMemory
-from deepseg_lite.performance.processes import in_new_process
-
-_logger = logging.getLogger("deepseg_lite")
+from deepseg_lite.performance.processes import ProcessError, run_module
 
 
 def measure_network(
@@ -36,8 +35,10 @@ def measure_network(
 
     Parameters
     ----------
-    bundle, network : Bundle, Network
-        Which.
+    bundle : Bundle
+        Model of the network.
+    network : Network
+        One of its folds.
     engine : Engine
         What runs it.
     threads : int
@@ -58,9 +59,16 @@ def measure_network(
         "threads": threads,
         "patch_size": list(patch_size),
     }
-    found = in_new_process("deepseg_lite.performance.measuring", json.dumps(task), what=bundle.name)
-    memory = NetworkMemory(**found.pop("memory"))
-    return Measurement(**found, voxels=math.prod(patch_size), flop=network.flop, memory=memory)
+    module = "deepseg_lite.performance.measuring"
+    try:
+        figures = run_module(module, json.dumps(task), blas_threads=1)
+    except ProcessError as error:
+        raise ProviderError(
+            f"{bundle.name} could not be measured on this machine ({error.reason}); free some "
+            "memory or choose another device, or plan with `no_calibrate`."
+        ) from error
+    memory = NetworkMemory(**figures["memory"])
+    return Measurement(figures["seconds"], math.prod(patch_size), network.flop, memory)
 
 
 def main() -> None:
@@ -75,24 +83,21 @@ def main() -> None:
     patch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     process = resident_memory()
     restart_peak()
-    started = perf_counter()
     predict = PatchPredictor(engine.open(bundle, network, task["threads"]), bundle, network)
-    open_seconds = perf_counter() - started
     opening = peak_memory()
     restart_peak()
     predict(patch)
     started = perf_counter()
     predict(patch)
     seconds = perf_counter() - started
-    kept = resident_memory()
+    resident = resident_memory()
     memory = NetworkMemory(
-        process=process,
-        opening=opening - process,
-        running=max(kept, peak_memory()) - process,
-        kept=kept - process,
+        process_bytes=process,
+        opening_bytes=opening - process,
+        running_bytes=max(resident, peak_memory()) - process,
+        resident_bytes=resident - process,
     )
-    found = {"seconds": seconds, "open_seconds": open_seconds, "memory": asdict(memory)}
-    print(json.dumps(found))
+    print(json.dumps({"seconds": seconds, "memory": asdict(memory)}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Python processes that measure: started, listened to, and never left behind."""
+"""Child processes that measure and print JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from deepseg_lite.errors import DeepsegError, ProviderError
+from deepseg_lite.errors import DeepsegError
 
 BLAS = ("OMP", "OPENBLAS", "MKL")  # as the command line limits them
 THREAD_VARIABLES = (*(f"{name}_NUM_THREADS" for name in BLAS), "VECLIB_MAXIMUM_THREADS")
+
+
+class ProcessError(DeepsegError):
+    """Failure of a process that measured.
+
+    Attributes
+    ----------
+    reason : str
+        The last line of what it said, or the signal that ended it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def run_module(
@@ -37,7 +51,7 @@ def run_module(
 
     Raises
     ------
-    DeepsegError
+    ProcessError
         If the process fails or is killed.
 
     Notes
@@ -70,44 +84,16 @@ def run_module(
             process.stdout.close()
         if process.returncode:
             errors.seek(0)
-            raise DeepsegError(_problem(process.returncode, errors.read()))
+            raise _problem(process.returncode, errors.read())
     return last
 
 
-def _problem(code: int, errors: str) -> str:
+def _problem(code: int, errors: str) -> ProcessError:
     """Say in one line how a process ended."""
     if code < 0:
-        return (
-            f"the process that measured was ended by signal {-code}, as it is where there is not "
-            "enough memory; give a smaller image."
-        )
-    last = (errors.strip().splitlines() or ["it said nothing"])[-1]
-    return f"the process that measured ended with exit code {code} ({last}); please report this."
-
-
-def in_new_process(module: str, *arguments: str, what: str) -> Any:
-    """Run a module in a new process and return the JSON document that is its last line.
-
-    Parameters
-    ----------
-    module : str
-        What ``python -m`` is given.
-    *arguments : str
-        The module's own.
-    what : str
-        What it measures, for an error.
-
-    Raises
-    ------
-    ProviderError
-        If the process fails, and why.
-    """
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise ProviderError(
-            f"{what} could not be measured on this machine ({reason}); free some memory or choose "
-            "another device, or plan with `no_calibrate`."
-        )
-    return json.loads(done.stdout.splitlines()[-1])
+        reason = f"ended by signal {-code}"
+        advice = "as it is where there is not enough memory; give a smaller image."
+        return ProcessError(f"the process that measured was {reason}, {advice}", reason)
+    reason = (errors.strip().splitlines() or ["it said nothing"])[-1]
+    message = f"the process that measured ended with exit code {code} ({reason})"
+    return ProcessError(f"{message}; please report this.", reason)

@@ -1,9 +1,10 @@
-"""What networks cost, kept from one run to the next."""
+"""The calibration file: figures of networks and of runs, kept from one process to the next."""
 
 from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -14,20 +15,21 @@ from deepseg_lite.engines.onnxruntime_network import CPU
 from deepseg_lite.errors import OutputError
 from deepseg_lite.performance import calibration
 from deepseg_lite.performance.calibration import (
+    LAST_RUNS,
     Measurement,
     NetworkMemory,
-    Rates,
+    Pace,
     lookup,
-    lookup_rates,
+    read,
     record,
-    record_rates,
+    record_run,
     setup_of,
 )
 
 NETWORK = make_bundle().networks[0]
 SETUP = setup_of(Engine(CPU), 2, NETWORK)
-MEMORY = NetworkMemory(process=90, opening=20, running=50, kept=10)
-RATES = Rates(0.5, read=1e-8, prepare=4e-8, restore=1e-8, pull=1e-7, write=5e-9, write_maps=4e-8)
+MEMORY = NetworkMemory(process_bytes=90, opening_bytes=20, running_bytes=50, resident_bytes=10)
+PACE = Pace(False, 1e-6, voxel_seconds=4e-8, byte_seconds=5e-9)
 
 
 def test_nothing_is_known_before_it_is_measured():
@@ -50,30 +52,45 @@ def test_a_measurement_holds_for_its_setup_alone(other):
     assert lookup(replace(SETUP, **other)) is None
 
 
-def test_a_newer_time_leaves_the_rest_of_the_same_patch():
-    record(SETUP, Measurement(0.25, 512, None, MEMORY, 0.1))
+def test_a_newer_time_leaves_the_memory_of_the_same_patch():
+    record(SETUP, Measurement(0.25, 512, None, MEMORY))
     record(SETUP, Measurement(0.20, 512))
-    assert lookup(SETUP) == Measurement(0.20, 512, None, MEMORY, 0.1)
+    assert lookup(SETUP) == Measurement(0.20, 512, None, MEMORY)
     record(SETUP, Measurement(0.40, 1024))
     assert lookup(SETUP) == Measurement(0.40, 1024)
 
 
-def test_rates_hold_for_an_engine_and_stay_beside_networks():
-    assert lookup_rates(Engine(CPU)) is None
+def test_runs_and_networks_stay_beside_each_other():
     record(SETUP, Measurement(0.25, 512))
-    record_rates(Engine(CPU), RATES)
+    record_run({SETUP: PACE, replace(SETUP, network="second"): Pace(False, 2e-6)})
     record(SETUP, Measurement(0.20, 512))
-    assert lookup_rates(Engine(CPU)) == RATES
-    assert lookup_rates(Engine("openvino")) is None
     assert lookup(SETUP) == Measurement(0.20, 512)
+    assert read().runs == {SETUP: [PACE], replace(SETUP, network="second"): [Pace(False, 2e-6)]}
+
+
+def test_the_last_runs_of_each_kind_of_result_are_kept():
+    record_run({SETUP: replace(PACE, maps=True)})
+    for count in range(LAST_RUNS + 2):
+        record_run({SETUP: replace(PACE, voxel_seconds=float(count))})
+    maps, *labels = read().runs[SETUP]
+    assert maps.maps
+    assert [pace.voxel_seconds for pace in labels] == [2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def test_runs_that_end_at_the_same_time_leave_a_file_that_is_whole(caplog):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: record_run({SETUP: PACE}), range(40)))
+    assert read().runs == {SETUP: [PACE] * LAST_RUNS}
+    assert caplog.text == ""
+    assert [file.name for file in calibration.path().parent.iterdir()] == ["calibration.json"]
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *("{", "{}", "null", "[1]", "\x00", '{"networks": [], "rates": []}'),
-        '{"networks": [{}], "rates": {}}',
-        '{"networks": [], "rates": {"here": {"start": 1}}}',
+        *("{", "{}", "null", "[1]", "\x00", '{"networks": []}'),
+        '{"networks": [{}], "runs": []}',
+        '{"networks": [], "runs": [{"maps": true}]}',
     ],
     ids=range(8),
 )
@@ -93,19 +110,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
         record(SETUP, Measurement(0.25, 512))
 
 
-def test_the_rate_is_the_median_of_other_networks_on_the_same_setup():
-    for index, seconds in enumerate((1.0, 2.0, 4.0)):
-        record(replace(SETUP, network=f"{index}"), Measurement(seconds, 512, 8 * 10**9))
-    record(replace(SETUP, network="no flop"), Measurement(1.0, 512))
-    record(replace(SETUP, network="faster", threads=9), Measurement(0.1, 512, 8 * 10**9))
-    assert calibration.typical_rate(SETUP) == 4 * 10**9
-    assert calibration.typical_rate(replace(SETUP, precision="int8")) is None
-
-
 def test_the_file_names_no_user_and_no_path():
     record(SETUP, Measurement(0.25, 512, None, MEMORY))
-    (row,) = json.loads(calibration.path().read_text())["networks"]
-    assert set(row) == {
-        *("machine", "engine", "precision", "threads", "network"),
-        *("seconds", "voxels", "flop", "memory", "open_seconds"),
-    }
+    record_run({SETUP: PACE})
+    document = json.loads(calibration.path().read_text())
+    (network,), (run,) = document["networks"], document["runs"]
+    setup = {"machine", "engine", "precision", "threads", "network"}
+    assert set(network) == setup | {"seconds", "voxels", "flop", "memory"}
+    assert set(run) == setup | {"maps", "patch_voxel_seconds", "voxel_seconds", "byte_seconds"}

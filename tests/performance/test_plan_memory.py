@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from deepseg_lite.performance.calibration import NetworkMemory
 from deepseg_lite.performance.plan.memory import (
     RunShapes,
-    beside,
+    overlapping,
     peak,
     preparing,
     reading,
@@ -31,16 +31,16 @@ shapes_of_runs = st.builds(
     RunShapes,
     image=sides,
     channels=st.integers(1, 3),
-    stored=st.integers(1, 10**8),
+    stored_bytes=st.integers(1, 10**8),
     grids=st.lists(sides, min_size=1, max_size=4),
     patch=st.tuples(*[st.integers(1, 160)] * 3),
     classes=st.integers(1, 40),
     maps=st.integers(0, 40),
-    written=st.integers(1, 10**8),
+    result_bytes=st.integers(1, 10**8),
     folds=st.integers(1, 5),
     passes=st.sampled_from([1, 2, 4, 8]),
     batch=st.integers(1, 4),
-    sums=st.sampled_from([2, 4]),
+    sum_bytes=st.sampled_from([2, 4]),
 )
 
 
@@ -49,19 +49,21 @@ def test_more_of_anything_never_takes_less(shapes, name):
     more = replace(shapes, **{name: getattr(shapes, name) + 1})
     left_over = 4 * 2**25  # what the heap keeps depends on which arrays are just below its limit
     assert peak(more, NETWORK) >= peak(shapes, NETWORK) - left_over
-    assert more.scores >= shapes.scores
+    assert more.score_bytes >= shapes.score_bytes
 
 
 @given(shapes_of_runs)
 def test_half_precision_sums_never_take_more(shapes):
-    assert peak(replace(shapes, sums=2), NETWORK) <= peak(replace(shapes, sums=4), NETWORK)
+    assert peak(replace(shapes, sum_bytes=2), NETWORK) <= peak(
+        replace(shapes, sum_bytes=4), NETWORK
+    )
 
 
 @given(shapes_of_runs)
 def test_rows_of_few_scores_never_take_more(shapes):
     """They exist beside what patches are cut from, which is otherwise gone by then."""
     rows = replace(shapes, rows=1, folds=1)
-    more = rows.prepared + rows.result + 4 * 2**25
+    more = rows.prepared_bytes + rows.decoded_bytes + 4 * 2**25
     assert peak(rows, NETWORK) <= peak(replace(shapes, folds=1), NETWORK) + more
 
 
@@ -69,12 +71,12 @@ def test_rows_of_many_scores_take_much_less():
     tall = RunShapes(
         image=(224, 224, 160),
         channels=1,
-        stored=4 * 224 * 224 * 160,
+        stored_bytes=4 * 224 * 224 * 160,
         grids=[(160, 224, 224)],
         patch=(32, 96, 96),
         classes=40,
         maps=0,
-        written=224 * 224 * 160,
+        result_bytes=224 * 224 * 160,
     )
     assert peak(replace(tall, rows=32), NETWORK) < 0.7 * peak(tall, NETWORK)
 
@@ -82,12 +84,14 @@ def test_rows_of_many_scores_take_much_less():
 @given(shapes_of_runs)
 def test_the_peak_holds_every_stage(shapes):
     for stage in (reading, preparing, restoring):
-        assert peak(shapes, NETWORK) >= NETWORK.process + stage(shapes)
+        assert peak(shapes, NETWORK) >= NETWORK.process_bytes + stage(shapes)
         warm = peak(shapes, NETWORK, warm=True)
-        assert warm >= NETWORK.process + NETWORK.kept + stage(shapes)
-        assert warm >= peak(shapes, NETWORK) - (NETWORK.opening - NETWORK.kept)
-    assert peak(shapes, NETWORK) >= NETWORK.process + max(NETWORK.opening, shapes.scores)
-    assert beside(shapes) >= max(reading(shapes), preparing(shapes), restoring(shapes))
+        assert warm >= NETWORK.process_bytes + NETWORK.resident_bytes + stage(shapes)
+        assert warm >= peak(shapes, NETWORK) - (NETWORK.opening_bytes - NETWORK.resident_bytes)
+    assert peak(shapes, NETWORK) >= NETWORK.process_bytes + max(
+        NETWORK.opening_bytes, shapes.score_bytes
+    )
+    assert overlapping(shapes) >= max(reading(shapes), preparing(shapes), restoring(shapes))
 
 
 RUN = """\

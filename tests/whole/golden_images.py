@@ -187,7 +187,7 @@ def damage(folder: Path) -> None:
 
 
 def write_all(folder: Path) -> None:
-    """Write bundles (``b``), images (``i``) and a home with a detector (``home``)."""
+    """Write bundles (``b``), images (``i``) and homes with a detector (``home``, ``planning``)."""
     for name, (files, changes) in BUNDLES.items():
         write_bundle(folder / "b" / name, [(DATA / f).read_bytes() for f in files], **changes)
     shutil.copytree(folder / "b" / "threshold", folder / "b" / "variants")
@@ -199,6 +199,7 @@ def write_all(folder: Path) -> None:
     (folder / "b" / "variants" / "manifest.json").write_text(json.dumps(manifest))
     shutil.copy(folder / "b" / "folds" / "fold_1.onnx", folder / "b" / "variants")
     write_spine(folder / "b")
-    write_detector(folder / "home" / "bundles" / "sc_crop")
+    for home in ("home", "planning"):
+        write_detector(folder / home / "bundles" / "sc_crop")
     damage(folder / "b")
     write_images(folder / "i")

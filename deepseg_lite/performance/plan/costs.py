@@ -1,30 +1,28 @@
-"""What a run costs on this machine: looked up, measured now, or else estimated."""
+"""Costs of a run on this machine: those of its last runs, measured now, or not known."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from statistics import median
 
 from deepseg_lite.api.model import Part
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.errors import OutputError
 from deepseg_lite.performance.calibration import (
+    Calibration,
     Measurement,
     NetworkMemory,
-    Rates,
-    lookup,
-    lookup_rates,
+    Pace,
+    Setup,
+    read,
     record,
-    record_rates,
     setup_of,
-    typical_rate,
 )
 from deepseg_lite.performance.measuring import measure_network
-from deepseg_lite.performance.rates import measure_rates
 
 _logger = logging.getLogger("deepseg_lite")
 MIB = 2**20
@@ -34,62 +32,54 @@ VALUES_PER_VOXEL = 128
 
 @dataclass(frozen=True)
 class Cost:
-    """What one patch costs.
+    """Cost of one patch.
 
     Attributes
     ----------
-    seconds : float or None
+    patch_seconds : float or None
         None where it is not known.
+    source : {"runs", "measured", "unknown"}
+        Origin of ``patch_seconds``: the last runs here, or a measurement of the network.
     memory : NetworkMemory
         Of a network that was not measured, an estimate.
-    source : {"measured", "estimated", "unknown"}
-        Where ``seconds`` are from.
-    open_seconds : float
-        Of opening the network; 0 where they are not known.
     """
 
-    seconds: float | None
-    memory: NetworkMemory
+    patch_seconds: float | None
     source: str
-    open_seconds: float = 0.0
+    memory: NetworkMemory
 
 
 @dataclass(eq=False)
 class Costs:
-    """What runs cost on one engine.
+    """Costs of runs on one engine.
 
     Attributes
     ----------
     engine : Engine
-        What runs them.
+        Engine of the networks.
     threads : int
         CPU threads.
     calibrate : bool
-        Whether what was never measured here is measured now.
-    around : bool
-        Whether the seconds of the work around networks are wanted, too.
+        Whether networks that were never measured here are measured now.
+    known : Calibration
+        Earlier measurements and runs; by default those of this machine.
     """
 
     engine: Engine
     threads: int
     calibrate: bool = True
-    around: bool = True
-    _found: dict[tuple[str, tuple[int, ...]], Cost] = field(default_factory=dict)
+    known: Calibration = field(default_factory=read)
+    _patches: dict[tuple[str, int], Cost] = field(default_factory=dict)
 
-    @cached_property
-    def rates(self) -> Rates | None:
-        """What the work around networks takes; None where that is not known, or not wanted."""
-        if not self.around:
-            return None
-        rates = lookup_rates(self.engine)
-        if rates is None and self.calibrate:
-            _logger.warning("Measuring this machine with a phantom; the figures are kept.")
-            rates = measure_rates(self.engine)
-            _keep(partial(record_rates, self.engine, rates))
-        return rates
+    def setup(self, part: Part) -> Setup:
+        """Return what the runs of a part's networks are kept under, however many folds there are.
+
+        All networks of a bundle have the same layers, so the first stands for them.
+        """
+        return setup_of(self.engine, self.threads, part.bundle.networks[0])
 
     def of(self, part: Part, patch: Sequence[int]) -> Cost:
-        """Return what a patch costs any of a part's networks: all have the same layers.
+        """Return the cost of one patch for any network of a part.
 
         Parameters
         ----------
@@ -98,48 +88,69 @@ class Costs:
         patch : sequence of 3 ints
             Voxels of a patch.
         """
-        key = (part.networks[0].sha256, tuple(patch))
-        if key not in self._found:
-            self._found[key] = self._find(part, patch)
-        return self._found[key]
+        key = (part.networks[0].sha256, math.prod(patch))
+        if key not in self._patches:
+            self._patches[key] = self._find(part, patch)
+        return self._patches[key]
+
+    def rest_seconds(
+        self, part: Part, *, maps: bool, voxels: int, result_bytes: int
+    ) -> float | None:
+        """Return the seconds of all that is no network's work; None where no run like it is kept.
+
+        Parameters
+        ----------
+        part : Part
+            The model's own bundle.
+        maps : bool
+            Whether maps are written; otherwise labels alone.
+        voxels : int
+            Voxels of the image and of the networks' grids.
+        result_bytes : int
+            Bytes of the results before compression.
+        """
+        seconds = [
+            pace.voxel_seconds * voxels + pace.byte_seconds * result_bytes
+            for pace in self._runs(part)
+            if pace.maps == maps
+            and pace.voxel_seconds is not None
+            and pace.byte_seconds is not None
+        ]
+        return median(seconds) if seconds else None
+
+    def _runs(self, part: Part) -> list[Pace]:
+        return self.known.runs.get(self.setup(part), [])
 
     def _find(self, part: Part, patch: Sequence[int]) -> Cost:
         voxels = math.prod(patch)
-        known = [lookup(setup_of(self.engine, self.threads, each)) for each in part.networks]
+        setups = [setup_of(self.engine, self.threads, network) for network in part.networks]
+        known = [self.known.networks.get(setup) for setup in setups]
         fitting = [each for each in known if each is not None and each.voxels == voxels]
         best = max(fitting, key=lambda each: each.memory is not None, default=None)
         if self.calibrate and (best is None or best.memory is None):
-            best = self._measure(part, patch)
+            best = self._measure(part, setups[0], patch)
+        memory = best.memory if best and best.memory else _estimated_memory(part.bundle, voxels)
+        if runs := [pace.patch_voxel_seconds for pace in self._runs(part)]:
+            return Cost(median(runs) * voxels, "runs", memory)
         if best is not None:
-            guess = _estimated_memory(part.bundle, voxels)
-            opening = best.open_seconds or 0.0
-            return Cost(best.seconds, best.memory or guess, "measured", opening)
-        network = part.networks[0]
-        rate = typical_rate(setup_of(self.engine, self.threads, network))
-        seconds = network.flop / rate if network.flop and rate else None
-        source = "unknown" if seconds is None else "estimated"
-        return Cost(seconds, _estimated_memory(part.bundle, voxels), source)
+            return Cost(best.seconds, "measured", memory)
+        return Cost(None, "unknown", memory)
 
-    def _measure(self, part: Part, patch: Sequence[int]) -> Measurement:
-        network = part.networks[0]
+    def _measure(self, part: Part, setup: Setup, patch: Sequence[int]) -> Measurement:
         _logger.warning(
             "Measuring %s on this machine with two patches; the figures are kept.", part.bundle.name
         )
-        measured = measure_network(part.bundle, network, self.engine, self.threads, patch)
-        _keep(partial(record, setup_of(self.engine, self.threads, network), measured))
+        measured = measure_network(part.bundle, part.networks[0], self.engine, self.threads, patch)
+        try:
+            record(setup, measured)
+        except OutputError as error:
+            _logger.warning("The figures are not kept: %s", error)
         return measured
-
-
-def _keep(recording: Callable[[], None]) -> None:
-    try:
-        recording()
-    except OutputError as error:
-        _logger.warning("The figures are not kept: %s", error)
 
 
 def _estimated_memory(bundle: Bundle, voxels: int) -> NetworkMemory:
     """Return a rough upper bound for a network that was not measured, from its file and patch."""
     weights = max(network.size for network in bundle.networks)
-    kept = 4 * weights + 48 * MIB
-    running = kept + voxels * VALUES_PER_VOXEL * 4
-    return NetworkMemory(process=96 * MIB, opening=kept, running=running, kept=kept)
+    resident = 4 * weights + 48 * MIB
+    running = resident + voxels * VALUES_PER_VOXEL * 4
+    return NetworkMemory(96 * MIB, resident, running, resident)

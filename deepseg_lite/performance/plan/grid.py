@@ -1,4 +1,4 @@
-"""The grid in front of a network, from an image's header alone.
+"""Grid in front of a network, from an image's header alone.
 
 Steps that move voxels are run on a volume without channels, so that it is the pipeline's own code
 that says where they lead. Where a step looks at voxels the answer is the largest grid it can give.
@@ -21,8 +21,8 @@ Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class GridPlan:
-    """The grids on the way to a network.
+class Grids:
+    """Grids on the way to a network.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class GridPlan:
     unknown: tuple[str, ...]
 
 
-def plan_grid(volume: Volume, bundle: Bundle) -> GridPlan:
+def plan_grid(volume: Volume, bundle: Bundle) -> Grids:
     """Return the grids that a volume is brought to, in the network's frame.
 
     Parameters
@@ -66,7 +66,7 @@ def plan_grid(volume: Volume, bundle: Bundle) -> GridPlan:
         else:
             volume, _ = apply_step(PREPROCESSING, step, volume)
         shapes.append(volume.shape)
-    return GridPlan(tuple(shapes), tuple(unknown))
+    return Grids(tuple(shapes), tuple(unknown))
 
 
 def isotropic_grid(shape: Sequence[int], affine: Any) -> Volume:

@@ -1,4 +1,4 @@
-"""Choosing settings so that a run stays below an amount of memory."""
+"""Memory limit: the settings with which a run stays below it."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def stay_below(
     cases : sequence of sequences of paths
         Images of each case. One that cannot be read says so when its turn comes.
     settings : Settings
-        What the user wants; as little of it changes as will do, and the log says what.
+        Those of the user; as few of them change as will do, and the log says which.
     size : str
         As for `parse_size`.
     costs : Costs
-        What networks cost; by default those are measured that never were.
+        Costs of networks; by default those are measured that never were.
 
     Raises
     ------
     OptionError
         If nothing stays below: what is needed at least.
     """
-    costs = costs or Costs(model.engine, model.threads, around=False)
+    costs = costs or Costs(model.engine, model.threads)
 
     def memory(chosen: Settings) -> int:
         plans = []
@@ -96,7 +96,7 @@ def fit(settings: Settings, limit: int, memory: Callable[[Settings], int]) -> tu
     Parameters
     ----------
     settings : Settings
-        What the user wants.
+        Those of the user.
     limit : int
         Bytes the process may take.
     memory : callable

@@ -1,4 +1,4 @@
-"""How much memory a run takes, from the shapes of its arrays.
+"""Memory of a run, from the shapes of its arrays.
 
 Each stage of the pipeline is a sum of the arrays that exist together at its worst moment; the
 network's part is measured (`deepseg_lite.performance.calibration.NetworkMemory`). The sums are
@@ -21,10 +21,10 @@ HEAP_BYTES = 2**25
 up to two of those below."""
 
 PROGRAM_BYTES = 2**22
-"""What the command line and its second thread add to a process in which networks are measured."""
+"""Memory that the command line and its second thread add to a process that measures networks."""
 
 PLACE_BYTES, KEPT_PLACE_BYTES = 80, 24
-"""What `deepseg_lite.steps.grid_sample.pull` holds for each voxel whose place it works out, and for
+"""Memory of `deepseg_lite.steps.grid_sample.pull` for each voxel whose place it works out, and for
 each of the slab before."""
 
 Shape = tuple[int, int, int]
@@ -32,55 +32,62 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class RunShapes:
-    """What the sizes of a run's arrays follow from.
+    """Shapes and counts that the sizes of a run's arrays follow from.
 
     Attributes
     ----------
     image : tuple of 3 ints
-        The grid of the image.
-    channels, stored : int
-        Images, and bytes of all of them together as they are stored.
+        Voxels of the image.
+    channels : int
+        Images of the case.
+    stored_bytes : int
+        Bytes of all images together as they are stored.
     grids : sequence of tuples of 3 ints
         As `deepseg_lite.performance.plan.grid.plan_grid` gives them.
     patch : tuple of 3 ints
         Voxels of a patch.
-    classes, maps : int
-        Channels of the network's output; probability maps or other maps on the image's grid, 0
-        for a label map.
-    written : int
-        Bytes of all results.
-    folds, passes, batch : int
-        Networks; mirrored passes of each; patches per call.
-    sums : int
-        Bytes of a running sum.
+    classes : int
+        Channels of the network's output.
+    maps : int
+        Probability maps or other maps on the image's grid; 0 for a label map.
+    result_bytes : int
+        Bytes of all files together before compression.
+    folds : int
+        Networks.
+    passes : int
+        Mirrored passes of each network.
+    batch : int
+        Patches per call.
+    sum_bytes : int
+        Bytes of one running sum.
     places : int
         Voxels whose places are worked out at a time, where resampling goes by the affine.
     rows : int
-        Rows of scores that exist at a time where they are decoded row by row, otherwise 0.
+        Rows of scores that exist at a time where they are decoded row by row; otherwise 0.
     regions : bool
         Whether labels are painted region by region; otherwise the largest score wins.
     """
 
     image: Shape
     channels: int
-    stored: int
+    stored_bytes: int
     grids: Sequence[Shape]
     patch: Shape
     classes: int
     maps: int
-    written: int
+    result_bytes: int
     folds: int = 1
     passes: int = 1
     batch: int = 1
-    sums: int = FLOAT
+    sum_bytes: int = FLOAT
     places: int = 0
     rows: int = 0
     regions: bool = False
 
     @property
-    def volume(self) -> int:
+    def image_bytes(self) -> int:
         """Bytes of the image in float32, and as it is stored; they stay until it is prepared."""
-        return self.channels * math.prod(self.image) * FLOAT + self.stored
+        return self.channels * math.prod(self.image) * FLOAT + self.stored_bytes
 
     @property
     def grid(self) -> Shape:
@@ -89,20 +96,20 @@ class RunShapes:
         return x, y, z
 
     @property
-    def scores(self) -> int:
+    def score_bytes(self) -> int:
         """Bytes of one buffer of blended scores, or of rows: twice, and what later ones need."""
         count, *plane = self.grids[-1]
         rows = min(count, 2 * self.rows + 4) if self.rows else count
-        return self.classes * rows * math.prod(plane) * self.sums
+        return self.classes * rows * math.prod(plane) * self.sum_bytes
 
     @property
-    def prepared(self) -> int:
+    def prepared_bytes(self) -> int:
         """Bytes of what patches are cut from."""
         voxels, padded = math.prod(self.grids[-1]), math.prod(self.grid)
         return self.channels * FLOAT * (voxels if padded == voxels else voxels + padded)
 
     @property
-    def result(self) -> int:
+    def decoded_bytes(self) -> int:
         """Bytes of what is made of the scores."""
         return math.prod(self.image) * (self.maps * FLOAT or 2)
 
@@ -110,7 +117,7 @@ class RunShapes:
 def reading(shapes: RunShapes) -> int:
     """Return the bytes of reading: every channel, the stack of them, and a check of one."""
     voxels = math.prod(shapes.image)
-    return shapes.stored + (2 * shapes.channels + 1) * voxels * FLOAT
+    return shapes.stored_bytes + (2 * shapes.channels + 1) * voxels * FLOAT
 
 
 def preparing(shapes: RunShapes) -> int:
@@ -118,7 +125,7 @@ def preparing(shapes: RunShapes) -> int:
     steps = pairwise((shapes.grids[0], *shapes.grids))
     places = shapes.places * PLACE_BYTES
     return (
-        shapes.volume
+        shapes.image_bytes
         + places
         + max(
             shapes.channels * (math.prod(old) + math.prod(new)) * FLOAT + _resampling(old, new)
@@ -145,16 +152,18 @@ def _resampling(old: Shape, new: Shape) -> int:
 def predicting(shapes: RunShapes, network: NetworkMemory) -> int:
     """Return the bytes of the sliding window with its networks: scores, weights and patches."""
     voxels, patch = math.prod(shapes.grids[-1]), math.prod(shapes.patch)
-    so_far = shapes.result if shapes.rows else 0
+    so_far = shapes.decoded_bytes if shapes.rows else 0
     patches = shapes.batch * shapes.channels * patch * FLOAT * min(shapes.passes, 2)
     logits = shapes.batch * shapes.classes * patch * FLOAT
     flipped = 2 * logits if shapes.passes > 1 else 0
     blended = patch * 2 * FLOAT
-    running = network.kept + shapes.batch * max(0, network.running - network.kept)
-    calling = max(running + patches + flipped + blended, network.opening)
-    weighting = network.kept + 2 * voxels * shapes.sums
-    scattered = network.opening if shapes.folds > 1 else 0  # what closed networks leave
-    held = shapes.prepared + so_far + shapes.scores * min(shapes.folds, 2) + scattered
+    running = network.resident_bytes + shapes.batch * max(
+        0, network.running_bytes - network.resident_bytes
+    )
+    calling = max(running + patches + flipped + blended, network.opening_bytes)
+    weighting = network.resident_bytes + 2 * voxels * shapes.sum_bytes
+    scattered = network.opening_bytes if shapes.folds > 1 else 0  # what closed networks leave
+    held = shapes.prepared_bytes + so_far + shapes.score_bytes * min(shapes.folds, 2) + scattered
     return held + max(calling, weighting)
 
 
@@ -170,8 +179,8 @@ def restoring(shapes: RunShapes) -> int:
     decoded = copies * slab * FLOAT
     winners = slab * (1 if shapes.regions else DOUBLE)
     placing = _placing(shapes, shapes.grids[:-1] or shapes.grids)
-    prepared = shapes.prepared if shapes.rows else 0
-    return prepared + shapes.scores + decoded + winners + 2 * shapes.result + placing
+    prepared = shapes.prepared_bytes if shapes.rows else 0
+    return prepared + shapes.score_bytes + decoded + winners + 2 * shapes.decoded_bytes + placing
 
 
 def _placing(shapes: RunShapes, grids: Sequence[Shape]) -> int:
@@ -183,7 +192,7 @@ def _placing(shapes: RunShapes, grids: Sequence[Shape]) -> int:
 
 def writing(shapes: RunShapes) -> int:
     """Return the bytes of results: as arrays, as files, and one of them being written."""
-    return 3 * shapes.written
+    return 3 * shapes.result_bytes
 
 
 def peak(shapes: RunShapes, network: NetworkMemory, *, warm: bool = False) -> int:
@@ -192,19 +201,19 @@ def peak(shapes: RunShapes, network: NetworkMemory, *, warm: bool = False) -> in
     ``warm`` says that the network ran before, on another case, and has what it keeps of that;
     otherwise it is opened while the image is prepared.
     """
-    before = network.kept if warm else network.opening
+    before = network.resident_bytes if warm else network.opening_bytes
     stages = (
         before + max(reading(shapes), preparing(shapes)),
         predicting(shapes, network),
-        network.kept + max(restoring(shapes), writing(shapes)),
+        network.resident_bytes + max(restoring(shapes), writing(shapes)),
     )
-    return network.process + PROGRAM_BYTES + max(stages) + _left_over(shapes)
+    return network.process_bytes + PROGRAM_BYTES + max(stages) + _left_over(shapes)
 
 
-def beside(shapes: RunShapes) -> int:
+def overlapping(shapes: RunShapes) -> int:
     """Return the bytes that a case adds to another's while its first or last stage overlaps it."""
     first = max(reading(shapes), preparing(shapes))
-    return max(first, restoring(shapes), writing(shapes)) + shapes.written
+    return max(first, restoring(shapes), writing(shapes)) + shapes.result_bytes
 
 
 def _left_over(shapes: RunShapes) -> int:

@@ -14,7 +14,7 @@ from helpers.spine_bundles import image_of
 from helpers.spine_bundles import write_bundles as write_spine
 
 import deepseg_lite
-from deepseg_lite.inference.settings import Settings
+from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.performance import calibration
 from deepseg_lite.performance.plan.past_runs import keep_run
 
@@ -41,7 +41,7 @@ def kept(tiny_bundle: Path, image_file: Path):
     model = deepseg_lite.load(tiny_bundle, device="cpu", threads=1)
 
     def keep(stages=STAGES, **settings) -> None:
-        keep_run(model, [image_file], Settings(**settings), stages)
+        keep_run(model, [image_file], make_settings(**settings), stages)
 
     return keep
 

@@ -70,7 +70,7 @@ def test_nothing_is_given_up_where_there_is_room(settings):
 
 
 def test_what_changes_voxels_is_given_up_last():
-    given_up = [name for name, _ in choices(Settings(batch_size=2))]
+    given_up = [name for name, _ in choices(Settings())]
     assert given_up[0] == ""
     assert "float16" in given_up[-1]
     assert not any("float16" in name for name in given_up[:-1])

@@ -28,7 +28,8 @@ def draw_stages(document: Mapping[str, Any]) -> str:
     Parameters
     ----------
     document : mapping
-        What `deepseg_lite.performance.bench.running.describe_benchmark` returned, with at least one result.
+        As `deepseg_lite.performance.bench.running.describe_benchmark` returns it, with at least
+        one result.
 
     Returns
     -------

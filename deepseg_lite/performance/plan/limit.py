@@ -83,9 +83,6 @@ def choices(settings: Settings) -> Iterator[tuple[str, Settings]]:
     if settings.overlap_cases:
         settings = replace(settings, overlap_cases=False)
         yield "one case after another", settings
-    if settings.batch_size > 1:
-        settings = replace(settings, batch_size=1)
-        yield "one patch at a time", settings
     if not settings.in_rows:
         settings = replace(settings, in_rows=True)
         yield "scores decoded row by row", settings

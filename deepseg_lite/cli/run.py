@@ -89,7 +89,6 @@ def _run(**given: Any) -> None:
     share_one_heap()
     from deepseg_lite.api.cases import FileRun, name_outputs
     from deepseg_lite.inference.overlap import in_turn, overlapped
-    from deepseg_lite.performance.plan.past_runs import keep_run
 
     segmenter = load_model(given)
     settings = settings_of(given, segmenter.bundle)
@@ -132,6 +131,9 @@ def _run(**given: Any) -> None:
                 errors.append({"images": images_given, "error": report_error(error)})
                 continue
             reports.append(report)
+            # Imported when the most memory has been taken: it adds nothing to that.
+            from deepseg_lite.performance.plan.past_runs import keep_run
+
             keep_run(segmenter, case.images, settings, report["Seconds"])
             _logger.info(
                 "%s", ", ".join(f"{stage} {s:.2f} s" for stage, s in report["Seconds"].items())

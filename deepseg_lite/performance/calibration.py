@@ -1,17 +1,17 @@
 """Calibration file: the time and memory that networks and runs took on this machine.
 
-The file is ``<home>/calibration.json``. ``networks`` is a list of rows, each a `Setup` and its
-`Measurement`; ``runs`` is a list of rows, each a `Setup` and the `Pace` of one finished run. A file
-that is damaged is begun anew. It is replaced whole, so of two processes that write at the same time
-one may lose its rows, and the file stays readable.
+The file is ``<home>/calibration.json``, an object with the `Known` of each network and the
+conditions that it ran under, see `setup_of`. A file that is damaged is begun anew. It is replaced
+whole, so of two processes that write at the same time one may lose its figures, and the file stays
+readable.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,31 +27,6 @@ FILE_NAME = "calibration.json"
 LAST_RUNS = 5
 """Runs of one setup and one kind of result that are kept; older ones are forgotten."""
 _logger = logging.getLogger("deepseg_lite")
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Conditions under which a measurement holds.
-
-    Attributes
-    ----------
-    machine : str
-        Processor, and NVIDIA GPUs where there are any.
-    engine : str
-        Provider that runs the network, with the version of its package.
-    precision : str
-        Number format of the computation.
-    threads : int
-        CPU threads.
-    network : str
-        SHA-256 of the network.
-    """
-
-    machine: str
-    engine: str
-    precision: str
-    threads: int
-    network: str
 
 
 @dataclass(frozen=True)
@@ -122,32 +97,37 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Content of the file.
+class Known:
+    """Figures of one network under one setup.
 
     Attributes
     ----------
-    networks : dict
-        The measurement of each setup.
-    runs : dict
-        The last runs of each setup, the oldest first.
+    measured : Measurement or None
+        Of one patch; None where it was never measured.
+    runs : sequence of Pace
+        The last runs, the oldest first.
     """
 
-    networks: dict[Setup, Measurement] = field(default_factory=dict)
-    runs: dict[Setup, list[Pace]] = field(default_factory=dict)
+    measured: Measurement | None = None
+    runs: Sequence[Pace] = ()
 
 
-def setup_of(engine: Engine, threads: int, network: NetworkFile) -> Setup:
-    """Return the conditions of a measurement that is made now."""
-    return Setup(machine(), _engine_name(engine), engine.precision, threads, network.sha256)
+def setup_of(engine: Engine, threads: int, network: NetworkFile) -> str:
+    """Return the conditions of a measurement that is made now.
+
+    They are the processor, the graphics cards, the engine and its version, the precision, the
+    number of threads and the network's SHA-256.
+    """
+    words = (engine.precision, f"{threads} threads", network.sha256)
+    return " | ".join((machine(), _engine_name(engine), *words))
 
 
-def lookup(setup: Setup) -> Measurement | None:
+def lookup(setup: str) -> Measurement | None:
     """Return what was measured for a setup, None where nothing was."""
-    return read().networks.get(setup)
+    return read().get(setup, Known()).measured
 
 
-def record(setup: Setup, measured: Measurement) -> None:
+def record(setup: str, measured: Measurement) -> None:
     """Keep a measurement; where it is of a patch's time alone, the memory of an older one stays.
 
     Raises
@@ -155,30 +135,30 @@ def record(setup: Setup, measured: Measurement) -> None:
     OutputError
         If the cache folder cannot be written to.
     """
-    known = read()
-    before = known.networks.get(setup)
+    everything = read()
+    known = everything.get(setup, Known())
+    before = known.measured
     if measured.memory is None and before is not None and before.voxels == measured.voxels:
         measured = replace(measured, memory=before.memory)
-    known.networks[setup] = measured
-    _write(known)
+    _write({**everything, setup: replace(known, measured=measured)})
 
 
-def record_run(paces: Mapping[Setup, Pace]) -> None:
-    """Keep the pace of each network of one finished run.
+def record_run(paces: Mapping[str, Pace]) -> None:
+    """Keep the pace of each network of one finished run, by its setup.
 
     Raises
     ------
     OutputError
         As `record`.
     """
-    known = read()
+    everything = read()
     for setup, pace in paces.items():
-        runs = known.runs.setdefault(setup, [])
-        alike = [index for index, other in enumerate(runs) if other.maps == pace.maps]
-        if len(alike) >= LAST_RUNS:
-            del runs[alike[0]]
-        runs.append(pace)
-    _write(known)
+        known = everything.get(setup, Known())
+        alike = [run for run in known.runs if run.maps == pace.maps]
+        others = [run for run in known.runs if run.maps != pace.maps]
+        runs = [*others, *alike[1 - LAST_RUNS :], pace]
+        everything[setup] = replace(known, runs=runs)
+    _write(everything)
 
 
 def path() -> Path:
@@ -186,29 +166,29 @@ def path() -> Path:
     return home() / FILE_NAME
 
 
-def read() -> Calibration:
-    """Return the content of the file; nothing where there is none or it is damaged."""
+def read() -> dict[str, Known]:
+    """Return what is known for each setup; nothing where there is no file or it is damaged."""
     try:
         document = json.loads(path().read_text(encoding="utf-8"))
-        networks = {_setup(row): _measurement(row) for row in document["networks"]}
-        runs: dict[Setup, list[Pace]] = {}
-        for row in document["runs"]:
-            runs.setdefault(_setup(row), []).append(Pace(**row))
-        return Calibration(networks, runs)
+        return {setup: _known(**row) for setup, row in document.items()}
     except OSError:
-        return Calibration()
+        return {}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         _logger.warning("%s is damaged (%s); all is measured again.", path(), error)
-        return Calibration()
+        return {}
 
 
-def _write(known: Calibration) -> None:
-    document = {
-        "networks": [asdict(setup) | asdict(row) for setup, row in known.networks.items()],
-        "runs": [
-            asdict(setup) | asdict(pace) for setup, paces in known.runs.items() for pace in paces
-        ],
-    }
+def _known(measured: dict[str, Any] | None, runs: list[dict[str, Any]]) -> Known:
+    paces = [Pace(**run) for run in runs]
+    if measured is None:
+        return Known(None, paces)
+    memory = measured.pop("memory")
+    memory = None if memory is None else NetworkMemory(**memory)
+    return Known(Measurement(**measured, memory=memory), paces)
+
+
+def _write(everything: Mapping[str, Known]) -> None:
+    document = {setup: asdict(known) for setup, known in everything.items()}
     try:
         make_folder(path().parent)
         write_files({path(): (json.dumps(document, indent=1) + "\n").encode()})
@@ -216,17 +196,6 @@ def _write(known: Calibration) -> None:
         raise OutputError(
             f"{path()} cannot be written; set DEEPSEG_LITE_HOME to a folder you may write."
         ) from error
-
-
-def _setup(row: dict[str, Any]) -> Setup:
-    """Take the setup out of a row."""
-    return Setup(*(row.pop(name) for name in Setup.__dataclass_fields__))
-
-
-def _measurement(row: dict[str, Any]) -> Measurement:
-    memory, seconds = row.pop("memory"), float(row.pop("seconds"))
-    taken = None if memory is None else NetworkMemory(**memory)
-    return Measurement(seconds=seconds, memory=taken, **row)
 
 
 def _engine_name(engine: Engine) -> str:

@@ -16,6 +16,7 @@ from deepseg_lite.errors import OutputError
 from deepseg_lite.performance import calibration
 from deepseg_lite.performance.calibration import (
     LAST_RUNS,
+    Known,
     Measurement,
     NetworkMemory,
     Pace,
@@ -45,11 +46,24 @@ def test_what_is_recorded_is_found_again(memory):
 
 
 @pytest.mark.parametrize(
-    "other", [{"threads": 1}, {"precision": "bf16"}, {"machine": "another"}, {"engine": "newer"}]
+    ("engine", "threads", "sha256"),
+    [
+        (Engine(CPU), 1, NETWORK.sha256),
+        (Engine(CPU, "bf16"), 2, NETWORK.sha256),
+        (Engine("openvino"), 2, NETWORK.sha256),
+        (Engine(CPU), 2, "another"),
+    ],
+    ids=["threads", "precision", "engine", "network"],
 )
-def test_a_measurement_holds_for_its_setup_alone(other):
+def test_a_measurement_holds_for_its_setup_alone(engine, threads, sha256):
     record(SETUP, Measurement(0.25, 512))
-    assert lookup(replace(SETUP, **other)) is None
+    assert lookup(setup_of(engine, threads, replace(NETWORK, sha256=sha256))) is None
+
+
+def test_a_measurement_holds_for_its_machine_alone(monkeypatch):
+    record(SETUP, Measurement(0.25, 512))
+    monkeypatch.setattr(calibration, "machine", lambda: "another")
+    assert lookup(setup_of(Engine(CPU), 2, NETWORK)) is None
 
 
 def test_a_newer_time_leaves_the_memory_of_the_same_patch():
@@ -62,17 +76,19 @@ def test_a_newer_time_leaves_the_memory_of_the_same_patch():
 
 def test_runs_and_networks_stay_beside_each_other():
     record(SETUP, Measurement(0.25, 512))
-    record_run({SETUP: PACE, replace(SETUP, network="second"): Pace(False, 2e-6)})
+    record_run({SETUP: PACE, "second": Pace(False, 2e-6)})
     record(SETUP, Measurement(0.20, 512))
-    assert lookup(SETUP) == Measurement(0.20, 512)
-    assert read().runs == {SETUP: [PACE], replace(SETUP, network="second"): [Pace(False, 2e-6)]}
+    assert read() == {
+        SETUP: Known(Measurement(0.20, 512), [PACE]),
+        "second": Known(None, [Pace(False, 2e-6)]),
+    }
 
 
 def test_the_last_runs_of_each_kind_of_result_are_kept():
     record_run({SETUP: replace(PACE, maps=True)})
     for count in range(LAST_RUNS + 2):
         record_run({SETUP: replace(PACE, voxel_seconds=float(count))})
-    maps, *labels = read().runs[SETUP]
+    maps, *labels = read()[SETUP].runs
     assert maps.maps
     assert [pace.voxel_seconds for pace in labels] == [2.0, 3.0, 4.0, 5.0, 6.0]
 
@@ -80,7 +96,7 @@ def test_the_last_runs_of_each_kind_of_result_are_kept():
 def test_runs_that_end_at_the_same_time_leave_a_file_that_is_whole(caplog):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: record_run({SETUP: PACE}), range(40)))
-    assert read().runs == {SETUP: [PACE] * LAST_RUNS}
+    assert read()[SETUP].runs == [PACE] * LAST_RUNS
     assert caplog.text == ""
     assert [file.name for file in calibration.path().parent.iterdir()] == ["calibration.json"]
 
@@ -88,9 +104,9 @@ def test_runs_that_end_at_the_same_time_leave_a_file_that_is_whole(caplog):
 @pytest.mark.parametrize(
     "text",
     [
-        *("{", "{}", "null", "[1]", "\x00", '{"networks": []}'),
-        '{"networks": [{}], "runs": []}',
-        '{"networks": [], "runs": [{"maps": true}]}',
+        *("{", "null", "[1]", "\x00", '{"here": []}', '{"here": {"runs": []}}'),
+        '{"here": {"measured": {}, "runs": []}}',
+        '{"here": {"measured": null, "runs": [{"maps": true}]}}',
     ],
     ids=range(8),
 )
@@ -114,7 +130,7 @@ def test_the_file_names_no_user_and_no_path():
     record(SETUP, Measurement(0.25, 512, None, MEMORY))
     record_run({SETUP: PACE})
     document = json.loads(calibration.path().read_text())
-    (network,), (run,) = document["networks"], document["runs"]
-    setup = {"machine", "engine", "precision", "threads", "network"}
-    assert set(network) == setup | {"seconds", "voxels", "flop", "memory"}
-    assert set(run) == setup | {"maps", "patch_voxel_seconds", "voxel_seconds", "byte_seconds"}
+    assert list(document) == [SETUP]
+    assert set(document[SETUP]["measured"]) == {"seconds", "voxels", "flop", "memory"}
+    (run,) = document[SETUP]["runs"]
+    assert set(run) == {"maps", "patch_voxel_seconds", "voxel_seconds", "byte_seconds"}

@@ -63,8 +63,8 @@ def test_every_case_of_a_command_is_kept(tiny_bundle, image_file, command):
     two = [tiny_bundle, "-i", image_file, "-i", image_file.with_name("other.nii")]
     write_image(two[-1], make_data(), make_affine("LPS"))
     ran(command, *two)
-    (runs,) = calibration.read().runs.values()
-    assert len(runs) == 3
+    (known,) = calibration.read().values()
+    assert len(known.runs) == 3
     first, second = planned(command, *two)["cases"]
     assert planned(command, *two)["seconds"] == first["seconds"] + second["seconds"]
 

@@ -83,8 +83,9 @@ def test_a_network_is_measured_once_and_its_figures_kept(tiny_bundle, full_image
     assert "Measuring tiny_threshold" in first.err
     assert again.err == ""
     assert json.loads(first.out) == json.loads(again.out)
-    (row,) = json.loads(calibration.path().read_text())["networks"]
-    assert row["memory"]["running_bytes"] >= row["memory"]["resident_bytes"] > 0
+    (known,) = calibration.read().values()
+    memory = known.measured.memory
+    assert memory.running_bytes >= memory.resident_bytes > 0
 
 
 def test_without_calibration_there_are_patches_and_memory_but_no_time(

@@ -1,4 +1,4 @@
-"""From raw passes to figures: medians, minima and rates."""
+"""Figures of a benchmark: medians, minima and rates of its passes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _middle_and_least(seconds: Sequence[float]) -> dict[str, float]:
 
 
 class Stage(NamedTuple):
-    """How a stage is shown."""
+    """Title and colour of a stage in the plot and the tables."""
 
     title: str
     colour: str

@@ -1,4 +1,4 @@
-"""What this machine's processor can do: the speed of numpy's own matrix product.
+"""Matrix products: the speed of numpy's own on this machine's processor.
 
 ``python -m deepseg_lite.performance.bench.gemm`` prints it as a JSON object, for as many threads as
 the environment lets numpy have.

@@ -1,4 +1,4 @@
-"""A picture of where the time goes: one bar for each configuration, cold and warm, as SVG."""
+"""Plot of the stages: one bar for each configuration, cold and warm, as SVG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEGEND_COLUMNS = 4
 
 
 class Bar(NamedTuple):
-    """One pass: what it is called and the seconds of its stages."""
+    """Bar of one pass: its label and the seconds of its stages."""
 
     label: str
     stages: Mapping[str, float]
@@ -28,7 +28,8 @@ def draw_stages(document: Mapping[str, Any]) -> str:
     Parameters
     ----------
     document : mapping
-        What `deepseg_lite.bench.run_benchmark` returned, with at least one result.
+        As `deepseg_lite.performance.bench.running.describe_benchmark` returns it, with at least
+        one result.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Running a benchmark: every configuration in a new process, and what it wrote."""
+"""Benchmark runs: each configuration in a new process, and the files of results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Configuration:
-    """A model, and how it is run; see `deepseg_lite.load`."""
+    """Model, device, precision and threads of one benchmark; see `deepseg_lite.load`."""
 
     model: str
     device: str

@@ -1,4 +1,4 @@
-"""Figures of a benchmark as text: tables for people, and rows for the table of SCT's wiki."""
+"""Tables of a benchmark: for people, and rows for the table of SCT's wiki."""
 
 from __future__ import annotations
 

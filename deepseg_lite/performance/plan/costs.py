@@ -13,11 +13,10 @@ from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.errors import OutputError
 from deepseg_lite.performance.calibration import (
-    Calibration,
+    Known,
     Measurement,
     NetworkMemory,
     Pace,
-    Setup,
     read,
     record,
     setup_of,
@@ -61,17 +60,17 @@ class Costs:
         CPU threads.
     calibrate : bool
         Whether networks that were never measured here are measured now.
-    known : Calibration
-        Earlier measurements and runs; by default those of this machine.
+    known : dict
+        Earlier measurements and runs by their setup; by default those of this machine.
     """
 
     engine: Engine
     threads: int
     calibrate: bool = True
-    known: Calibration = field(default_factory=read)
+    known: dict[str, Known] = field(default_factory=read)
     _patches: dict[tuple[str, int], Cost] = field(default_factory=dict)
 
-    def setup(self, part: Part) -> Setup:
+    def setup(self, part: Part) -> str:
         """Return what the runs of a part's networks are kept under, however many folds there are.
 
         All networks of a bundle have the same layers, so the first stands for them.
@@ -118,13 +117,13 @@ class Costs:
         ]
         return median(seconds) if seconds else None
 
-    def _runs(self, part: Part) -> list[Pace]:
-        return self.known.runs.get(self.setup(part), [])
+    def _runs(self, part: Part) -> Sequence[Pace]:
+        return self.known.get(self.setup(part), Known()).runs
 
     def _find(self, part: Part, patch: Sequence[int]) -> Cost:
         voxels = math.prod(patch)
         setups = [setup_of(self.engine, self.threads, network) for network in part.networks]
-        known = [self.known.networks.get(setup) for setup in setups]
+        known = [self.known.get(setup, Known()).measured for setup in setups]
         fitting = [each for each in known if each is not None and each.voxels == voxels]
         best = max(fitting, key=lambda each: each.memory is not None, default=None)
         if self.calibrate and (best is None or best.memory is None):
@@ -136,7 +135,7 @@ class Costs:
             return Cost(best.seconds, "measured", memory)
         return Cost(None, "unknown", memory)
 
-    def _measure(self, part: Part, setup: Setup, patch: Sequence[int]) -> Measurement:
+    def _measure(self, part: Part, setup: str, patch: Sequence[int]) -> Measurement:
         _logger.warning(
             "Measuring %s on this machine with two patches; the figures are kept.", part.bundle.name
         )

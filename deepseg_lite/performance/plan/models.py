@@ -96,8 +96,9 @@ class PlainModel:
         """Return the bytes of each file of the run, before compression."""
         outputs = self.bundle.outputs
         label = np.dtype(label_dtype(outputs.max_value)).itemsize
+        voxels = math.prod((inside if self.settings["iso"] else whole).shape)
         return [
-            math.prod(whole.shape) * (4 if outputs.are_maps or kind == "soft" else label)
+            voxels * (4 if outputs.are_maps or kind == "soft" else label)
             for kind in self.file_kinds()
         ]
 
@@ -142,11 +143,6 @@ class SpineModel(PlainModel):
     def resident_bytes(self, inside: Volume, stored_bytes: int) -> int:
         """Return the bytes of the image as it is stored, and on the 1 mm grid in two types."""
         return MODULES_BYTES + stored_bytes + math.prod(inside.shape) * 6
-
-    def file_bytes(self, whole: Volume, inside: Volume) -> list[int]:
-        """Return the bytes of each file of the run, before compression."""
-        voxels = math.prod((inside if self.settings["iso"] else whole).shape)
-        return [voxels * (4 if kind == "soft" else 1) for kind in self.file_kinds()]
 
 
 def kind_of(model: Model, settings: Settings) -> PlainModel:

@@ -10,7 +10,7 @@ from pathlib import Path
 from deepseg_lite.api.model import Model
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.inference.settings import Settings
-from deepseg_lite.performance.calibration import Calibration, Pace, Setup, record_run
+from deepseg_lite.performance.calibration import Pace, record_run
 from deepseg_lite.performance.plan.case import CasePlan, plan_case, work_voxels
 from deepseg_lite.performance.plan.costs import Costs
 from deepseg_lite.performance.plan.models import kind_of
@@ -36,14 +36,14 @@ def keep_run(
     if settings["skip_empty"]:
         return
     with suppress(OSError, DeepsegError, KeyError):  # KeyError: a record without such stages
-        costs = Costs(model.engine, model.threads, calibrate=False, known=Calibration())
+        costs = Costs(model.engine, model.threads, calibrate=False, known={})
         case = plan_case(model, images, settings, costs)
         record_run(_paces(model, settings, case, costs, dict(stages)))
 
 
 def _paces(
     model: Model, settings: Settings, case: CasePlan, costs: Costs, stages: dict[str, float]
-) -> dict[Setup, Pace]:
+) -> dict[str, Pace]:
     """Return the pace of each network with a stage in the record; the first has the rest, too."""
     kind = kind_of(model, settings)
     named = zip(kind.network_stages, model.parts(settings), case.parts, strict=False)

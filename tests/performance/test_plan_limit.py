@@ -19,7 +19,6 @@ from deepseg_lite.performance.plan.limit import choices, fit, in_words, parse_si
 
 settings_of_runs = st.builds(
     make_settings,
-    batch_size=st.integers(1, 4),
     accumulator=st.sampled_from(["float32", "float16"]),
     overlap_cases=st.booleans(),
     in_rows=st.booleans(),

@@ -8,6 +8,7 @@ from the same declarations.
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from deepseg_lite.errors import OptionError
 
+_ARGUMENT = re.compile(r"`(?P<name>[a-z_]+)(?:=(?P<value>[^`]*))?`")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -178,3 +180,19 @@ def takes(options: type) -> Callable[[F], F]:
         return function
 
     return describe
+
+
+def in_flags(text: str) -> str:
+    """Return a message of the library in the words of the command line.
+
+    Messages name an argument as `name`, or `name=value`; here it is ``--name``, or
+    ``--name value``.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        if name == "box":  # a mapping: a flag for each face
+            return f"--box-{value}" if value else "--box-xmin to --box-zmax"
+        return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
+
+    return _ARGUMENT.sub(flag, text)

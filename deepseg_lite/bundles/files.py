@@ -108,7 +108,7 @@ def file_in(bundle: BundleFiles, network: NetworkFile, precision: str) -> Networ
     there = {file.precision: file for file in (network, *network.variants)}
     if precision not in there:
         raise OptionError(
-            f"{bundle.name} has no networks in {precision}; name one that it has with --precision "
+            f"{bundle.name} has no networks in {precision}; name one that it has with `precision` "
             f"({', '.join(there)}), or {_MAKERS[precision].format(path=bundle.path)}."
         )
     return there[precision]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from typing import Any
 import click
 
 from deepseg_lite.errors import BundleNotFoundError, DeepsegError
+from deepseg_lite.option import in_flags
 
 _logger = logging.getLogger("deepseg_lite")
-_ARGUMENT = re.compile(r"`(?P<name>[a-z_]+)(?:=(?P<value>[^`]*))?`")
 
 
 def set_logging(verbose: int, *, quiet: bool) -> None:
@@ -26,22 +25,6 @@ def set_logging(verbose: int, *, quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-
-
-def in_flags(text: str) -> str:
-    """Return a message of the library in the words of the command line.
-
-    Messages name an argument as `name`, or `name=value`; here it is ``--name``, or
-    ``--name value``.
-    """
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = match["name"], match["value"]
-        if name == "box":  # a mapping: a flag for each face
-            return f"--box-{value}" if value else "--box-xmin to --box-zmax"
-        return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
-
-    return _ARGUMENT.sub(flag, text)
 
 
 class _Formatter(logging.Formatter):

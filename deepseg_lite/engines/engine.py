@@ -86,13 +86,13 @@ def choose_engine(device: str, precision: str = "fp32") -> Engine:
     offering = OFFERED[precision]
     if device not in ("auto", *offering):
         raise OptionError(
-            f"precision {precision} was asked for, which --device {device} does not offer; "
-            f"use --device {' or '.join(offering)}, or leave --precision out to compute in fp32."
+            f"precision {precision} was asked for, which `device={device}` does not offer; "
+            f"use `device={' or '.join(offering)}`, or leave `precision` out to compute in fp32."
         )
     provider = _fastest(offering) if device == "auto" else device
     if provider is None:
         raise ProviderError(
-            f"precision {precision} is for GPUs, and CUDA is not usable here; leave --precision "
+            f"precision {precision} is for GPUs, and CUDA is not usable here; leave `precision` "
             f"out to compute in fp32, or name a device that offers it ({', '.join(offering)}) to "
             "learn what it misses."
         )

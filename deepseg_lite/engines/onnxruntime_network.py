@@ -195,7 +195,7 @@ def _problem(ort: Any, provider: str) -> str:
         return _cuda_problem(ort)
     offered = ort.get_available_providers()
     if provider in offered:
-        return f"ONNX Runtime {ort.__version__} could not start {provider}; use --device cpu."
+        return f"ONNX Runtime {ort.__version__} could not start {provider}; use `device=cpu`."
     devices = [name for name, known in PROVIDERS.items() if known in offered]
     return (
         f"{provider} was asked for, but the installed ONNX Runtime {ort.__version__} offers "
@@ -209,13 +209,13 @@ def _cuda_problem(ort: Any) -> str:
         return (
             f"CUDA was asked for, but the installed ONNX Runtime {ort.__version__} is the CPU "
             'build; run "pip uninstall -y onnxruntime" and pip install "deepseg-lite[gpu]", '
-            "or use --device cpu."
+            "or use `device=cpu`."
         )
     reason = _cuda_library_problem(ort) or "no usable NVIDIA GPU or driver was found"
     return (
         f"CUDA was asked for, but ONNX Runtime {ort.__version__} cannot start it: {reason}. "
         'Install the missing libraries (pip install "onnxruntime-gpu[cuda,cudnn]") and an NVIDIA '
-        "driver, or use --device cpu."
+        "driver, or use `device=cpu`."
     )
 
 

@@ -74,7 +74,7 @@ class OpenvinoNetwork:
         except Exception as error:
             raise ProviderError(
                 f"openvino {ov.__version__} cannot open {path}: "
-                f"{_reason(error)}. Export the model again, or use --device cpu."
+                f"{_reason(error)}. Export the model again, or use `device=cpu`."
             ) from error
         self.input_shape = _sizes(self._model.input(0))
         self.output_shape = _sizes(self._model.output(0))
@@ -93,7 +93,7 @@ class OpenvinoNetwork:
         except Exception as error:
             raise ProviderError(
                 f"openvino failed on input of shape {batch.shape}: {_reason(error)}. "
-                "Free some memory, or use --device cpu."
+                "Free some memory, or use `device=cpu`."
             ) from error
         return result
 
@@ -130,7 +130,7 @@ def import_openvino() -> Any:
     except ImportError as error:
         raise ProviderError(
             f"OpenVINO cannot be imported ({_reason(error)}); "
-            'run pip install "deepseg-lite[openvino]", or use --device cpu.'
+            'run pip install "deepseg-lite[openvino]", or use `device=cpu`.'
         ) from error
     return openvino
 
@@ -146,7 +146,7 @@ def _check_bf16(core: Any) -> None:
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ProviderError(
             "precision bf16 was asked for, but this CPU has no bfloat16 arithmetic; "
-            "leave --precision out to compute in fp32."
+            "leave `precision` out to compute in fp32."
         )
 
 

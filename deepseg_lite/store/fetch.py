@@ -125,20 +125,20 @@ def _fetch_one(
         known = (there.source.get("revision"), there.source.get("asked_for"))
         if revision is not None and revision not in known:
             raise OptionError(
-                f"{name} is here already, at revision {known[0] or 'unknown'}; give --force to "
+                f"{name} is here already, at revision {known[0] or 'unknown'}; give `force` to "
                 f"have {revision} in its place."
             )
         return there
     if network_forbidden(offline=offline):
         raise NetworkError(
-            f"fetching {name} needs the network, which --offline or HF_HUB_OFFLINE forbids; copy "
+            f"fetching {name} needs the network, which `offline` or HF_HUB_OFFLINE forbids; copy "
             f"the bundle's folder to {cache.bundle_directory(name)} or allow the network."
         )
     if repo is None and mirror is None:
         repo = os.environ.get("DEEPSEG_LITE_REPO") or None
         mirror = os.environ.get("DEEPSEG_LITE_MIRROR") or None
     if revision is not None and repo is None:
-        raise OptionError("--revision is a branch, tag or commit of a --repo; give that too.")
+        raise OptionError("`revision` is a branch, tag or commit of a `repo`; give that too.")
     places: list[Callable[[], Source]] = []
     if repo is not None:
         places.append(lambda: hub_source(repo, revision, name))
@@ -146,8 +146,8 @@ def _fetch_one(
         places.append(lambda: mirror_source(mirror, name))
     if not places:
         raise BundleNotFoundError(
-            f"{name} is not on this machine and no place to fetch it from is known; give --repo "
-            "OWNER/NAME or --mirror URL (or set DEEPSEG_LITE_REPO, DEEPSEG_LITE_MIRROR)."
+            f"{name} is not on this machine and no place to fetch it from is known; give "
+            "`repo=OWNER/NAME` or `mirror=URL` (or set DEEPSEG_LITE_REPO, DEEPSEG_LITE_MIRROR)."
         )
     failures: list[DeepsegError] = []
     for place in places:

@@ -118,7 +118,7 @@ def hub_api() -> Any:
     except ImportError as error:
         raise OptionError(
             'repositories need huggingface_hub: pip install "deepseg-lite[hub]". A public one can '
-            "also be read as --mirror https://huggingface.co/OWNER/NAME/resolve/main."
+            "also be read as `mirror=https://huggingface.co/OWNER/NAME/resolve/main`."
         ) from error
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="deepseg-lite")
 
@@ -173,5 +173,5 @@ def ask_hub(repo: str, action: Callable[[], Result]) -> Result:
         reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
         raise NetworkError(
             f"{repo} on the hub cannot be reached: {reason.rstrip('.')}. Check the network, or "
-            "give --mirror."
+            "give `mirror`."
         ) from error

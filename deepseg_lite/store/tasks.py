@@ -108,7 +108,7 @@ def find_bundle(
         if task.is_retired and not retired:
             raise OptionError(
                 f"{task.name} ({task.title}) is retired: SCT {task.last_sct} was the last with it. "
-                f"Use {' and '.join(task.superseded_by)} instead, or ask for it with --retired "
+                f"Use {' and '.join(task.superseded_by)} instead, or ask for it with `retired` "
                 "(in Python retired=True)."
             )
         if release is not None:

@@ -67,7 +67,7 @@ def test_cpu_is_onnxruntime_where_both_are(machine):
 
 def test_without_openvino_the_extra_is_named(machine):
     machine()
-    with pytest.raises(ProviderError, match=r'"deepseg-lite\[openvino\]".*--device cpu') as caught:
+    with pytest.raises(ProviderError, match=r'"deepseg-lite\[openvino\]".*`device=cpu`') as caught:
         choose_engine("openvino")
     assert "\n" not in str(caught.value)
 
@@ -105,7 +105,7 @@ def test_bf16_runs_where_the_cpu_has_it(machine, device):
 def test_a_precision_is_refused_by_devices_without_it(machine, device, precision, others):
     machine(openvino=("FP32", "BF16"))
     with pytest.raises(
-        OptionError, match=rf"precision {precision} .* --device {device} .* use --device {others}"
+        OptionError, match=rf"precision {precision} .* `device={device}` .* use `device={others}"
     ) as caught:
         choose_engine(device, precision)
     assert "\n" not in str(caught.value)

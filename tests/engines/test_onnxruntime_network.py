@@ -157,7 +157,7 @@ def test_providers_are_found_by_name_and_fall_back_for_single_operators(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", start)
     assert choose_provider(device) == name
-    with pytest.raises(ProviderError, match=f"could not start {name}; use --device cpu"):
+    with pytest.raises(ProviderError, match=f"could not start {name}; use `device=cpu`"):
         OnnxNetwork(bundle, bundle.networks[0], name, 1)
     assert asked == [name, CPU]
 
@@ -182,7 +182,7 @@ def broken_cuda(monkeypatch):
 @pytest.mark.usefixtures("without_cuda")
 def test_cuda_without_the_gpu_package_names_it():
     assert choose_provider("auto") == CPU
-    with pytest.raises(ProviderError, match=r'CPU build; .*"deepseg-lite\[gpu\]".*--device cpu'):
+    with pytest.raises(ProviderError, match=r'CPU build; .*"deepseg-lite\[gpu\]".*`device=cpu`'):
         choose_provider("cuda")
 
 

@@ -186,7 +186,7 @@ def test_offline_opens_no_socket(way, force, place, server, monkeypatch):
     if way == "variable":
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     _forbid_sockets(monkeypatch)
-    with pytest.raises(NetworkError, match="--offline or HF_HUB_OFFLINE"):
+    with pytest.raises(NetworkError, match="`offline` or HF_HUB_OFFLINE"):
         fetch.fetch(NAME, **place, force=force, offline=way == "option")
     assert server.requests == []
     assert _left() == []
@@ -445,7 +445,7 @@ def test_another_revision_than_the_one_that_is_here_needs_force(hub, files):
     hub.commit(REPO, "next", _below(NAME, files))
     for revision in (None, "main", first):
         assert not fetch.fetch(NAME, repo=REPO, revision=revision).fetched
-    with pytest.raises(OptionError, match=f"at revision {first}; give --force"):
+    with pytest.raises(OptionError, match=f"at revision {first}; give `force`"):
         fetch.fetch(NAME, repo=REPO, revision="next")
     assert fetch.fetch(NAME, repo=REPO, revision="next", force=True).fetched
 
@@ -495,9 +495,9 @@ def test_an_option_counts_more_than_the_environment(server, mirror, monkeypatch)
 
 
 def test_no_place_is_a_hint():
-    with pytest.raises(BundleNotFoundError, match="--repo OWNER/NAME or --mirror URL"):
+    with pytest.raises(BundleNotFoundError, match="`repo=OWNER/NAME` or `mirror=URL`"):
         fetch.fetch(NAME)
-    with pytest.raises(OptionError, match="--revision"):
+    with pytest.raises(OptionError, match="`revision`"):
         fetch.fetch(NAME, revision="main")
 
 

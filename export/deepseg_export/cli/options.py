@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from deepseg_lite.errors import DeepsegError
+from deepseg_lite.option import in_flags
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = click.Path(path_type=Path)
@@ -30,7 +31,7 @@ class Command(click.Command):
         except DeepsegError as error:
             if ctx.params.get("verbose"):
                 traceback.print_exc()
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {in_flags(str(error))}", err=True)
             ctx.exit(1)
         finally:
             logger.removeHandler(handler)

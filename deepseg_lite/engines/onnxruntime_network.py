@@ -75,6 +75,9 @@ class OnnxNetwork:
         options.enable_mem_pattern = False
         # Plans keep what float32 needs for the bytes between; an arena gives it to the next.
         options.enable_mem_reuse = network.precision != "int8"
+        # x86 processors without VNNI add two products of uint8 and int8 in 16 bits, which overflow;
+        # with this they take uint8 weights, which do not. On others it changes nothing.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         providers: list[Any] = [provider] if provider == CPU else [provider, CPU]
         if provider == CUDA:
             providers[0] = (CUDA, cuda_options(network.precision))

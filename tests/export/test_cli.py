@@ -13,6 +13,7 @@ from deepseg_export import exporting
 from deepseg_export.cli.group import cli
 from deepseg_export.families.nnunet import Options
 from deepseg_export.tasks import everything
+from deepseg_export.tasks import export as exports
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -76,7 +77,7 @@ def test_archives_follow_from(monkeypatch):
         seen.extend([name, output, release, supply, choices, force])
         return "somewhere"
 
-    monkeypatch.setattr(export, "export_task", export)
+    monkeypatch.setattr(exports, "export_task", export)
     result = run(
         *("task", "tiny", "--release", "r2", "--from", "a.zip", "b.zip", "c.zip", "-o", "out"),
         *("--mirror", "http://m", "--offline", "--keep-downloads", "--repin", "--force"),
@@ -88,7 +89,7 @@ def test_archives_follow_from(monkeypatch):
         "tiny",
         Path("out"),
         "r2",
-        export.Supply(paths, "http://m", offline=True, keep_downloads=True, repin=True),
+        exports.Supply(paths, "http://m", offline=True, keep_downloads=True, repin=True),
         {"folds": ["0"], "checkpoint": "c", "orientation": "RAS", "trust_checkpoint": True},
         True,
     ]

@@ -75,7 +75,10 @@ def network(threshold: float = 0.5, *, opset: int = 18) -> bytes:
 
 
 def scores(onnx_file: bytes, batch: np.ndarray) -> np.ndarray:
-    session = ort.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    # As the runtime opens them, or x86 processors without VNNI overflow.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = ort.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
     return session.run(None, {"image": batch})[0]
 
 

@@ -163,7 +163,7 @@ def test_a_retired_task_says_so_and_runs_when_asked_for(models):
     add_task(models, "old", RETIRED)
     with pytest.raises(OptionError) as caught:
         find_bundle("old", models)
-    for part in ("old (A title) is retired", "SCT 6.4", "Use spinalcord instead", "--retired"):
+    for part in ("old (A title) is retired", "SCT 6.4", "Use spinalcord instead", "`retired`"):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     bundle, task = find_bundle("OLD-T2-W", models, retired=True)

@@ -72,16 +72,25 @@ def long_entries() -> dict[str, list[str]]:
     return {"export: lightning": ["export monai-ckpt m/l.ckpt -o out --sct 6.4 --soft"]}
 
 
-def helper(name: str) -> ModuleType:
-    """Import a helper of the export tests, wherever it lies below ``tests``."""
+def helper(*names: str) -> ModuleType:
+    """Import a helper of the export tests, wherever it lies below ``tests`` under these names."""
     import deepseg_lite
 
     above = Path(deepseg_lite.__file__).resolve().parents
     tests = [folder / "tests" for folder in above[1:3]] + [Path(__file__).resolve().parents[1]]
-    found = [file for folder in tests for file in sorted(folder.rglob(f"{name}.py"))]
+    found = [
+        (folder, file)
+        for folder in tests
+        for name in names
+        for file in sorted(folder.rglob(f"{name}.py"))
+    ]
     if not found:
-        raise FileNotFoundError(f"{name}.py is not below {', '.join(map(str, tests))}")
-    spec = importlib.util.spec_from_file_location(name, found[0])
+        places = ", ".join(map(str, tests))
+        raise FileNotFoundError(f"{' or '.join(names)}.py is not below {places}")
+    folder, file = found[0]
+    sys.path.append(str(folder))  # helpers may import each other
+    name = f"golden_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -94,7 +103,8 @@ def write_models(folder: Path, *, long: bool) -> None:
     """Write one seeded model or more of each family; the Lightning checkpoint where ``long``."""
     import torch
 
-    nnunet, monai, ivadomed = map(helper, ("tiny_models", "tiny_monai", "ivadomed_models"))
+    nnunet = helper("nnunet_models", "tiny_models")
+    monai, ivadomed = helper("monai_models", "tiny_monai"), helper("ivadomed_models")
     nnunet.write_model(folder / "nn_2d", folds=("0", "1"))
     nnunet.write_model(
         folder / "nn_3d",

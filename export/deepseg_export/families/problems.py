@@ -20,4 +20,4 @@ def collected(problems: Problems, where: str) -> Iterator[None]:
     except UnsupportedError as error:
         problems.append(f"{where}: {error}")
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        problems.append(f"{where}: {error}")
+        problems.append(f"{where}: {type(error).__name__}, {error}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepseg_lite.api.spine_segmenter import SpineSegmenter
     from deepseg_lite.bundles.bundle import Bundle, read_bundle
     from deepseg_lite.errors import Cancelled, DeepsegError
+    from deepseg_lite.performance.plan.limit import limit_memory
 
 _HOME = {
     "Bundle": "bundles.bundle",
@@ -23,6 +24,7 @@ _HOME = {
     "DeepsegError": "errors",
     "Segmenter": "api.segmenter",
     "SpineSegmenter": "api.spine_segmenter",
+    "limit_memory": "performance.plan.limit",
     "load": "api.loader",
     "make_phantom": "api.phantom",
     "read_bundle": "bundles.bundle",
@@ -35,6 +37,7 @@ __all__ = [
     "Segmenter",
     "SpineSegmenter",
     "__version__",
+    "limit_memory",
     "load",
     "make_phantom",
     "read_bundle",

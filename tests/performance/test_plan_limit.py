@@ -13,6 +13,7 @@ from helpers.bundles import make_affine, make_manifest, write_bundle, write_imag
 from hypothesis import given
 from hypothesis import strategies as st
 
+import deepseg_lite
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.performance.plan.limit import choices, fit, in_words, parse_size
@@ -150,3 +151,14 @@ def test_an_image_that_cannot_be_read_stays_an_error_of_its_own_case(big, comman
     assert done.code == 1
     assert len(done.out.splitlines()) == 1
     assert "broken.nii" in done.err
+
+
+def test_python_has_it_as_options_of_a_call(tmp_path):
+    """What is given up is what the command line gives up; the call takes it."""
+    image = write_image(tmp_path / "t2.nii.gz", np.ones((40, 40, 40), np.float32))
+    segment = deepseg_lite.load(write_bundle(tmp_path / "bundle"), device="cpu", threads=1)
+    options = deepseg_lite.limit_memory(segment, [image], "4G", tta=False, soft=True)
+    assert (options["soft"], options["in_rows"], options["accumulator"]) == (True, False, "float32")
+    assert segment(image, **options).shape[:3] == (40, 40, 40)
+    with pytest.raises(OptionError, match="`max_ram` allows"):
+        deepseg_lite.limit_memory(segment, [image], "1M")

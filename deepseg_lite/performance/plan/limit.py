@@ -7,12 +7,18 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepseg_lite.api.model import Model
 from deepseg_lite.errors import ImageError, OptionError
-from deepseg_lite.inference.settings import Settings, changed
+from deepseg_lite.inference.fitting import fit_settings
+from deepseg_lite.inference.settings import Settings, changed, make_settings
+from deepseg_lite.option import takes
 from deepseg_lite.performance.plan.case import memory_of, plan_case
 from deepseg_lite.performance.plan.costs import Costs
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _logger = logging.getLogger("deepseg_lite")
 
@@ -74,6 +80,35 @@ def stay_below(
     if given_up:
         _logger.warning("To stay below %s of memory: %s.", size, given_up)
     return chosen
+
+
+@takes(Settings)
+def limit_memory(
+    segment: Model, images: Sequence[str | Path], max_ram: str, **options: Unpack[Settings]
+) -> Settings:
+    """Return options with which a call stays below an amount of memory, as ``--max-ram`` does.
+
+    Parameters
+    ----------
+    segment : Segmenter or SpineSegmenter
+        From `deepseg_lite.load`.
+    images : sequence of paths
+        Images of the case, one per channel.
+    max_ram : str
+        Amount such as ``4G`` or ``800M``; 1G is 2**30 bytes.
+
+    Returns
+    -------
+    options : dict
+        For ``segment(*images, **options)``.
+
+    Raises
+    ------
+    OptionError
+        If nothing stays below: what is needed at least.
+    """
+    settings = fit_settings(make_settings(**options), segment.bundle)
+    return stay_below(segment, [[Path(image) for image in images]], settings, max_ram)
 
 
 def choices(settings: Settings) -> Iterator[tuple[str, Settings]]:

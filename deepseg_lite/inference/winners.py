@@ -24,19 +24,37 @@ import numpy.typing as npt
 
 from deepseg_lite.inference.decoding import label_dtype, paint_labels
 from deepseg_lite.steps.interpolation import ResamplingPlan
-from deepseg_lite.steps.resample import Resampled, slab_rows
+from deepseg_lite.steps.resample import SLAB_VOXELS, Resampled, slab_rows
 from deepseg_lite.volume import FloatArray, LabelArray
 
 MARGIN = 12 * float(np.finfo(np.float32).eps)
 """Relative to the scores: a larger difference survives the rounding of `ResamplingPlan.apply`."""
 TINY, HUGE = 1e-30, 1e30
 """Margin against underflow; scores from here on might overflow."""
-OPEN_SHARE, OPEN_SHARE_AT_MOST = 0.1, 0.5
-"""Above this share of open voxels, per channel and in all, a slab is faster resampled whole."""
-CHUNK = 2**14
-"""Open voxels that are interpolated at a time."""
-
 Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sizes of the work, on which time and memory depend and labels do not.
+
+    Attributes
+    ----------
+    slab_voxels : int
+        Voxels, over all channels, of the fine grid at a time.
+    open_share, open_share_at_most : float
+        Share of open voxels, per channel and in all, above which a slab is faster resampled whole.
+    chunk : int
+        Open voxels that are interpolated at a time.
+    """
+
+    slab_voxels: int = SLAB_VOXELS
+    open_share: float = 0.1
+    open_share_at_most: float = 0.5
+    chunk: int = 2**14
+
+
+EFFORT = Effort()
 
 
 def label_slabs(
@@ -44,6 +62,7 @@ def label_slabs(
     resampled: Resampled,
     regions_class_order: Sequence[int] | None,
     dtype: type[np.unsignedinteger],
+    effort: Effort = EFFORT,
 ) -> Iterator[LabelArray]:
     """Yield what `paint_labels` makes of the slabs of ``resampled.undo_slabs``, found faster.
 
@@ -57,6 +76,8 @@ def label_slabs(
         How they get back to the image's grid.
     regions_class_order, dtype
         As for `paint_labels`.
+    effort : Effort
+        Sizes of the work.
 
     Yields
     ------
@@ -67,16 +88,16 @@ def label_slabs(
     if plan is not None and scores.dtype == np.float32 and max(scores.max(), -scores.min()) < HUGE:
         taps = all_taps(plan, scores.shape[1:])
     if plan is None or taps is None:
-        for slab in resampled.undo_slabs(scores):
+        for slab in resampled.undo_slabs(scores, slab_voxels=effort.slab_voxels):
             yield paint_labels(slab, regions_class_order, dtype)
         return
-    slabs = slab_rows(plan.new_shape, len(scores))
+    slabs = slab_rows(plan.new_shape, len(scores), effort.slab_voxels)
     if regions_class_order is None:
-        for winners in slab_winners(scores, plan, taps, slabs):
+        for winners in slab_winners(scores, plan, taps, slabs, effort):
             yield winners.astype(dtype, copy=False)
         return
     nothing = np.zeros_like(scores[0])  # a region is where its score wins against zero
-    regions = [slab_winners([nothing, region], plan, taps, slabs) for region in scores]
+    regions = [slab_winners([nothing, region], plan, taps, slabs, effort) for region in scores]
     for inside in zip(*regions, strict=True):
         labels = np.zeros(inside[0].shape, dtype)
         for region, value in zip(inside, regions_class_order, strict=True):
@@ -131,6 +152,7 @@ def slab_winners(
     plan: ResamplingPlan,
     taps: Sequence[Taps],
     slabs: Sequence[slice],
+    effort: Effort = EFFORT,
 ) -> Iterator[LabelArray]:
     """Yield the winning channel of each voxel of the slabs, the first on ties.
 
@@ -142,13 +164,15 @@ def slab_winners(
         The resampling, twice.
     slabs : sequence of slices
         Rows of the result's first axis, each with start and stop.
+    effort : Effort
+        Sizes of the work.
     """
     undecided = len(channels)
     margin = MARGIN * max(float(max(each.max(), -each.min())) for each in channels) + TINY
     coarse = coarse_winners(channels, margin)
     for axis in (2, 1):
         coarse = _spread(coarse, taps[axis], axis, undecided)
-    affordable = min(OPEN_SHARE * len(channels), OPEN_SHARE_AT_MOST)
+    affordable = min(effort.open_share * len(channels), effort.open_share_at_most)
     for rows in slabs:
         winners = _spread(coarse, taps[0][rows], 0, undecided)
         flat = winners.reshape(-1)
@@ -157,7 +181,7 @@ def slab_winners(
             flat[:] = _exact(channels, range(undecided), plan, rows, slice(None))
         elif is_left.any():
             left = np.flatnonzero(is_left)
-            chunks = np.array_split(left, -(-len(left) // CHUNK))
+            chunks = np.array_split(left, -(-len(left) // effort.chunk))
             solved = [_solve(channels, taps, rows, chunk, margin) for chunk in chunks]
             flat[left] = np.concatenate([found for found, _ in solved])
             rivals = np.flatnonzero(np.any([close for _, close in solved], axis=0)).tolist()

@@ -47,7 +47,14 @@ class Sampling:
     align_corners: bool
 
 
-def pull(arrays: AnyArray, matrix: Affine, shape: Sequence[int], sampling: Sampling) -> FloatArray:
+def pull(
+    arrays: AnyArray,
+    matrix: Affine,
+    shape: Sequence[int],
+    sampling: Sampling,
+    *,
+    slab_voxels: int = SLAB_VOXELS,
+) -> FloatArray:
     """Sample images of one grid on another.
 
     Parameters
@@ -60,6 +67,8 @@ def pull(arrays: AnyArray, matrix: Affine, shape: Sequence[int], sampling: Sampl
         Of the new grid, X', Y', Z'.
     sampling : Sampling
         Interpolation and border.
+    slab_voxels : int
+        Voxels whose coordinates exist at a time.
 
     Returns
     -------
@@ -83,7 +92,7 @@ def pull(arrays: AnyArray, matrix: Affine, shape: Sequence[int], sampling: Sampl
     axes = _grid_axes(new, sampling.align_corners)
     theta = _normalized(old, matrix, new, sampling.align_corners)
     mode = _NDIMAGE_MODES[sampling.align_corners][sampling.padding]
-    thickness = max(1, SLAB_VOXELS // max(1, new[1] * new[2]))
+    thickness = max(1, slab_voxels // max(1, new[1] * new[2]))
     for start in range(0, new[0], thickness):
         rows = slice(start, start + thickness)
         grid = _affine_grid(theta, (axes[0][rows], *axes[1:]), (2, 1, 0))

@@ -35,18 +35,20 @@ class Resampled:
         """Return scores (K, X', Y', Z') on the old grid, (K, X, Y, Z)."""
         return np.concatenate(list(self.undo_slabs(scores)), axis=-3)
 
-    def undo_slabs(self, scores: FloatArray) -> Iterator[FloatArray]:
+    def undo_slabs(
+        self, scores: FloatArray, *, slab_voxels: int = SLAB_VOXELS
+    ) -> Iterator[FloatArray]:
         """Yield scores (K, X', Y', Z') on the old grid as consecutive slabs (K, x, Y, Z).
 
         The whole fine-grid array never exists; what is made of the slabs is up to the caller.
         """
         if self.plan is None:
-            for rows in slab_rows(scores.shape[1:], len(scores)):
+            for rows in slab_rows(scores.shape[1:], len(scores), slab_voxels):
                 yield scores[:, rows]
             return
         y, z = self.plan.new_shape[1:]
         bounds = [self.plan.bounds(channel) for channel in scores]
-        for rows in slab_rows(self.plan.new_shape, len(scores)):
+        for rows in slab_rows(self.plan.new_shape, len(scores), slab_voxels):
             slab = np.empty((len(scores), rows.stop - rows.start, y, z), scores.dtype)
             for k, channel in enumerate(scores):
                 working = channel.astype(np.float32, copy=False)
@@ -88,9 +90,11 @@ class Resampled:
             kept, begin = kept[:, left - begin :].copy(), left
 
 
-def slab_rows(shape: tuple[int, ...], channel_count: int) -> list[slice]:
+def slab_rows(
+    shape: tuple[int, ...], channel_count: int, slab_voxels: int = SLAB_VOXELS
+) -> list[slice]:
     """Return the rows of the first of (X, Y, Z) that are resampled at a time."""
-    thickness = max(1, SLAB_VOXELS // (channel_count * shape[1] * shape[2]))
+    thickness = max(1, slab_voxels // (channel_count * shape[1] * shape[2]))
     return [slice(*ends) for ends in pairwise([*range(0, shape[0], thickness), shape[0]])]
 
 

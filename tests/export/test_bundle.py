@@ -15,8 +15,7 @@ from deepseg_export.errors import MissingPackageError, UnsupportedError, Verific
 from deepseg_export.exporting import export_model
 from deepseg_export.families import nnunet
 from deepseg_export.families.nnunet import Options, load
-from deepseg_export.network import conversion
-from deepseg_export.network.conversion import to_onnx
+from deepseg_export.network.conversion import check_size, to_onnx
 from deepseg_export.network.verify import compare, verify
 from helpers.nnunet_models import write_model
 from helpers.paths import ROOT
@@ -247,11 +246,10 @@ def test_missing_packages_are_named(model, tmp_path, monkeypatch):
     assert listing(tmp_path) == []
 
 
-def test_network_too_large_for_one_file_is_refused(model, monkeypatch):
-    monkeypatch.setattr(conversion, "MAX_WEIGHT_BYTES", 100)
+def test_network_too_large_for_one_file_is_refused(model):
     checkpoint = load(model, Options(folds=["0"]))
     with pytest.raises(UnsupportedError, match="2 GiB"):
-        to_onnx(checkpoint.networks["0"], checkpoint.input_shape)
+        check_size(checkpoint.networks["0"], max_bytes=100)
 
 
 @pytest.mark.parametrize(

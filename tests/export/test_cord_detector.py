@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from helpers.hub import HubServer
 from helpers.paths import DATA
 
 from deepseg_lite.bundles.detector import read_detector
-from deepseg_lite.store import cache, download
+from deepseg_lite.store import cache
 
 
 def run(*arguments: Any) -> Result:
@@ -53,7 +54,7 @@ def test_a_folder_with_the_files_becomes_the_bundle_of_the_cache(folder):
 
 
 def test_a_download_is_checked_and_removed(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "PAUSE_S", 0)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with HubServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,10 @@ from pathlib import Path
 import pytest
 from deepseg_export.errors import CheckpointError
 from deepseg_export.reading.archive import check_zip
-from deepseg_export.tasks import downloads
 from deepseg_export.tasks.downloads import Received, file_name, find_local, obtain
 from helpers.hub import HubServer
 
 from deepseg_lite.errors import NetworkError, OptionError, OutputError
-from deepseg_lite.store import download
 
 
 def make_zip(name: str = "plans.json") -> bytes:
@@ -31,7 +30,7 @@ GOOD = make_zip()
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    monkeypatch.setattr(download, "PAUSE_S", 0)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with HubServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -93,11 +92,10 @@ def test_every_failure_is_told_when_all_fail(server, tmp_path):
     assert not (tmp_path / "m.zip").exists()
 
 
-def test_a_large_file_is_refused(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads, "MAX_BYTES", 1000)
+def test_a_large_file_is_refused(server, tmp_path):
     server.mirror["a/m.zip"] = GOOD
     with pytest.raises(NetworkError, match="more than the 1000 bytes"):
-        obtain(tmp_path, urls(server, "a"), check_zip)
+        obtain(tmp_path, urls(server, "a"), check_zip, max_bytes=1000)
 
 
 def test_a_full_disk_ends_it_at_once(server, tmp_path, monkeypatch):

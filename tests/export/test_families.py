@@ -165,7 +165,7 @@ def test_an_original_that_fails_at_another_size_is_refused():
         verify(network, to_onnx(_Halved(2), shape), shape, shape)
 
 
-def test_large_patches_go_one_by_one(monkeypatch):
+def test_large_patches_go_one_by_one():
     seen = []
     network = _Halved(2)
 
@@ -176,7 +176,6 @@ def test_large_patches_go_one_by_one(monkeypatch):
     shape = (1, 16, 32)
     data = to_onnx(network, shape)
     for limit, expected in ((512, [2, 1]), (511, [1, 1])):
-        monkeypatch.setattr("deepseg_export.network.verify.LARGE", limit)
         seen.clear()
-        verify(watched, data, shape, shape)
+        verify(watched, data, shape, shape, large=limit)
         assert seen == expected

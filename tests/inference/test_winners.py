@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,7 @@ from hypothesis import strategies as st
 
 from deepseg_lite.inference import winners
 from deepseg_lite.inference.decoding import paint_labels
-from deepseg_lite.inference.winners import all_taps, label_slabs
-from deepseg_lite.steps import resample
+from deepseg_lite.inference.winners import Effort, all_taps, label_slabs
 from deepseg_lite.steps.interpolation import Interpolation, centre_matrix, plan_resampling
 from deepseg_lite.steps.resample import Resampled
 
@@ -34,9 +35,15 @@ def _record(old, new, interpolation=LINEAR):
     return Resampled(plan_resampling(old, new, (1, 1, 4), (1, 1, 4), interpolation))
 
 
-def _both(scores, record, order=None, dtype=np.uint8):
-    plain = [paint_labels(slab, order, dtype) for slab in record.undo_slabs(scores)]
-    return np.concatenate(plain), np.concatenate(list(label_slabs(scores, record, order, dtype)))
+THOROUGH = Effort(open_share=1, open_share_at_most=1)  # noise, too, is solved voxel by voxel
+EFFORTS = {"whole": Effort(), "slabs": replace(THOROUGH, slab_voxels=900, chunk=50)}
+
+
+def _both(scores, record, order=None, dtype=np.uint8, effort=EFFORTS["whole"]):
+    slabs = record.undo_slabs(scores, slab_voxels=effort.slab_voxels)
+    plain = [paint_labels(slab, order, dtype) for slab in slabs]
+    found = label_slabs(scores, record, order, dtype, effort)
+    return np.concatenate(plain), np.concatenate(list(found))
 
 
 def _smooth(rng, shape):
@@ -71,23 +78,19 @@ def _noise(rng, shape):
 KINDS = [_smooth, _ties, _near_ties, _blocks, _noise]
 
 
-@pytest.fixture(autouse=True, params=["whole", "slabs"])
-def _slabs(request, monkeypatch):
-    if request.param == "slabs":
-        monkeypatch.setattr(resample, "SLAB_VOXELS", 900)
-        monkeypatch.setattr(winners, "CHUNK", 50)
-        monkeypatch.setattr(winners, "OPEN_SHARE", 1)  # noise, too, is solved voxel by voxel
-        monkeypatch.setattr(winners, "OPEN_SHARE_AT_MOST", 1)
+@pytest.fixture(params=EFFORTS)
+def effort(request):
+    return EFFORTS[request.param]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__[1:])
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("interpolation", [LINEAR, SEPARATE, NEAREST], ids=["lin", "sep", "near"])
 @pytest.mark.parametrize("count", [2, 3, 12])
-def test_the_largest_score_wins(rng, kind, grid, interpolation, count):
+def test_the_largest_score_wins(rng, effort, kind, grid, interpolation, count):
     old, new = GRIDS[grid]
     scores = kind(rng, (count, *old)).astype(np.float32)
-    plain, found = _both(scores, _record(old, new, interpolation))
+    plain, found = _both(scores, _record(old, new, interpolation), effort=effort)
     assert len(np.unique(plain)) > 1 or plain.size < 20
     np.testing.assert_array_equal(found, plain)
     assert found.dtype == plain.dtype
@@ -96,10 +99,10 @@ def test_the_largest_score_wins(rng, kind, grid, interpolation, count):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__[1:])
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("order", [(1,), (2, 1), (3, 1, 300)], ids=str)
-def test_regions_are_painted_in_order(rng, kind, grid, order):
+def test_regions_are_painted_in_order(rng, effort, kind, grid, order):
     old, new = GRIDS[grid]
     scores = kind(rng, (len(order), *old)).astype(np.float32)
-    plain, found = _both(scores, _record(old, new), order, np.uint16)
+    plain, found = _both(scores, _record(old, new), order, np.uint16, effort)
     np.testing.assert_array_equal(found, plain)
     assert found.dtype == plain.dtype
 
@@ -108,18 +111,18 @@ def test_regions_are_painted_in_order(rng, kind, grid, order):
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("interpolation", [LINEAR, SEPARATE, NEAREST], ids=["lin", "sep", "near"])
 @pytest.mark.parametrize("thickness", [1, 2, 5])
-def test_parts_give_the_labels_of_the_whole(rng, kind, grid, interpolation, thickness):
+def test_parts_give_the_labels_of_the_whole(rng, effort, kind, grid, interpolation, thickness):
     old, new = GRIDS[grid]
     scores = kind(rng, (3, *old)).astype(np.float32)
     record = _record(old, new, interpolation)
-    plain, _ = _both(scores, record)
+    plain, _ = _both(scores, record, effort=effort)
     rows = (scores[:, i : i + thickness].copy() for i in range(0, old[0], thickness))
-    parts = [label_slabs(kept, part, None, np.uint8) for part, kept in record.parts(rows)]
+    parts = [label_slabs(kept, part, None, np.uint8, effort) for part, kept in record.parts(rows)]
     assert len(parts) > 1 or len(plain) <= 2 * thickness or old[0] <= 2 * thickness
     np.testing.assert_array_equal(np.concatenate([slab for part in parts for slab in part]), plain)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_any_grid_any_scores(data):
     old, new = (data.draw(st.tuples(*[st.integers(1, 9)] * 3)) for _ in range(2))
@@ -128,39 +131,40 @@ def test_any_grid_any_scores(data):
     scale = data.draw(st.sampled_from([1e-42, 1e-20, 1, 1e6, 1e29]))
     regions = list(range(1, count + 1)) if data.draw(st.booleans()) else None
     scores = (kind(np.random.default_rng(seed), (count, *old)) * scale).astype(np.float32)
-    plain, found = _both(scores, _record(old, new), regions)
+    effort = data.draw(st.sampled_from(list(EFFORTS.values())))
+    plain, found = _both(scores, _record(old, new), regions, effort=effort)
     np.testing.assert_array_equal(found, plain)
 
 
-def test_rounding_makes_a_later_winner_tie_with_an_earlier_channel():
+def test_rounding_makes_a_later_winner_tie_with_an_earlier_channel(effort):
     """The later channel is larger everywhere, by less than survives the interpolation."""
     rng = np.random.default_rng(0)
     early = rng.uniform(1, 2, size=(6, 7, 8)).astype(np.float32)
     scores = np.stack([early, np.nextafter(early, np.float32(9))])
-    plain, found = _both(scores, _record((6, 7, 8), (13, 15, 17)))
+    plain, found = _both(scores, _record((6, 7, 8), (13, 15, 17)), effort=effort)
     assert 0 < np.count_nonzero(plain == 0) < plain.size
     np.testing.assert_array_equal(found, plain)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
-def test_scores_that_overflow_go_the_plain_way(rng, value):
+def test_scores_that_overflow_go_the_plain_way(rng, effort, value):
     scores = rng.normal(size=(3, 5, 6, 7)).astype(np.float32)
     scores[1, 2, 3, 4] = value
     with np.errstate(all="ignore"):
-        plain, found = _both(scores, _record((5, 6, 7), (9, 11, 13)))
+        plain, found = _both(scores, _record((5, 6, 7), (9, 11, 13)), effort=effort)
     np.testing.assert_array_equal(found, plain)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_other_types_go_the_plain_way(rng, dtype):
+def test_other_types_go_the_plain_way(rng, effort, dtype):
     scores = rng.normal(size=(3, 5, 6, 7)).astype(dtype)
-    plain, found = _both(scores, _record((5, 6, 7), (9, 11, 13)))
+    plain, found = _both(scores, _record((5, 6, 7), (9, 11, 13)), effort=effort)
     np.testing.assert_array_equal(found, plain)
 
 
-def test_scores_need_not_be_contiguous(rng):
+def test_scores_need_not_be_contiguous(rng, effort):
     scores = _smooth(rng, (3, 9, 8, 9)).astype(np.float32)[:, 1:-1, ::-1, 2:]
-    plain, found = _both(scores, _record((7, 8, 7), (12, 15, 13)))
+    plain, found = _both(scores, _record((7, 8, 7), (12, 15, 13)), effort=effort)
     np.testing.assert_array_equal(found, plain)
 
 
@@ -189,8 +193,6 @@ def test_most_voxels_are_settled_without_the_plan(rng, monkeypatch):
     scores = _smooth(rng, (4, 12, 12, 12)).astype(np.float32)
     record = _record((12, 12, 12), (25, 25, 25))
     expected, _ = _both(scores, record)
-    monkeypatch.setattr(winners, "OPEN_SHARE_AT_MOST", 1)
-    monkeypatch.setattr(winners, "OPEN_SHARE", 1)
     monkeypatch.setattr(winners, "_exact", None)
-    found = np.concatenate(list(label_slabs(scores, record, None, np.uint8)))
+    found = np.concatenate(list(label_slabs(scores, record, None, np.uint8, THOROUGH)))
     np.testing.assert_array_equal(found, expected)

@@ -9,7 +9,6 @@ import pytest
 from helpers.bundles import ORIENTATIONS, make_affine
 from nibabel.affines import apply_affine, voxel_sizes
 
-from deepseg_lite.steps import resample as resampling
 from deepseg_lite.steps.crop import crop_to_nonzero, nonzero_mask
 from deepseg_lite.steps.frame import to_frame
 from deepseg_lite.steps.interpolation import Interpolation, ResamplingPlan
@@ -157,14 +156,12 @@ def test_undone_scores_are_on_the_old_grid(interpolation, rng):
     ids=["isotropic", "low-z", "low-x", "low-x-kept", "one-axis", "none"],
 )
 @pytest.mark.parametrize("scores_by", [LINEAR, CUBIC, SEPARATE], ids=["linear", "cubic", "sep"])
-def test_slabs_joined_equal_the_whole(monkeypatch, rng, slab_voxels, spacing, target, scores_by):
+def test_slabs_joined_equal_the_whole(rng, slab_voxels, spacing, target, scores_by):
     volume = Volume.from_array(rng.normal(size=(9, 11, 7)), np.diag([*spacing, 1]))
     resampled, record = resample(volume, target, CUBIC, scores_by)
     scores = rng.normal(size=(2, *resampled.shape)).astype(np.float32)
-    monkeypatch.setattr(resampling, "SLAB_VOXELS", 10**9)
     whole = record.undo(scores)
-    monkeypatch.setattr(resampling, "SLAB_VOXELS", slab_voxels)
-    slabs = list(record.undo_slabs(scores))
+    slabs = list(record.undo_slabs(scores, slab_voxels=slab_voxels))
     assert len(slabs) == 1 or slab_voxels < 10**9
     np.testing.assert_allclose(np.concatenate(slabs, axis=1), whole, atol=1e-5)
     assert whole.shape == (2, *volume.shape)

@@ -99,10 +99,9 @@ def test_nearest_neighbours_at_half_way_are_even_ones():
     np.testing.assert_array_equal(found[::2], np.arange(8))
 
 
-def test_slabs_do_not_show(monkeypatch):
+def test_slabs_do_not_show():
     rng = np.random.default_rng(3)
     image, matrix = rng.random((2, 9, 8, 7)), np.diag([0.6, 0.7, 0.9, 1])
     whole = pull(image, matrix, (14, 11, 7), Sampling("linear", 1, "zeros", False))
-    monkeypatch.setattr("deepseg_lite.steps.grid_sample.SLAB_VOXELS", 1)
-    slabs = pull(image, matrix, (14, 11, 7), Sampling("linear", 1, "zeros", False))
+    slabs = pull(image, matrix, (14, 11, 7), Sampling("linear", 1, "zeros", False), slab_voxels=1)
     np.testing.assert_array_equal(slabs, whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ LIMIT = 2**21
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    monkeypatch.setattr(download, "PAUSE_S", 0)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     with HubServer() as server:
         server.mirror["a.zip"] = CONTENT
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

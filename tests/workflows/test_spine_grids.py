@@ -10,7 +10,7 @@ import pytest
 from helpers.bundles import make_affine
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.workflows.spine.frames import SLAB_VOXELS, Frame
+from deepseg_lite.workflows.spine.frames import SLAB_VOXELS, Frame, pull
 from deepseg_lite.workflows.spine.grids import (
     Grid,
     labels_to_grid,
@@ -189,12 +189,15 @@ def test_maps_are_interpolated(rng):
     assert map_to_grid(plane, affine, grid).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_slabs_do_not_show(monkeypatch, rng):
-    data, affine = rng.random((20, 21, 22)), turned(12, (1.1, 0.9, 1.3))
+@pytest.mark.parametrize("linear", [True, False], ids=["linear", "nearest"])
+def test_slabs_do_not_show(rng, linear):
+    data, shape = rng.random((20, 21, 22)), (19, 22, 21)
+    frames = [Frame.from_affine(turned(*grid)) for grid in ((12, (1.1, 0.9, 1.3)), (5, (1, 1, 1)))]
     assert data.size < SLAB_VOXELS
-    whole = to_isotropic(data, affine)[0]
-    monkeypatch.setattr("deepseg_lite.workflows.spine.frames.SLAB_VOXELS", 1)
-    np.testing.assert_array_equal(to_isotropic(data, affine)[0], whole)
+    whole = pull(data, *frames, shape, linear=linear)
+    slabs = pull(data, *frames, shape, linear=linear, slab_voxels=1)
+    assert whole.any()
+    np.testing.assert_array_equal(slabs, whole)
 
 
 def test_inputs_stay_as_they_are(rng):

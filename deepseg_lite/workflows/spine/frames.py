@@ -73,7 +73,15 @@ class Frame:
         return [(row[0] * x + row[1] * y) + row[2] * z for row in inverse]
 
 
-def pull(array: AnyArray, source: Frame, target: Frame, shape: Shape, *, linear: bool) -> AnyArray:
+def pull(
+    array: AnyArray,
+    source: Frame,
+    target: Frame,
+    shape: Shape,
+    *,
+    linear: bool,
+    slab_voxels: int = SLAB_VOXELS,
+) -> AnyArray:
     """Sample an image on another grid; what lies outside the image is 0.
 
     Parameters
@@ -86,6 +94,8 @@ def pull(array: AnyArray, source: Frame, target: Frame, shape: Shape, *, linear:
         Of the new grid, X', Y', Z'.
     linear : bool
         Interpolate between the eight neighbours; else take the nearest voxel.
+    slab_voxels : int
+        Voxels of the new grid that are sampled at a time.
 
     Returns
     -------
@@ -104,7 +114,7 @@ def pull(array: AnyArray, source: Frame, target: Frame, shape: Shape, *, linear:
     first, behind = (source.index(target.place(i, j, k)) for i in (0, x))
     sampled = np.empty(shape, array.dtype)
     read = _linear if linear else _nearest
-    thickness = max(1, SLAB_VOXELS // max(1, y * z))
+    thickness = max(1, slab_voxels // max(1, y * z))
     for start in range(0, x, thickness):
         rows = slice(start, start + thickness)
         part = (np.arange(x)[rows] / x)[:, None, None]

@@ -59,7 +59,7 @@ def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
     import torch
 
     network = network.eval().float()
-    _check_size(network)
+    check_size(network)
     # Two items: torch.export would take a batch of one for a constant.
     example = torch.zeros((2, *example_shapes(input_shape)[0]))
     free = {
@@ -113,10 +113,11 @@ def _messages(message: Any) -> Iterator[Any]:
                 yield from _messages(item)
 
 
-def _check_size(network: Any) -> None:
+def check_size(network: Any, max_bytes: int = MAX_WEIGHT_BYTES) -> None:
+    """Refuse a network whose weights do not fit into a single ONNX file."""
     # Not the state: it lists a layer once for every name it has.
     size = sum(4 * math.prod(weight.shape) for weight in network.parameters())
-    if size > MAX_WEIGHT_BYTES:
+    if size > max_bytes:
         raise UnsupportedError(
             f"The network has {size / 1024**3:.1f} GiB of weights; a single ONNX file holds 2 GiB."
         )

@@ -37,6 +37,8 @@ def verify(
     onnx: bytes,
     input_shape: Sequence[int | None],
     output_shape: Sequence[int | None],
+    *,
+    large: int = LARGE,
 ) -> Agreement:
     """Compare a torch network with its ONNX export.
 
@@ -48,8 +50,10 @@ def verify(
         The exported file.
     input_shape, output_shape : sequence of int or None
         (C, *P) and (K, *P); None for an axis of any size, which is tried at several. Given are two
-        items of normal noise, above `LARGE` voxels one, and then one item that is noise in its
+        items of normal noise, above ``large`` voxels one, and then one item that is noise in its
         middle and zero around that, as a small image in its padding.
+    large : int
+        Voxels up to which two items fit at once.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def verify(
     worst = Agreement(0.0, 0.0)
     for shape in _shapes(network, input_shape):
         noise = rng.standard_normal((2, *shape), dtype=np.float32)
-        is_large = math.prod(shape[1:]) > LARGE
+        is_large = math.prod(shape[1:]) > large
         for batch in (noise[:1] if is_large else noise, padded(noise[1:])):
             agreement = compare(
                 _original(network, batch),

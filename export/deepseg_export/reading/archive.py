@@ -89,7 +89,7 @@ def check_zip(path: Path) -> None:
         If it is damaged or hostile.
     """
     with _readable(path) as archive:
-        for member in _checked_members(path, archive):
+        for member in checked_members(path, archive):
             with archive.open(member) as file:
                 while file.read(1024**2):
                     pass
@@ -111,7 +111,7 @@ def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
 def _unpack(path: Path, folder: Path, is_wanted: Callable[[PurePosixPath], bool]) -> str:
     """Unpack what is wanted; return the top folder to unwrap, or '.'."""
     with _readable(path) as archive:
-        members = _checked_members(path, archive)
+        members = checked_members(path, archive)
         names = [PurePosixPath(item.filename) for item in members]
         chosen = [item for item, name in zip(members, names, strict=True) if is_wanted(name)]
         logger.info("Unpacking %d of %d files of %s", len(chosen), len(members), path.name)
@@ -155,7 +155,9 @@ def _lay_over(part: Path, root: Path, source: Path) -> None:
         os.replace(file, target)
 
 
-def _checked_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def checked_members(
+    path: Path, archive: zipfile.ZipFile, *, max_bytes: int = MAX_BYTES
+) -> list[zipfile.ZipInfo]:
     """Return the files of an archive after refusing names, links and sizes that do harm."""
     members = [item for item in archive.infolist() if not item.is_dir()]
     for item in archive.infolist():
@@ -166,9 +168,9 @@ def _checked_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipIn
         if stat.S_ISLNK(item.external_attr >> 16):
             raise CheckpointError(f"{path} holds {name!r}, a symbolic link; refused.")
     total = sum(item.file_size for item in members)
-    if total > MAX_BYTES:
+    if total > max_bytes:
         raise CheckpointError(
-            f"{path} unpacks to {total} bytes, more than the {MAX_BYTES} accepted; refused."
+            f"{path} unpacks to {total} bytes, more than the {max_bytes} accepted; refused."
         )
     if total > max(_RATIO_MATTERS_ABOVE, MAX_RATIO * path.stat().st_size):
         raise CheckpointError(

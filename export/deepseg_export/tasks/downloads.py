@@ -43,6 +43,7 @@ def obtain(
     *,
     mirror: str | None = None,
     offline: bool = False,
+    max_bytes: int = MAX_BYTES,
 ) -> Received:
     """Have a file: the one that is there, else from its mirrors in turn.
 
@@ -58,6 +59,8 @@ def obtain(
         Address of a folder with a file of the same name, tried first.
     offline : bool
         Never use the network; ``HF_HUB_OFFLINE=1`` does the same.
+    max_bytes : int
+        Size that is accepted.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def obtain(
         logger.info("Downloading %s", url)
         try:
             with progress_bar(name) as progress:
-                download_resumed(url, path, limit=MAX_BYTES, progress=progress)
+                download_resumed(url, path, limit=max_bytes, progress=progress)
             try:
                 check(path)
             except DeepsegError:

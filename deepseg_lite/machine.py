@@ -1,4 +1,7 @@
-"""The machine that figures were taken on, without names or paths that identify it."""
+"""Machine that things run on: processor, memory, GPUs and system, without what identifies it.
+
+It also counts the CPUs and the memory of this process.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 MIB = 2**20
@@ -19,7 +23,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine.
+    """Machine that something runs on.
 
     Attributes
     ----------
@@ -49,6 +53,12 @@ class Machine:
 def describe_machine() -> Machine:
     """Return this machine."""
     return Machine(processor_name(), available_threads(), _memory(), _system(), _gpus())
+
+
+@cache
+def machine() -> str:
+    """Return the processor and the NVIDIA GPUs of this machine in a line, asked once."""
+    return ", ".join((processor_name(), *_gpus()))
 
 
 def specifications(machine: Machine) -> tuple[str, ...]:
@@ -191,7 +201,7 @@ _ARENA_MAX = -8
 def share_one_heap() -> None:
     """Have all threads allocate from one heap, where the C library is glibc; call it at the start.
 
-    By default each thread gets its own, and what is freed there is of no use to the others: a
+    By default each thread has a heap of its own, and the others cannot use what is freed there: a
     network that is opened in a second thread leaves some 150 MB behind.
     """
     if sys.platform == "linux":
@@ -220,15 +230,3 @@ def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> Sequence[int]:
         except (OSError, ValueError):
             continue
     return quotas or [1_000_000]
-
-
-def machine() -> str:
-    """Return the name of this machine's processor, and of its NVIDIA GPUs."""
-    return ", ".join([processor_name(), *_graphics()])
-
-
-def _graphics() -> Iterator[str]:
-    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            if line.startswith("Model:"):
-                yield line.partition(":")[2].strip()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from math import isfinite
@@ -40,9 +41,16 @@ def schema_problems(name: str, document: Any) -> list[str]:
     """Return every reason why a document does not fit the schema of that name, in its order."""
     errors = _validator(name).iter_errors(document)
     return [
-        f"{error.json_path.removeprefix('$').removeprefix('.') or name}: {error.message}"
+        f"{_place(error.absolute_path) or name}: {error.message}"
         for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
     ]
+
+
+def _place(path: Iterable[str | int]) -> str:
+    """Return a place in a document: ``files['a.json'][0]``; jsonschema's differ by its version."""
+    is_plain = re.compile(r"[A-Za-z]\w*").fullmatch
+    parts = (f".{part}" if is_plain(str(part)) else f"[{part!r}]" for part in path)
+    return "".join(parts).removeprefix(".")
 
 
 def frozen(table: Mapping[str, Any]) -> dict[str, Any]:

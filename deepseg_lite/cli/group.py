@@ -15,15 +15,24 @@ from deepseg_lite.cli.plan import plan
 from deepseg_lite.cli.run import run
 from deepseg_lite.errors import DeepsegError
 
+_VERBOSE = f"{__name__}.verbose"
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--version",
-    "show_version",
+    "-v",
+    "--verbose",
     is_flag=True,
-    is_eager=True,
+    is_eager=True,  # before --version, wherever it stands
     expose_value=False,
-    callback=lambda ctx, _, value: _print_version(ctx) if value else None,
+    callback=lambda ctx, _, value: ctx.meta.update({_VERBOSE: value}),
+    help="With --version: show what a bug report needs.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, _, value: _answer_version(ctx, is_asked=value),
     help="Show the versions of the package and of what runs networks.",
 )
 def cli() -> None:
@@ -33,20 +42,66 @@ def cli() -> None:
     """
 
 
-def _print_version(ctx: click.Context) -> None:
-    from importlib.metadata import distributions, version
+def _answer_version(ctx: click.Context, *, is_asked: bool) -> None:
+    """Print the versions, or refuse ``-v`` without ``--version``."""
+    if not is_asked:
+        if ctx.meta[_VERBOSE]:
+            raise click.UsageError("-v goes with --version, or behind a command that has it.", ctx)
+        return
+    from importlib.metadata import version
+
+    engines = ", ".join(f"{name} {version(name)}" for name in _engine_packages())
+    click.echo(f"deepseg-lite {version('deepseg-lite')} ({engines or 'nothing to run networks'})")
+    if ctx.meta[_VERBOSE]:
+        for name, text in _circumstances().items():
+            click.echo(f"{name + ':':<12}{text}")
+    ctx.exit()
+
+
+def _engine_packages() -> list[str]:
+    """Return the names of the installed packages that run networks."""
+    from importlib.metadata import distributions
 
     # ONNX Runtime has a package for each kind of device, more than are known here.
-    packages = sorted(
-        {
-            name
-            for name in (str(distribution.name) for distribution in distributions())
-            if name == "openvino" or name.startswith("onnxruntime")
-        }
-    )
-    engines = ", ".join(f"{name} {version(name)}" for name in packages) or "nothing to run networks"
-    click.echo(f"deepseg-lite {version('deepseg-lite')} ({engines})")
-    ctx.exit()
+    names = {str(distribution.name) for distribution in distributions()}
+    return sorted(name for name in names if name == "openvino" or name.startswith("onnxruntime"))
+
+
+def _circumstances() -> dict[str, str]:
+    """Return what a bug report needs of this machine and this installation."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from deepseg_lite.engines.engine import DEVICES, choose_engine
+    from deepseg_lite.machine import describe_machine
+    from deepseg_lite.store.cache import home
+
+    def version_of(package: str) -> str:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            return f"no {package}"
+
+    def is_usable(device: str) -> bool:
+        try:
+            choose_engine(device)
+        except DeepsegError:
+            return False
+        return True
+
+    machine = describe_machine()
+    packages = ("numpy", "scipy", "nibabel", *_engine_packages(), "huggingface_hub")
+    return {
+        "Python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "system": machine.system,
+        "processor": machine.cpu,
+        "CPUs": f"{machine.cores} usable",
+        "memory": f"{machine.memory / 2**30:.1f} GiB" if machine.memory else "not known",
+        "GPUs": ", ".join(machine.gpus) or "none of NVIDIA's",
+        "packages": ", ".join(map(version_of, packages)),
+        "engines": ", ".join(filter(is_usable, DEVICES[1:])) or "none",
+        "cache": str(home()),
+    }
 
 
 @cli.command("list")

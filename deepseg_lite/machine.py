@@ -1,6 +1,6 @@
-"""Machine that things run on: processor, memory, GPUs and system, without what identifies it.
+"""Description of the machine: processor, memory, GPUs and system, never its name.
 
-It also counts the CPUs and the memory of this process.
+The CPUs and the memory of this process are counted here, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Machine:
-    """Machine that something runs on.
+    """Hardware and system that something runs on.
 
     Attributes
     ----------
@@ -32,11 +32,11 @@ class Machine:
     cores : int
         CPUs that this process may use.
     memory : int
-        Bytes; 0 where the system does not say.
+        Bytes of main memory; 0 where the system does not say.
     system : str
         Operating system, and the kind of processor it runs on.
     gpus : tuple of str
-        NVIDIA GPUs, each with its memory.
+        Names of NVIDIA GPUs, each with its memory.
     """
 
     cpu: str

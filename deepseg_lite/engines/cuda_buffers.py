@@ -1,7 +1,7 @@
 """CUDA on ONNX Runtime: its options, and runs on buffers that stay on the device.
 
-What each option does, and where that is written, is in ``docs/developers/gpu.md``. ONNX Runtime
-itself is handed in: `deepseg_lite.engines.onnxruntime_network` alone imports it.
+``docs/developers/gpu.md`` says what each option does and where that is documented. ONNX Runtime
+itself is an argument here: `deepseg_lite.engines.onnxruntime_network` alone imports it.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ def cuda_options(precision: str) -> dict[str, str]:
 
 
 class DeviceBuffers:
-    """Runs of one session whose input and output stay in place on a device between runs.
+    """Input and output buffers of one session, which stay on a device between runs.
 
-    Several threads may call it: runs are one after another, and while one computes another's
-    input goes to the device and a third's result comes from it. Each thread at work has buffers of
-    its own; those of the last shape alone are kept.
+    Several threads may call it. Runs follow one another; while one computes, the input of the next
+    is copied to the device and the result of the last one is copied back. Each thread has buffers
+    of its own. Only buffers of the last shape stay for the next call.
 
     Parameters
     ----------
     ort : module
         ONNX Runtime.
     session : onnxruntime.InferenceSession
-        Of a network with one input; its first output is what counts.
+        Session of a network with one input; its first output is returned.
     device : str
-        Where buffers are, in ONNX Runtime's words: ``"cuda"``, ``"cpu"``.
+        Device of the buffers, in ONNX Runtime's words: ``"cuda"``, ``"cpu"``.
     pads : bool
-        Whether a batch smaller than the last, as the rest of a volume's patches is, is filled up
-        with zeros: for networks that see every patch of a batch by itself.
+        Whether a batch smaller than the last one is filled up with zeros, as the last patches of a
+        volume are. Only for networks that treat every patch of a batch by itself.
     """
 
     def __init__(self, ort: Any, session: Any, device: str, *, pads: bool) -> None:
@@ -80,7 +80,7 @@ class DeviceBuffers:
 
 
 class _Buffers:
-    """An input and an output on a device, bound to a session."""
+    """Input and output of one thread on a device, bound to a session."""
 
     def __init__(self, ort: Any, session: Any, device: str, shape: Shape) -> None:
         self.shape = shape

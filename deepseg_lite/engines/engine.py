@@ -1,4 +1,4 @@
-"""Engines: what runs networks, chosen by the name of a device."""
+"""Engines, chosen by the name of a device."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Engine:
-    """What runs networks.
+    """Library that computes networks, and how.
 
     Attributes
     ----------
     provider : str
-        ONNX Runtime's execution provider; ``"openvino"`` for OpenVINO itself.
+        Execution provider of ONNX Runtime; ``"openvino"`` for OpenVINO.
     precision : str
-        One of `PRECISIONS`. All but bf16 and fp32 need files of their own in the bundle.
+        One of `PRECISIONS`. All but bf16 and fp32 need a file of their own in the bundle.
     """
 
     provider: str
@@ -43,18 +43,18 @@ class Engine:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The packages that may bring it."""
+        """Names of the packages that may bring it."""
         return (OPENVINO,) if self.provider == OPENVINO else onnxruntime_network.PACKAGES
 
     def file(self, bundle: BundleFiles, network: NetworkFile) -> NetworkFile:
-        """Return the file that a network is opened from; see `bundle_files.file_in`."""
+        """Return the file that a network is opened from; see `file_in`."""
         return file_in(bundle, network, "fp32" if self.precision == "bf16" else self.precision)
 
     def open(self, bundle: BundleFiles, network: NetworkFile, threads: int) -> OpenNetwork:
-        """Open a network; see `session.OnnxNetwork` and `openvino_session.OpenvinoNetwork`."""
+        """Open a network, as `OnnxNetwork` or `OpenvinoNetwork`."""
         file = self.file(bundle, network)
         if self.provider == OPENVINO:
-            # What is int8 or half in the file says so itself; the rest is computed in float32.
+            # A file names its int8 and half-precision parts; all else is computed in float32.
             rest = self.precision if self.precision == "bf16" else "fp32"
             return openvino_network.OpenvinoNetwork(bundle, file, rest, threads)
         return onnxruntime_network.OnnxNetwork(bundle, file, self.provider, threads)
@@ -135,9 +135,9 @@ def _fastest(offering: Sequence[str]) -> str | None:
 
 
 class OpenNetwork(Protocol):
-    """A network as an engine opens it: an array in, its first output out.
+    """Network as an engine opens it: an array in, its first output out.
 
-    Sizes of axes that are free are anything but an int.
+    The size of an axis is an int; anything else where any size will do.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the only module that imports it."""
+"""ONNX Runtime engine, in the only module that imports ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _logger = logging.getLogger(__name__)
 
 
 class OnnxNetwork:
-    """One network on one device: an array in, its first output out.
+    """Network that ONNX Runtime opened on one device: an array in, its first output out.
 
     Parameters
     ----------
     bundle : BundleFiles
         A bundle of any kind.
     network : NetworkFile
-        Which of the bundle's networks; its file is checked against the manifest first.
+        One of the bundle's networks; its file is checked against the manifest first.
     provider : str
         Execution provider, as `choose_provider` returned it.
     threads : int
@@ -47,10 +47,12 @@ class OnnxNetwork:
 
     Attributes
     ----------
-    input_shape, output_shape : sequence
-        Size of each axis; its name where it is free.
+    input_shape : sequence
+        Size of each axis of the input; the axis' name where any size will do.
+    output_shape : sequence
+        Size of each axis of the first output, likewise.
     calls_at_once : int
-        Calls that may be on their way, each from a thread of its own.
+        Largest number of calls at the same time, each from a thread of its own.
 
     Raises
     ------
@@ -137,7 +139,7 @@ def import_onnxruntime() -> Any:
             'or "deepseg-lite[gpu]".'
         )
     # From 1.29 on its Linux packages tell Microsoft of the models that are opened, file names
-    # included. Read at import; who wants it says ORT_DISABLE_TELEMETRY=0.
+    # included. The variable is read at import; a user who set it to 0 keeps telemetry.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime

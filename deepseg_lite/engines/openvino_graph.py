@@ -1,4 +1,4 @@
-"""What OpenVINO's CPU plug-in would do at more cost, done to its model before it is compiled."""
+"""Changes to OpenVINO's model before it is compiled, so that it takes less memory and time."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def split_joined_inputs(ov: Any, model: Any) -> None:
     ov : module
         OpenVINO.
     model : openvino.Model
-        Changed in place. Concatenations whose number of channels is open stay, and those that
-        somebody else needs, too.
+        Changed in place. Concatenations stay whose number of channels is not known, or whose result
+        another operation reads, too.
     """
     operations = ov.opset13
     for node in model.get_ordered_ops():

@@ -1,4 +1,4 @@
-"""OpenVINO: the only module that imports it."""
+"""OpenVINO engine, in the only module that imports OpenVINO."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ KEPT_SHAPES = 2  # a full batch and the rest of it; each holds its own copy of t
 
 
 class OpenvinoNetwork:
-    """One network on the CPU: an array in, its first output out.
+    """Network that OpenVINO opened on the CPU: an array in, its first output out.
 
-    It is compiled for each shape of input when that first comes; the last two are kept.
+    It is compiled for each shape of input when a batch of that shape first comes. The compiled
+    networks of the last two shapes stay in memory.
 
     Parameters
     ----------
     bundle : BundleFiles
         A bundle of any kind.
     network : NetworkFile
-        Which of the bundle's networks; its file is checked against the manifest first.
+        One of the bundle's networks; its file is checked against the manifest first.
     precision : {"fp32", "bf16"}
-        What is computed in.
+        Number type of the computation.
     threads : int
         CPU threads.
 
     Attributes
     ----------
-    input_shape, output_shape : tuple
-        Size of each axis; None where it is free.
+    input_shape : tuple
+        Size of each axis of the input; None where any size will do.
+    output_shape : tuple
+        Size of each axis of the first output, likewise.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A network that segments, whichever engine opened it."""
+"""Networks that segment patches, whichever engine opened them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from deepseg_lite.volume import FloatArray
 
 
 class PatchPredictor:
-    """A network that segments: patches (N, C, *P) to logits (N, K, *P), float32.
+    """Network that segments: patches (N, C, *P) to logits (N, K, *P), float32.
 
     Parameters
     ----------
     opened : OpenNetwork
-        What computes.
-    bundle, network : Bundle, Network
-        What it was opened from.
+        Network as an engine opened it.
+    bundle : Bundle
+        Bundle that it was opened from.
+    network : Network
+        Row of the bundle's manifest that it was opened from.
 
     Attributes
     ----------
     network : Network
-        As given.
+        Row of the bundle's manifest.
     calls_at_once : int
-        Calls that may be on their way, each from a thread of its own; more than that gain nothing.
+        Largest number of calls at the same time, each from a thread of its own, that saves time.
 
     Raises
     ------
@@ -71,10 +73,23 @@ def _check(opened: OpenNetwork, bundle: Bundle, network: Network) -> None:
 
 @dataclass(eq=False)
 class WarmNetworks:
-    """The folds of a bundle that are in use, on one engine.
+    """Folds of a bundle that are in use, on one engine.
 
     Networks stay in memory if ``keep`` says so, or if there is just one; otherwise each is opened
     when its turn comes.
+
+    Attributes
+    ----------
+    bundle : Bundle
+        Bundle of the networks.
+    networks : tuple of Network
+        Folds that are in use.
+    engine : Engine
+        Engine that opens them.
+    threads : int
+        CPU threads of one operator.
+    keep : bool
+        Whether several networks stay in memory.
     """
 
     bundle: Bundle

@@ -1,4 +1,4 @@
-"""Workflows: the work that some models need around their networks.
+"""Workflows: the work that some models need around their networks, a package for each.
 
-A package for each. Arrays and callables only, as in inference.
+They see arrays and callables only, as inference does.
 """

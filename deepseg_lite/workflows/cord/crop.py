@@ -1,4 +1,4 @@
-"""The crop around the cord: where it is, what the user says about it, and what it may have cut."""
+"""Crop around the cord: its place, the user's changes to it, and faces that a result touches."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _logger = logging.getLogger("deepseg_lite")
 
 @dataclass(frozen=True)
 class CordBox:
-    """Where an image is cropped.
+    """Box that an image is cropped to.
 
     Attributes
     ----------
     box : Box
-        In the voxels of the image.
+        Box in the voxels of the image.
     found : bool or None
         Whether a cord was found; None where the user gave every face.
     given : tuple of str

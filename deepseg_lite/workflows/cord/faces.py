@@ -1,4 +1,4 @@
-"""Boxes of voxels: padded in mm, changed face by face, cut out, and checked for what they cut."""
+"""Faces of a box of voxels: padded in mm, moved by the user, and checked for what they cut."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def truncated_faces(labels: AnyArray, box: Box) -> list[str]:
     labels : array of shape (X, Y, Z)
         Result on the grid of the whole volume.
     box : Box
-        What was segmented of it.
+        Segmentation of it.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Finding the box of the spinal cord, as sc-crop does: arrays in, a box out.
+"""Box of the spinal cord, found as sc-crop does: arrays in, a box out.
 
 The volume is resampled to slices across the body. A detector looks for the cord in each slice, a
 classifier says below which slice the cord has surely begun, and the box around all detections is
@@ -161,7 +161,7 @@ def detect(pictures: Picture, detector: Network, settings: DetectorSettings) -> 
     -----
     Source: sc-crop 0.12.1, ``infer_slices``, with Ultralytics 8.4.190; checked by
     ``tests/parity/test_cord_crop.py``. The detector gets colours in reverse: Ultralytics takes
-    pictures for BGR. Slices go one by one, so that no batch is held in memory.
+    pictures for BGR. Slices go one by one, so that no batch is in memory.
     """
     found = {}
     height, width = size = pictures.shape[1:3]

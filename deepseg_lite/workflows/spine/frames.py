@@ -1,4 +1,4 @@
-"""Reading an image at the voxels of another grid, rounded bit by bit as SimpleITK does.
+"""Resampling of an image on another grid, rounded bit by bit as SimpleITK does.
 
 Labels are taken from the nearest voxel. Where slices of 2 mm meet a grid of 1 mm every voxel is
 half-way between two, and rounding alone decides; hence ITK's own order of operations here.
@@ -24,14 +24,16 @@ _TO_LPS = np.array([-1.0, -1.0, 1.0])  # and back
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Where voxels are, as ITK holds it: x grows to the left and y to the back of the patient.
+    """Grid of voxels as ITK describes it: x grows to the left and y to the back of the patient.
 
     Attributes
     ----------
     direction : array of shape (3, 3)
         Unit vectors of the voxel axes, as columns.
-    spacing, origin : array of shape (3,)
-        Voxel size, and place of the first voxel, in mm.
+    spacing : array of shape (3,)
+        Voxel size in mm.
+    origin : array of shape (3,)
+        Place of the first voxel in mm.
     """
 
     direction: FloatArray

@@ -1,4 +1,4 @@
-"""The grids of the workflow: the input's, the one of 1 mm on which everything happens, and back."""
+"""Grids of the workflow: the input's, the one of 1 mm that the networks see, and the way back."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from deepseg_lite.workflows.spine.headers import stored
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where voxels are.
+    """Grid of voxels.
 
     Attributes
     ----------
     shape : tuple of 3 ints
-        X, Y, Z.
+        Number of voxels, X, Y, Z.
     affine : array of shape (4, 4)
         Voxel indices to mm.
     spacing : tuple of 3 floats, optional

@@ -1,4 +1,4 @@
-"""What NIfTI files between TotalSpineSeg's steps make of an affine.
+"""Affines as the NIfTI files between TotalSpineSeg's steps round them.
 
 The original passes images from step to step as files, and its network's labels are written by ITK,
 which keeps an oblique affine to about the seventh digit only. That is 0.00001 voxels; but on the

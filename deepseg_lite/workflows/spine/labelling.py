@@ -1,4 +1,4 @@
-"""From the classes that a network paints to labels that name single vertebrae and discs."""
+"""Labels of single vertebrae and discs, from the classes that a network paints."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def label_spine(labels: LabelMap, step: LabellingStep, rules: Rules = NEWEST) ->
     labels : array of shape (X, Y, Z)
         Classes of one of the two networks, uint8, RAS+ at 1 mm.
     step : LabellingStep
-        What the classes mean: `tables.STEP1` or `tables.STEP2`.
+        Meaning of the classes: `tables.STEP1` or `tables.STEP2`.
     rules : Rules
-        What differs between releases of TotalSpineSeg.
+        Rules of a release of TotalSpineSeg.
 
     Returns
     -------

@@ -47,9 +47,9 @@ def find_landmarks(
     labels : array of shape (X, Y, Z)
         Classes.
     step : LabellingStep
-        What the classes mean.
+        Meaning of the classes.
     rules : Rules
-        Which landmarks are to be trusted.
+        Rules for landmarks that are not to be trusted.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def _is_l5_s1_odd(value: int, discs: Parts, paint: _Paint, rules: Rules) -> bool
 
 
 class Entry(NamedTuple):
-    """A disc or a vertebra in the list of both; ``number`` is its component's."""
+    """Disc or vertebra in the list of both; ``number`` is its component's."""
 
     is_disc: bool
     number: int

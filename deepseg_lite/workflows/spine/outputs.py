@@ -1,4 +1,4 @@
-"""Which files a run of the workflow around two networks writes, and how much is in them."""
+"""Files that a run of the workflow writes, and the volumes in them."""
 
 from __future__ import annotations
 
@@ -83,20 +83,24 @@ LEVEL_NAMES: Mapping[int, str] = {
 
 @dataclass(frozen=True)
 class Output:
-    """One result of the workflow.
+    """Result of the workflow.
 
     Attributes
     ----------
     kind : {"classes", "labels", "points", "soft"}
-        What a network painted, labels of the spine, single voxels with a number, or probabilities.
+        Classes that a network painted, labels of the spine, single voxels with a number, or
+        probabilities.
     step : {1, 2}
-        The step that gives it.
+        Step that gives it.
     names : mapping of int to str
-        Name of each value of labels and points; those of classes only the networks know.
-    structure, channel : str and int
-        Of probabilities: what they are of, and its channel in the first network.
+        Name of each value of labels and points; empty for classes, whose names only the networks
+        have.
+    structure : str
+        Structure that probabilities are of.
+    channel : int
+        Channel of that structure in the first network.
     around : tuple of ints
-        Labels of the first step near which probabilities stay.
+        Labels of the first step; probabilities far from them become 0.
     """
 
     kind: Literal["classes", "labels", "points", "soft"]

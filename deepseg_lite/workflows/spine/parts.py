@@ -28,7 +28,7 @@ class Parts:
     order : tuple of ints
         Numbers of the components, the topmost first.
     heights : tuple of ints
-        Where each is along the canal: z in voxels, in the same order.
+        Place of each along the canal: z in voxels, in the same order.
     """
 
     ids: Ids
@@ -50,7 +50,7 @@ def find_parts(
     minimum_voxels : int
         Smaller components are left out.
     line : Centerline
-        What the components are ordered along.
+        Line along which the components are ordered.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def add_unsure(parts: Parts, unsure: Mask, line: Centerline) -> Parts:
         Voxels to give away. Where several components could have one, the topmost gets it; where
         none could, it stays without.
     line : Centerline
-        What the components are ordered along.
+        Line along which the components are ordered.
 
     Notes
     -----
@@ -178,7 +178,7 @@ Indices = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class Centerline:
-    """The middle of the spinal canal in each slice that shows it.
+    """Middle of the spinal canal in each slice that shows it.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
-"""Whole regions of a spine's label map: its main part, the canal, a box, every second disc.
+"""Regions of a spine's label map: its main part, the canal, a box, every second disc.
 
-Everything works on a box around what it needs, so a map of the whole spine takes seconds and a few
-bytes per voxel.
+Every function works on a box around the labels it reads, so a map of the whole spine takes seconds
+and a few bytes per voxel.
 """
 
 from __future__ import annotations

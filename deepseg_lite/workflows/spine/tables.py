@@ -1,4 +1,4 @@
-"""Numbers of the vertebrae and discs, and what the labelling needs to know, from `labels.json`.
+"""Numbers of the vertebrae and discs, and the rules of their labelling, from `labels.json`.
 
 *Classes* are what a network paints; *labels* are the numbers of the output, each of which names one
 vertebra or disc.
@@ -41,14 +41,14 @@ VERTEBRA_BELOW: Mapping[int, int] = dict(
 
 @dataclass(frozen=True)
 class LabellingStep:
-    """The classes of one network, by what they mean for the labelling.
+    """Classes of one network, by their meaning for the labelling.
 
     Attributes
     ----------
     discs : tuple of ints
-        Classes of discs; those that are no landmark tell nothing about which disc it is.
+        Classes of discs. Those that are no landmark do not tell which disc it is.
     landmarks : tuple of (class, label)
-        Classes of discs that can be told by their look, and their labels, the most reliable first.
+        Classes of discs that are known by their look, with their labels, the most reliable first.
     vertebrae : tuple of ints
         Classes that neighbouring vertebrae have in turn; none if vertebrae are not numbered.
     unsure_vertebrae : tuple of ints
@@ -56,7 +56,7 @@ class LabellingStep:
     canal : tuple of ints
         Classes inside the spinal canal.
     overlays : tuple of (class, label)
-        Classes that have a label whatever is worked out, later ones over earlier ones.
+        Classes with a fixed label, painted over all others in this order.
     names : mapping of int to str
         Name of each label of the output.
     """
@@ -72,16 +72,16 @@ class LabellingStep:
 
 @dataclass(frozen=True)
 class Rules:
-    """What releases of TotalSpineSeg do differently; the defaults are those of 20260807.
+    """Rules in which releases of TotalSpineSeg differ; the defaults are those of 20260807.
 
     Attributes
     ----------
     minimum_component_voxels : int
-        Components of fewer voxels are no discs and no vertebrae.
+        Size below which a component is neither a disc nor a vertebra.
     minimum_landmark_voxels : int
-        A landmark's class must have this many voxels in all; at least 1.
+        Size below which the class of a landmark is ignored; at least 1.
     vet_c2_c3 : bool
-        C2-C3 is a landmark only where the topmost disc has some of it.
+        Whether C2-C3 is a landmark only where the topmost disc has some of it.
     vet_l5_s1 : "size", "last" or "never"
         L5-S1 is no landmark where a disc below it is larger than a tenth of it ("size"), or where
         the last disc has nothing of it ("last").
@@ -94,7 +94,7 @@ class Rules:
 
 
 NEWEST = Rules()
-"""What the newest release of TotalSpineSeg does."""
+"""Rules of the newest release of TotalSpineSeg."""
 
 
 def _read_step(key: str, labels: tuple[int, ...]) -> LabellingStep:

@@ -1,4 +1,4 @@
-"""The straight line from an image to a labelled spine: arrays only, no files, no sessions."""
+"""Spine workflow from an image to labels: arrays only, no files and no engines."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _timed(watch: Watch) -> Steps:
 
 
 class Placed(NamedTuple):
-    """A result on the 1 mm grid, and the affine that the original's file of it has."""
+    """Result on the 1 mm grid, and the affine that the original's file of it has."""
 
     array: AnyArray
     affine: Affine
@@ -112,7 +112,7 @@ def label_image(
     second : callable, optional
         That of the second; needed when a result of the second step is asked for.
     rules : Rules
-        What releases of the original software do differently.
+        Rules in which releases of the original software differ.
     iso : bool
         Leave results on the 1 mm grid instead of bringing them to that of ``data``.
     spacing : tuple of 3 floats, optional

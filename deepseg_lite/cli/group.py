@@ -72,7 +72,8 @@ def _circumstances() -> dict[str, str]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    from deepseg_lite.engines.engine import DEVICES, choose_engine
+    from deepseg_lite.engines.engine import choose_engine
+    from deepseg_lite.engines.names import DEVICES
     from deepseg_lite.machine import describe_machine
     from deepseg_lite.store.cache import home
 

@@ -56,6 +56,8 @@ PACKAGES = (
     "monai",
     "click",
 )
+LACKING, MOST = "(nothing)", 6000
+"""What stands for a missing value, and how much of a value is printed."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -133,16 +135,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every single value of a document with its place."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from leaves(inner, f"{place} > {key}" if place else key)
-    elif isinstance(value, list) and value:
-        for index, inner in enumerate(value):
-            yield from leaves(inner, f"{place}[{index}]")
-    else:
-        yield place, value
+def differences(old: Any, new: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the place of each difference, with both values; what one side lacks is one."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            yield from differences(old.get(key, LACKING), new.get(key, LACKING), f"{place} > {key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (one, two) in enumerate(zip(old, new, strict=True)):
+            yield from differences(one, two, f"{place}[{index}]")
+    elif old != new:
+        yield place, old, new
 
 
 def compare(old: dict[str, Any], new: dict[str, Any]) -> int:
@@ -159,13 +161,14 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> int:
             continue
         for name in sorted(before.keys() | after.keys()):
             compared += 1
-            one, two = (dict(leaves(side.get(name, "no such entry"))) for side in (before, after))
-            places = [p for p in {**one, **two} if one.get(p, "-") != two.get(p, "-")]
-            differ += bool(places)
-            for place in places:
-                print(f"{part} > {name}{place and ' > '}{place}")
-                for sign, side in (("-", one), ("+", two)):
-                    print(f"  {sign} " + str(side.get(place, "nothing")).replace("\n", "\n    "))
+            sides = before.get(name, LACKING), after.get(name, LACKING)
+            found = list(differences(*sides, f"{part} > {name}"))
+            differ += bool(found)
+            for place, one, two in found:
+                print(place)
+                for sign, value in (("-", one), ("+", two)):
+                    text = value if isinstance(value, str) else json.dumps(value)
+                    print(f"  {sign} " + text.replace("\n", "\n    ")[:MOST])
     print(f"{compared} compared, {differ} differ")
     return differ
 

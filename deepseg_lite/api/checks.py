@@ -1,4 +1,4 @@
-"""What an image must be to be segmented, and the one line that says what it is instead."""
+"""Checks of images: each failure is one line that says what is wrong and what to do."""
 
 from __future__ import annotations
 

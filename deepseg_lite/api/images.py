@@ -1,4 +1,4 @@
-"""What callers give as the images of a case: paths, nibabel images, or arrays with an affine."""
+"""Images of a case as callers give them: paths, nibabel images, or arrays with an affine."""
 
 from __future__ import annotations
 

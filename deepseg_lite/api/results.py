@@ -1,4 +1,4 @@
-"""What a run writes: labels or probabilities as the files a bundle names, cleaned on request."""
+"""Results: labels or probabilities as the files that a bundle names, cleaned on request."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ from deepseg_lite.errors import BundleError
 CORD_DETECTOR = "cord_detector"
 """The kind of bundle that finds the cord; one that segments names no kind."""
 LABEL_MAP = {"suffix": "seg", "kind": "labels"}
-"""What a bundle writes that names no files."""
+"""Suffix of the file of a bundle that names no files."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the network is given: channels, orientation (nibabel codes or None) and axis order.
+    """Inputs of the network: channels, orientation (nibabel codes or None) and axis order.
 
     ``contrasts`` are those that each channel may have, ``invert`` those whose values are negated.
     """
@@ -88,7 +88,7 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Outputs:
-    """How scores become labels or maps, and these files; see the manifest's schema."""
+    """Outputs: the way from scores to labels or maps, and their files; see the manifest's schema."""
 
     activation: str
     labels: tuple[Label, ...]
@@ -143,7 +143,7 @@ class WorkflowFile:
 
 @dataclass(frozen=True)
 class Workflow:
-    """What is made of the networks of several bundles, step by step; see the manifest's schema.
+    """Workflow of the networks of several bundles, step by step; see the manifest's schema.
 
     ``second`` is the bundle of the second step, ``rules`` the numbers that tell versions of the
     original software apart, ``files`` what a run writes by default and with an option.

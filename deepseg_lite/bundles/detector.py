@@ -22,7 +22,7 @@ ROLES = ("detector", "classifier")
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSettings:
-    """How pictures of slices are made, and what is made of detections.
+    """Settings of a detector: pictures of slices, and the use of detections.
 
     ``letterbox`` is how pictures are padded: ``minimum_rectangle`` for a detector that takes any
     size, ``square`` for one that takes ``image_size`` alone. ``padding_mm`` is what is added on

@@ -1,4 +1,4 @@
-"""What all bundles share: a name, a version, and networks that a manifest vouches for."""
+"""Files of all kinds of bundles: a name, a version, and networks with their hashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAKERS = {
     "fp16-weights": "make them with deepseg-export quantize {path} --fp16-weights --held-out IMAGE "
     "--force",
 }
-"""How a bundle gets networks in a precision."""
+"""Commands that add networks in a precision to a bundle."""
 
 
 @dataclass(frozen=True, kw_only=True)

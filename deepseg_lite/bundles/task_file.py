@@ -58,7 +58,7 @@ class CropTo:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the archives of a model are expected to hold."""
+    """Expected contents of the archives of a model."""
 
     configuration: str | None = None
     folder: str | None = None
@@ -115,7 +115,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Task:
-    """What people know about a task, from its ``task.toml``; releases newest first."""
+    """Task: the facts that people know of it, from its ``task.toml``; releases newest first."""
 
     name: str
     aliases: tuple[str, ...]

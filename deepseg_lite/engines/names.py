@@ -1,7 +1,7 @@
 """Names of devices and precisions; nothing heavy is imported for them."""
 
 DEVICES = ("auto", "cpu", "cuda", "openvino", "tensorrt", "directml", "coreml", "rocm")
-"""Where networks are computed; ``cpu`` is ONNX Runtime on the CPU."""
+"""Devices for networks; ``cpu`` is ONNX Runtime on the CPU."""
 
 PRECISIONS = ("fp32", "bf16", "int8", "fp16", "fp16-weights")
 """Types of the numbers that networks compute with."""

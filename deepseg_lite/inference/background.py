@@ -14,7 +14,7 @@ CERTAIN = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """What a patch of nothing but background is, and what its scores are without the network.
+    """Background: the patches of nothing else, and their scores without the network.
 
     Attributes
     ----------

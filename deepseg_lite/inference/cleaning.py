@@ -18,7 +18,7 @@ _SIZE = re.compile(r"(\d+)(vox|mm3)?")
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What the user wants done to a result, in this order; None leaves it to the model.
+    """Cleaning that the user wants, in this order; None leaves it to the model.
 
     Label maps and their masks are cleaned file by file. Where a model's result is maps, the model
     has steps of its own, which these replace or join (see `joined_steps`).

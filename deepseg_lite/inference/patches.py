@@ -1,4 +1,4 @@
-"""Where patches lie on a volume and how they are weighted: a manifest's window, made concrete."""
+"""Patches of a volume: their size, places and weights, from a manifest's window."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ _NDIMAGE_MODES = {
     False: {"zeros": "grid-constant", "border": "nearest", "reflection": "reflect"},
     True: {"zeros": "grid-constant", "border": "nearest", "reflection": "mirror"},
 }
-"""What linear ``grid_sample`` does outside the image, by whether corners are aligned."""
+"""Padding of linear ``grid_sample`` outside the image, by whether corners are aligned."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How values between and outside voxels are found.
+    """Sampling: the way to values between and outside voxels.
 
     Attributes
     ----------

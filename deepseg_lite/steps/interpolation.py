@@ -34,7 +34,7 @@ class Interpolation:
 
 @dataclass(frozen=True, eq=False)
 class ResamplingPlan:
-    """How one grid becomes another: a matrix per axis, None where the axis keeps its length.
+    """Resampling of one grid to another: a matrix per axis, None where the axis keeps its length.
 
     ``separate`` is the axis that is resampled last, after the others were clipped slice by slice.
     """

@@ -1,4 +1,4 @@
-"""Where bundles are: the models that ship with the package, and the local cache.
+"""Places of bundles: the models that ship with the package, and the local cache.
 
 The cache is ``<home>/bundles/<name>/``: a bundle's files as they are anywhere else, its card, and
 ``source.json`` that says where it came from. Nothing here uses the network.

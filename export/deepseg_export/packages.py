@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from deepseg_export.errors import MissingPackageError
 
 GRAPH_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""What every export needs; a family names what else it does."""
+"""Packages that every export needs; a family names others."""
 
 
 def require_packages(names: Iterable[str]) -> None:

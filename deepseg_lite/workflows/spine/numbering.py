@@ -23,7 +23,7 @@ from deepseg_lite.workflows.spine.tables import (
 
 C2_C3, L5_S1 = 63, 100
 _ALWAYS_TRIED = 2
-"""How many landmarks are looked for even if one has been found."""
+"""Number of landmarks that are looked for even if one has been found."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""What every command of ``deepseg-export`` shares."""
+"""Options and errors of every command of ``deepseg-export``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much arithmetic a network is, whatever is done to make it fast."""
+"""Arithmetic of a network, before any rewriting for speed."""
 
 from __future__ import annotations
 

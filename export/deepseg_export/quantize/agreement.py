@@ -1,4 +1,4 @@
-"""How far the results of a variant agree with those in float32, and how far they must."""
+"""Agreement of a variant's results with those in float32, and its lower limits."""
 
 from __future__ import annotations
 

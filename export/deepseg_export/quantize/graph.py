@@ -1,4 +1,4 @@
-"""What the ways to another precision ask of a network: its opset, its constants, its layers."""
+"""Facts of a network that all precisions need: its opset, its constants, its layers."""
 
 from __future__ import annotations
 

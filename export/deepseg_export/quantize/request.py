@@ -1,4 +1,4 @@
-"""What variants of a bundle are to be made, and on which images."""
+"""Requests: the variants of a bundle that are to be made, and their images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepseg_lite.errors import OptionError
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be made, and on which images.
+    """Request for variants, and the images they are made and checked with.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task: the bundle, or why there is none."""
+    """Outcome of one task: the bundle, or why there is none."""
 
     task: str
     release: str

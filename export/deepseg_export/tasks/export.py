@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Supply:
-    """Where archives come from, and what becomes of them.
+    """Supply of archives: their sources, and their use.
 
     ``sources`` are archives or folders on this machine. Without any, the official archives are
     downloaded; ``mirror`` is the address of a folder that is tried first.

@@ -1,4 +1,4 @@
-"""What a release was made of when it was first exported: the same files ever after.
+"""Pins: the files of a release at its first export, and ever after.
 
 ``<home>/pins/<task>/<release>.json`` holds the SHA-256 of each file that an export read, and when.
 The archives' own hashes are there for people alone: some addresses are packed anew for everybody.

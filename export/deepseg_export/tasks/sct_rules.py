@@ -1,4 +1,4 @@
-"""What the Spinal Cord Toolbox does because of a label's name.
+"""Rules of the Spinal Cord Toolbox that go by a label's name.
 
 Source: SCT 6.5 to 7.3, ``deepseg_`` inference: how a label map is split into files, and the one
 label that is cleaned without being asked.

@@ -42,7 +42,7 @@ from deepseg_lite.errors import OptionError
 logger = logging.getLogger(__name__)
 
 PACKAGES: tuple[str, ...] = ()
-"""What an export needs beyond that of every family; pickled networks need torch, too."""
+"""Packages that an export needs beyond those of every family; pickled networks need torch, too."""
 FOLD = "0"
 _OTHER_NETWORKS = ("FiLMedUnet", "HeMISUnet")
 

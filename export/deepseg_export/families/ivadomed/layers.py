@@ -1,4 +1,4 @@
-"""What ivadomed's networks share: layers made of their weights, and how outputs are activated."""
+"""Layers of ivadomed's networks, made of their weights, and activations of outputs."""
 
 from __future__ import annotations
 

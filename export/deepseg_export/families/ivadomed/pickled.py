@@ -44,7 +44,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class PickledNetwork:
-    """What a pickled network was made of.
+    """Parts of a pickled network.
 
     Attributes
     ----------

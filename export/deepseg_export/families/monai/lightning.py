@@ -24,7 +24,7 @@ from deepseg_lite.errors import OptionError
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "dynamic_network_architectures")
-"""What an export needs beyond that of every family."""
+"""Packages that an export needs beyond those of every family."""
 PATCH_SIZE = (64, 192, 320)
 FEATURES = {320: (32, 64, 128, 256, 320, 320), 384: (32, 64, 128, 256, 384, 384)}
 """Per width of the deepest stage, of all stages: releases up to v2.4, and v2.5."""
@@ -35,7 +35,7 @@ TREATMENTS: dict[str, dict[str, Any]] = {
     "6.4": {"padding": "edge", "floor": 0.1},
     "6.5": {"padding": "edge", "floor": 0.1},
 }
-"""What differs between versions of the toolbox."""
+"""Treatment of images by a version of the toolbox."""
 _NEWEST_OF_FEATURES = {320: "6.4", 384: "6.5"}
 
 _PREFIX = "net."

@@ -15,12 +15,12 @@ from deepseg_export.families.monai.transforms import flatten, read_type
 from deepseg_export.families.problems import Problems, collected
 
 KEY = "pred"
-"""Where MONAI's evaluator puts what the inferer returns."""
+"""Key under which MONAI's evaluator puts the inferer's result."""
 
 
 @dataclass
 class Postprocessing:
-    """What comes after the network.
+    """Steps after the network.
 
     ``nearest`` is how ``Invertd`` resamples, None where nothing is inverted. ``suffix`` is that of
     the file, None where none is named.

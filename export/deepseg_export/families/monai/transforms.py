@@ -24,7 +24,7 @@ GEOMETRIC = (
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What comes before the network: the frame, the steps in it, and the image's key."""
+    """Steps before the network: the frame, the steps in it, and the image's key."""
 
     orientation: str | None
     steps: Steps

@@ -15,7 +15,7 @@ _PREFIXES = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
 
 
 class Inert:
-    """What stands in for any class a checkpoint names: it takes everything and does nothing."""
+    """Stand-in for any class that a checkpoint names: it takes everything and does nothing."""
 
     def __new__(cls, *_arguments: Any, **_keywords: Any) -> Inert:
         """Make one, whatever is given."""

@@ -43,7 +43,7 @@ from deepseg_lite.errors import OptionError
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "dynamic_network_architectures")
-"""What an export needs beyond that of every family."""
+"""Packages that an export needs beyond those of every family."""
 _CROP_VERSION = "sc_crop_version"
 
 

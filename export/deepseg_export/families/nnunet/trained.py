@@ -1,4 +1,4 @@
-"""What a checkpoint says beyond its weights."""
+"""Facts of a checkpoint beyond its weights."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Outputs: the way from scores to labels or maps, and their files; see the manifest's schema."""
+    """Outputs: the way from scores to labels or maps, and the files; see the manifest's schema."""
 
     activation: str
     labels: tuple[Label, ...]

@@ -104,4 +104,4 @@ STAGES = {
 }
 
 INFERENCE = ("preprocess", "network", "blend", "restore")
-"""Stages that the Spinal Cord Toolbox calls inference: it times neither files nor models nor imports."""
+"""Stages that SCT calls inference: it times neither files nor models nor imports."""

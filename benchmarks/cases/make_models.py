@@ -27,7 +27,7 @@ import numpy as np
 from make_image import make_volume
 
 TESTS = Path(__file__).resolve().parents[2] / "tests"
-sys.path += [str(TESTS / "export"), str(TESTS / "parity")]
+sys.path.insert(0, str(TESTS))
 STEEPNESS = 20  # logits of a fitted layer are that far apart
 FIT_VOXELS = 100_000
 

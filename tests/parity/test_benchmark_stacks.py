@@ -27,9 +27,9 @@ def test_stacks_agree_on_a_model_that_is_made_for_them(measure, tmp_path):
     model = tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     bundle, image = tmp_path / "bundle", tmp_path / "neck.nii.gz"
     sizes = ("--shape", "72", "72", "40", "--spacing", "0.8")
-    measure(BENCHMARKS / "make_image.py", image, *sizes)
+    measure(BENCHMARKS / "cases" / "make_image.py", image, *sizes)
     counts = ("--classes", "3", "--folds", str(len(FOLDS)))
-    measure(BENCHMARKS / "make_models.py", "scaling", model, *counts)
+    measure(BENCHMARKS / "cases" / "make_models.py", "scaling", model, *counts)
     measure("-m", "deepseg_export", "nnunet", model, "-o", bundle)
     runs = {
         "nnunetv2": ("--model", model, "--folds", *FOLDS),

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from deepseg_export import exporting
 from deepseg_export.cli.group import cli
 from deepseg_export.families.nnunet import Options
 from deepseg_export.tasks import everything
 from deepseg_export.tasks import export as exports
+from helpers.click_runner import invoke
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.export
 
 
 def run(*arguments: Any) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    return invoke(cli, arguments)
 
 
 def test_prints_the_written_path_alone_on_stdout(make_model, tmp_path):

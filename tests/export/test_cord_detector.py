@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from deepseg_export.cli.group import cli
 from deepseg_export.families.nnunet.crop import DETECTOR
 from deepseg_export.families.sc_crop import NAME, OFFICIAL_SHA256
+from helpers.click_runner import invoke
 from helpers.detector import FILES
 from helpers.hub import HubServer
 from helpers.paths import DATA
@@ -23,7 +24,7 @@ from deepseg_lite.store import cache
 
 
 def run(*arguments: Any) -> Result:
-    return CliRunner().invoke(cli, ["cord-detector", *map(str, arguments)])
+    return invoke(cli, ["cord-detector", *arguments])
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from deepseg_export.cli.group import cli
 from deepseg_export.errors import VerificationError
 from deepseg_export.families import ivadomed
 from deepseg_export.families.monai import lightning
 from deepseg_export.network.conversion import example_shapes, to_onnx
 from deepseg_export.network.verify import verify
+from helpers.click_runner import invoke
 from helpers.monai_models import DYNUNET, dynunet, write_bundle, write_lightning
 
 from deepseg_lite.bundles.bundle import Bundle, read_bundle
@@ -42,7 +42,7 @@ SLICES = {"Resample": {"hspace": 0.5, "wspace": 0.5}, "NormalizeInstance": {"app
 
 def run(*arguments: Any) -> Bundle:
     """Run the command and read the bundle whose path it printed."""
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    result = invoke(cli, arguments)
     assert result.exit_code == 0, result.output
     return read_bundle(Path(result.stdout.strip()))
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from deepseg_export.cli.group import cli
 from helpers.bundles import make_manifest, write_bundle
+from helpers.click_runner import invoke
 from helpers.hub import TOKEN, HubServer
 
 from deepseg_lite.store import fetch
@@ -45,7 +46,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def publish(*arguments: Any) -> Result:
-    return CliRunner().invoke(cli, ["publish", *map(str, arguments), "--repo", REPO])
+    return invoke(cli, ["publish", *arguments, "--repo", REPO])
 
 
 def _licensed(folder: Path, text: str | None) -> Path:
@@ -76,7 +77,7 @@ def test_what_else_belongs_to_a_bundle_is_named(hub, tmp_path):
     hub.commit(REPO, "main", {})
     done = publish(folder)
     assert done.exit_code == 0, done.output
-    assert "It needs tiny.first, too" in done.output
+    assert "It needs tiny.first, too" in done.stderr
 
 
 def test_networks_of_the_last_release_go(hub, bundle):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from deepseg_export.cli.group import cli
 from deepseg_export.errors import QuantizationError
 from deepseg_export.quantize.agreement import Gate, check_gate, compare
@@ -19,6 +19,7 @@ from deepseg_export.quantize.half import to_half, to_half_weights
 from deepseg_export.quantize.int8 import to_int8
 from deepseg_export.quantize.ranges import ObservedNetwork, Ranges
 from helpers.bundles import make_bundle, make_manifest, write_image
+from helpers.click_runner import invoke
 from helpers.paths import DATA
 
 import deepseg_lite
@@ -129,7 +130,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def quantize(*arguments: Any) -> Result:
-    return CliRunner().invoke(cli, ["quantize", *map(str, arguments)])
+    return invoke(cli, ["quantize", *arguments])
 
 
 def labels(path: Path, image: Path, precision: str) -> np.ndarray:

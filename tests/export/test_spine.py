@@ -10,7 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers.click_runner import invoke
 from helpers.nnunet_models import write_zip
 from helpers.spine import make_spine
 
@@ -77,7 +77,7 @@ def voxels(path: Path) -> Any:
 def test_both_releases_export_and_run(version, archives, image, command):
     folder = archives(version)
     arguments = ["task", "spine", "--release", version, "--from", str(folder)]
-    result = CliRunner().invoke(cli, arguments)
+    result = invoke(cli, arguments)
     assert result.exit_code == 0, result.output
     name = f"{TASK}-{version}"
     main, second = (read_bundle(bundle_directory(n)) for n in (name, f"{name}.step2"))

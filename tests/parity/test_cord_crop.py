@@ -275,6 +275,7 @@ def test_boxes_padding_cropping_and_putting_back(tmp_path, given_detections, ori
             continue
         compared += 1
         cropped, record = crop_to_box(volume, box)
+        assert record is not None
         original_crop = original.crop(image, expected)
         np.testing.assert_array_equal(cropped.data[0], np.asarray(original_crop.dataobj))
         np.testing.assert_array_equal(cropped.affine, original_crop.affine)

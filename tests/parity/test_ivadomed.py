@@ -157,7 +157,7 @@ def test_centre_crops(reference, rng):
         np.testing.assert_array_equal(
             cropped.data[0].reshape(expected["result"].shape), expected["result"]
         )
-        back = record.undo(cropped.data)[0]
+        back = (cropped.data if record is None else record.undo(cropped.data))[0]
         np.testing.assert_array_equal(back.reshape(array.shape), expected["back"])
 
 

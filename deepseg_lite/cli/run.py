@@ -17,7 +17,6 @@ from deepseg_lite.cli.console import progress_bar, report_error, set_logging
 from deepseg_lite.cli.options import RunCommand, cases_of, load_model, options_of, settings_of
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.inference.settings import Settings
-from deepseg_lite.machine import share_one_heap
 
 if TYPE_CHECKING:
     from deepseg_lite.api.cases import FileRun
@@ -86,6 +85,8 @@ def _run(**given: Any) -> None:
     # machine and wait for each other, up to a second, on a busy one. Read at numpy's import.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    from deepseg_lite.machine import share_one_heap
+
     share_one_heap()
     from deepseg_lite.api.cases import FileRun, name_outputs
     from deepseg_lite.inference.overlap import in_turn, overlapped

@@ -94,7 +94,7 @@ class Declared:
             raise OptionError(
                 f"{self.name} is {value!r}; it must be one of {', '.join(self.choices)}."
             )
-        numbers = [value] if not option.keys else dict(value).values()
+        numbers = [value] if not option.keys else dict(value or ()).values()
         for number in numbers if (limits := self._limits()) else ():
             if number is not None and not self._allows(number):
                 raise OptionError(f"{self.name} is {number!r}; {limits} is needed.")
@@ -156,6 +156,11 @@ def words(value: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if isinstance(value, str):
         value = value.split(",") if value else ()
     return tuple(word.strip() for word in value)
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Return the texts of a list; one that stands alone is a list of one."""
+    return (value,) if isinstance(value, str) else tuple(map(str, value))
 
 
 def takes(options: type) -> Callable[[F], F]:

@@ -122,6 +122,13 @@ def test_settings_that_are_complete_can_be_given_again():
     assert make_settings(**settings) == settings
 
 
+def test_one_text_stands_for_a_list_of_one_and_no_box_for_an_empty_one():
+    settings = make_settings(remove_small="5mm3", contrasts="t2", box=None)
+    assert settings["remove_small"] == ("5mm3",)
+    assert settings["contrasts"] == ("t2",)
+    assert settings["box"] == {}
+
+
 def test_help_says_something_of_every_option():
     for options in (Settings, LoadOptions):
         for name, each in declared(options).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast
 
-from deepseg_lite.option import Option, complete, declared, words
+from deepseg_lite.option import Option, complete, declared, texts, words
 from deepseg_lite.steps.faces import FACES
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Settings(TypedDict, total=False):
             flags=("-c", "--contrast"),
             default=(),
             metavar="NAME",
-            read=tuple,
+            read=texts,
         ),
     ]
     tta: Annotated[
@@ -159,7 +159,7 @@ class Settings(TypedDict, total=False):
             "Remove objects below SIZE: voxels (10) or mm3 (5mm3). Repeat for one size per file.",
             default=(),
             metavar="SIZE",
-            read=lambda sizes: tuple(map(str, sizes)),
+            read=texts,
         ),
     ]
     label_vert: Annotated[
@@ -198,7 +198,7 @@ class Settings(TypedDict, total=False):
             metavar="N",
             minimum=0,
             keys=FACES,
-            read=dict,
+            read=lambda faces: dict(faces or ()),
             unfit=_no_crop,
         ),
     ]

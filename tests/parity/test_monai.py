@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from deepseg_lite.api.nifti import read_volume
 from deepseg_lite.inference.patches import gaussian_importance, interval_starts
 from deepseg_lite.steps.maps import relu_scaled
-from deepseg_lite.steps.respace import respace
+from deepseg_lite.steps.respace import Respaced, respace
 from deepseg_lite.volume import Volume
 
 torch = pytest.importorskip("torch")
@@ -174,6 +174,19 @@ def monai_prepared(transforms, volume, nearest, scores_of):
     return prepared.numpy(), prepared.affine.numpy(), invert(case)["pred"].numpy()
 
 
+def undecided(matrix, new, old):
+    """Return where the last bit of a place decides what is read there, of shape ``new``.
+
+    Half-way between two voxels (nearest) and on the first or last one (a spline that is zero beyond
+    them): upstream's places come from matrix products that round as the processor has it.
+    """
+    points = np.stack([*np.indices(new), np.ones(new)])
+    places = np.einsum("ij,j...->i...", matrix, points)[:3]
+    ends = np.reshape(old, (3, 1, 1, 1)) - 1
+    distances = [np.abs(places % 1 - 0.5), np.abs(places), np.abs(places - ends)]
+    return (np.min(distances, axis=0) < 1e-6).any(axis=0)
+
+
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transforms_and_their_inverse_equal_monai(name):
     from deepseg_export.families.monai.config import resolve
@@ -201,12 +214,23 @@ def test_transforms_and_their_inverse_equal_monai(name):
         before = volume.data.copy()
         found, trail = prepare(manifest, volume)
         assert found.data.dtype == np.float32
-        np.testing.assert_allclose(found.data, expected, rtol=2e-6, atol=2e-5)
+        sure = np.ones(found.shape, bool)
+        if trail and isinstance(trail[-1], Respaced):
+            onto = np.linalg.inv(trail[-1].matrix)
+            sure = ~undecided(onto, found.shape, trail[-1].shape)
+        np.testing.assert_allclose(found.data[:, sure], expected[:, sure], rtol=2e-6, atol=2e-5)
         np.testing.assert_allclose(found.affine, affine, atol=1e-6)
-        scores = scores_of(found.shape)
+        scores, sure = scores_of(found.shape), np.ones((1, *found.shape), np.float32)
         for record in reversed(trail):
-            scores = record.undo(scores)
-        np.testing.assert_allclose(scores, restored, atol=2e-6)
+            from_shape = scores.shape[1:]
+            scores, sure = record.undo(scores), record.undo(sure)
+            if isinstance(record, Respaced):
+                sure[:] = ~undecided(record.matrix, record.shape, from_shape)
+        sure = sure[0] > 0
+        np.testing.assert_allclose(scores[:, sure], restored[:, sure], atol=2e-6)
+        # Of what the last bit decides, a share is on the other side on some processors, never all.
+        assert np.isclose(found.data, expected, rtol=2e-6, atol=2e-5).mean() > 0.9
+        assert np.isclose(scores, restored, atol=2e-6).mean() > 0.5
         np.testing.assert_array_equal(volume.data, before)
 
 
@@ -237,9 +261,18 @@ def test_respace_equals_spacing(shape, old, new, mode, padding, align, turned, s
     expected = spacing(image)
     sampling = read_sampling(mode, padding, align_corners=align)
     found, record = respace(volume, new, False, sampling, sampling)
-    np.testing.assert_allclose(found.data, expected.numpy(), atol=1e-5)
-    back = found.data if record is None else record.undo(found.data)
-    np.testing.assert_allclose(back, spacing.inverse(expected).numpy(), atol=1e-5)
+    restored = spacing.inverse(expected).numpy()
+    if record is None:
+        np.testing.assert_array_equal(found.data, expected.numpy())
+        np.testing.assert_array_equal(found.data, restored)
+        return
+    onto = np.linalg.inv(record.matrix)
+    sure = ~undecided(onto, found.shape, shape)
+    np.testing.assert_allclose(found.data[:, sure], expected.numpy()[:, sure], atol=1e-5)
+    # What was on one side or the other there is read again on the way back.
+    back = record.undo(expected.numpy())
+    sure = ~undecided(record.matrix, shape, found.shape)
+    np.testing.assert_allclose(back[:, sure], restored[:, sure], atol=1e-5)
 
 
 @settings(max_examples=150, deadline=None)

@@ -14,7 +14,7 @@ from typing import Any
 
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_files, read_manifest
 from deepseg_lite.bundles.manifest import manifest_problems
-from deepseg_lite.bundles.schemas import frozen
+from deepseg_lite.bundles.schemas import frozen, in_words
 from deepseg_lite.errors import BundleError
 
 CORD_DETECTOR = "cord_detector"
@@ -204,7 +204,7 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         problems = ["networks: a lone .onnx file holds exactly one network"]
     if problems:
         raise BundleError(
-            f"{path} has an invalid manifest: {'; '.join(problems)}. Export the model again."
+            f"{path} has an invalid manifest: {in_words(problems)}. Export the model again."
         )
     outputs = manifest["outputs"]
     order, crop = outputs["regions_class_order"], manifest.get("cord_crop")

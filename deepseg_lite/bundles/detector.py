@@ -14,7 +14,7 @@ from typing import Any
 from deepseg_lite.bundles.bundle import CORD_DETECTOR, parse_manifest
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_files, read_manifest
 from deepseg_lite.bundles.manifest import form_problems
-from deepseg_lite.bundles.schemas import frozen
+from deepseg_lite.bundles.schemas import frozen, in_words
 from deepseg_lite.errors import BundleError
 
 ROLES = ("detector", "classifier")
@@ -75,7 +75,7 @@ def parse_detector(manifest: Any, path: Path, *, lone_file: bool = False) -> Det
         )
     if problems := detector_problems(manifest):
         raise BundleError(
-            f"{path} has an invalid manifest: {'; '.join(problems)}. Export the model again."
+            f"{path} has an invalid manifest: {in_words(problems)}. Export the model again."
         )
     return Detector(
         name=manifest["name"],

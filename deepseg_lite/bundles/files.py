@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deepseg_lite.bundles.onnx_metadata import ManifestEntry, split_manifest
+from deepseg_lite.bundles.schemas import parse_json
 from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError, OptionError
 
 MANIFEST_NAME = "manifest.json"
+MAX_BYTES = 4 << 20
+"""Of a manifest."""
 _PIECE_BYTES = 1 << 16
 _MAKERS = {
     "fp32": "export the model again",
@@ -83,7 +85,8 @@ def read_manifest(path: Path) -> tuple[Any, bool]:
         text = _lone_manifest(path).text
     elif (path / MANIFEST_NAME).is_file():
         try:
-            text = (path / MANIFEST_NAME).read_text(encoding="utf-8")
+            with (path / MANIFEST_NAME).open("rb") as file:
+                text = file.read(MAX_BYTES + 1).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"{path / MANIFEST_NAME} cannot be read: {error}.") from error
     else:
@@ -91,9 +94,14 @@ def read_manifest(path: Path) -> tuple[Any, bool]:
             f"{path} is not a bundle: a folder with {MANIFEST_NAME}, or an .onnx file made by "
             "deepseg-export, is needed."
         )
+    if len(text) > MAX_BYTES:
+        raise BundleError(
+            f"{path} has a manifest of more than {MAX_BYTES >> 20} MB; none of ours is that large. "
+            "Get the bundle again."
+        )
     try:
-        return json.loads(text), lone_file
-    except (ValueError, RecursionError) as error:  # not JSON, or numbers or nesting without end
+        return parse_json(text), lone_file
+    except ValueError as error:
         raise BundleError(f"{path} has a manifest that is not JSON: {error}.") from error
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from math import isfinite
 from typing import Any
+
+MAX_DEPTH, MAX_ITEMS, MAX_VALUES, MAX_TEXT, MAX_NUMBER = 32, 1000, 50_000, 4000, 10**15
+"""Bounds of every document, far above what a model needs."""
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @cache
@@ -21,7 +25,10 @@ def read_schema(name: str) -> Mapping[str, Any]:
 
 @cache
 def _validator(name: str) -> Any:
-    """Return a validator that takes 1.0 for no integer and NaN or infinity for no number."""
+    """Return a validator with strict types.
+
+    1.0 is no integer, NaN and infinity are no numbers, control characters make no string.
+    """
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
@@ -31,19 +38,97 @@ def _validator(name: str) -> Any:
     def is_number(_: Any, value: Any) -> bool:
         return type(value) is int or (type(value) is float and isfinite(value))
 
+    def is_string(_: Any, value: Any) -> bool:
+        return type(value) is str and not _UNPRINTABLE.search(value)
+
     types = Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {"integer": is_integer, "number": is_number}
+        {"integer": is_integer, "number": is_number, "string": is_string}
     )
     return extend(Draft202012Validator, type_checker=types)(read_schema(name))
 
 
 def schema_problems(name: str, document: Any) -> list[str]:
-    """Return every reason why a document does not fit the schema of that name, in its order."""
+    """Return every reason why a document does not fit the schema of that name, in its order.
+
+    A rule of the schema that has a ``$comment`` is told in its words. What is too large to be
+    looked at is the only problem.
+    """
+    if problem := _too_large(document):
+        return [f"{name}: {problem}"]
     errors = _validator(name).iter_errors(document)
     return [
-        f"{_place(error.absolute_path) or name}: {error.message}"
+        f"{_place(error.absolute_path) or name}: {_message(error)}"
         for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
     ]
+
+
+def _message(error: Any) -> str:
+    rule = error.schema if isinstance(error.schema, dict) else {}
+    message: str = rule.get("$comment", error.message)
+    return shortened(message)
+
+
+def shortened(text: str, length: int = 120) -> str:
+    """Return a text without what is in the middle of it, if it is too long for a message."""
+    half = (length - 3) // 2
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+
+
+def in_words(problems: Sequence[str], length: int = 160) -> str:
+    """Return problems as one text for a message: all, or how many more there are."""
+    told = list(problems[:1])
+    for problem in problems[1:]:
+        if len("; ".join([*told, problem])) > length:
+            return f"{'; '.join(told)}; and {len(problems) - len(told)} more"
+        told.append(problem)
+    return "; ".join(told)
+
+
+def parse_json(text: str) -> Any:
+    """Return a JSON document.
+
+    Raises
+    ------
+    ValueError
+        If it is none, has a key twice, or is nested without end.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise ValueError(f"the key {shortened(twice, 40)!r} is there twice")
+    return table
+
+
+def _too_large(document: Any) -> str | None:
+    """Return why a document cannot be one of ours by its size alone, in linear time."""
+    level, values = [document], 0
+    for _ in range(MAX_DEPTH):
+        values += len(level)
+        if values > MAX_VALUES:
+            return f"it has more than {MAX_VALUES} values"
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict | list):
+                if len(value) > MAX_ITEMS:
+                    return f"a list of it has {len(value)} items, more than {MAX_ITEMS}"
+                below += value
+                below += value.values() if isinstance(value, dict) else ()
+            elif isinstance(value, str):
+                if len(value) > MAX_TEXT:
+                    return f"a text of it has {len(value)} characters, more than {MAX_TEXT}"
+            elif isinstance(value, int | float) and isfinite(value) and abs(value) > MAX_NUMBER:
+                return f"a number of it is beyond {MAX_NUMBER:.0e}"
+        level = below
+        if not level:
+            return None
+    return f"it is nested more than {MAX_DEPTH} deep"
 
 
 def _place(path: Iterable[str | int]) -> str:

@@ -114,7 +114,7 @@ def _spline_coordinates(
     """Return indices into the image, (3, X', Y', Z'), by way of a grid around the new centre."""
     centre = np.eye(4)
     centre[:3, 3] = [(n - 1) / 2 for n in new]
-    matrix = _product(matrix, centre)
+    matrix = np.asarray(_product(matrix, centre), np.float64)
     if align_corners:
         scale = np.array([*(max(n, 2) / (max(n, 2) - 1) for n in new), 1.0], np.float32)
         matrix = matrix * scale  # upstream's scale is in single precision

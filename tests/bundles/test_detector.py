@@ -78,7 +78,7 @@ BAD = {
     "version": ({"schema": 2}, "schema is 2"),
     "unknown key": ({"inputs": {}}, "inputs"),
     "no classifier": ({"networks": {}}, "networks: 'detector' is a required property"),
-    "settings": ({"settings": {"image_size": 320.0}}, r"settings\.image_size: 320.0"),
+    "settings": ({"settings": {"image_size": 320}}, r"settings: 'slice_spacing_mm' is .* more"),
     "name": ({"name": "../x"}, "name: "),
 }
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from deepseg_lite.bundles.manifest import manifest_problems, manifest_schema
+from deepseg_lite.bundles.schemas import in_words, parse_json
 
 MANIFESTS = sorted(MODELS.glob("*/bundle/manifest.json"))
 RESAMPLE = {
@@ -190,12 +191,24 @@ INVALID = {
     "mirror-twice": ("mirror_axes", [1, 1], "mirror_axes: "),
     "mirror-float": ("mirror_axes", [1.0], "mirror_axes[0]: "),
     "activation": ("outputs.activation", "tanh", "outputs.activation: 'tanh'"),
-    "activation-alone": ("outputs.activation", "relu", "outputs.activation: relu needs values"),
-    "channels-alone": ("outputs.channels", 2, "outputs.channels: goes with values"),
-    "values-alone": ("outputs.values", "maps", "outputs.channels: values needs it"),
-    "stride-of-spread": ("sliding_window.stride", [1, 1, 1], "sliding_window.stride: does not go"),
+    "activation-alone": (
+        "outputs.activation",
+        "relu",
+        "outputs.activation: an activation other than softmax",
+    ),
+    "channels-alone": ("outputs.channels", 2, "outputs: channels goes with values"),
+    "values-alone": ("outputs.values", "maps", "outputs: values needs channels"),
+    "stride-of-spread": (
+        "sliding_window.stride",
+        [1, 1, 1],
+        "sliding_window: stride goes with the placements",
+    ),
     "interval-of-one": ("sliding_window.placement", "interval", "sliding_window.overlap: "),
-    "no-stride": ("sliding_window.placement", "stride", "'stride' is a required property"),
+    "no-stride": (
+        "sliding_window.placement",
+        "stride",
+        "sliding_window: a placement by stride needs stride",
+    ),
     "no-sigma": ("sliding_window.importance_map", "gaussian", "'sigma_scale' is a required"),
     "no-labels": ("outputs.labels", [], "outputs.labels: "),
     "label-value": ("outputs.labels.0.values", [65536], "outputs.labels[0].values[0]: "),
@@ -283,11 +296,73 @@ def test_all_problems_are_listed_at_once():
 
 
 def test_all_contradictions_are_listed_at_once():
-    manifest = _changed("outputs.regions_class_order", [1])
-    manifest["outputs"]["labels"][0]["values"] = [4]
+    manifest = _changed("outputs.labels.0.values", [4])
     manifest["preprocessing"][1]["channels"] *= 3
     manifest["sliding_window"]["patch_size"] = [1, 8, 8]
-    assert len(manifest_problems(manifest)) == 4
+    assert len(manifest_problems(manifest)) == 3
+
+
+RULES = [path for path in INVALID if path in {
+    "activation-alone", "channels-alone", "values-alone", "softmax-regions", "sigmoid-no-order",
+    "stride-of-spread", "no-stride", "resample-twice",
+}]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_any_reader_of_json_schemas_finds_what_contradicts(name):
+    """The rules stand in the schema, in words that we show, not in our code."""
+    path, value, _ = INVALID[name]
+    assert list(Draft202012Validator(manifest_schema()).iter_errors(_changed(path, value)))
+
+
+LIMITS = {
+    "many-steps": ("preprocessing", [{"step": "multiply", "by": 1.0}] * 10_000, "10000 items"),
+    "many-mixed-items": ("mirror_axes", [[i] if i % 2 else {} for i in range(50_000)], "50000"),
+    "long-text": ("version", "1" * 50_000_000, "50000000 characters"),
+    "deep": ("preprocessing", json.loads("[" * 900 + "]" * 900), "nested more than 32 deep"),
+    "huge-number": ("sliding_window.overlap", 1e300, "beyond 1e+15"),
+    "huge-patch": ("sliding_window.patch_size", [10**9, 1, 1], "patch_size[0]: "),
+    "tiny-spacing": ("preprocessing", [{**RESAMPLE, "spacing": [1e-9] * 3}], "spacing[0]: "),
+    "nul": ("name", "a\0b", "name: "),
+    "surrogate": ("source.license", "\ud800", "source.license: "),
+    "control-characters": ("outputs.labels.0.name", "\x1b[2Jcord", "outputs.labels[0].name: "),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "message"), LIMITS.values(), ids=LIMITS)
+def test_what_no_model_needs_is_refused_by_its_size(path, value, message):
+    """Fault 18: bounds, in messages that stay short."""
+    problems = manifest_problems(_changed(path, value))
+    assert any(message in problem for problem in problems), problems
+    assert max(map(len, problems)) < 200
+    assert all(problem.isprintable() for problem in problems)
+
+
+@pytest.mark.parametrize("part", ["cord_crop", "prior"])
+def test_a_bundle_is_not_its_own_companion(part):
+    """Fault 18."""
+    manifest = make_manifest()
+    if part == "prior":
+        manifest["preprocessing"].append({"step": "crop_to_prior", "safety_factor": [1, 1, 1]})
+        manifest["prior"] = {"bundle": manifest["name"], "channels": ["t2"]}
+    else:
+        faces = ("superior", "inferior", "left", "right", "anterior", "posterior")
+        padding = dict.fromkeys(faces, 1)
+        manifest["cord_crop"] = {"detector": manifest["name"], "padding_mm": padding}
+    (problem,) = manifest_problems(manifest)
+    assert "cannot be its own" in problem
+
+
+def test_a_key_that_is_there_twice_is_refused():
+    """Fault 18: readers differ in which of the two they take."""
+    with pytest.raises(ValueError, match="'name' is there twice"):
+        parse_json('{"name": 1, "name": 2}')
+
+
+def test_many_problems_are_counted():
+    """Fault 18: a message is one line that can be read."""
+    assert in_words(["a" * 100, "b" * 50, "c" * 50]) == "a" * 100 + "; " + "b" * 50 + "; and 1 more"
+    assert in_words(["a", "b"]) == "a; b"
 
 
 SCALARS = (

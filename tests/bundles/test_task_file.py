@@ -218,7 +218,7 @@ def test_unknown_keys_are_refused_everywhere(name):
         (SINGLE, "title", "", "title: "),
         (SINGLE, "group", "retired", "group: "),
         (SINGLE, "status", "gone", "status: "),
-        (SINGLE, "status", "retired", "last_sct: a retired task needs it"),
+        (SINGLE, "status", "retired", "a retired task needs last_sct"),
         (SINGLE, "inputs", [], "inputs: "),
         (SINGLE, "inputs.0.contrasts", ["t9"], "inputs[0].contrasts[0]: "),
         (SINGLE, "inputs.0.dimensions", [3.0], "inputs[0].dimensions[0]: "),

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepseg_lite.errors import OutputError
+from deepseg_lite.errors import OutputError, reason
 
 
 def write_files(contents: Mapping[Path, bytes]) -> None:
@@ -46,12 +46,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def reason(error: BaseException) -> str:
-    """Return the first line of what an error says."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).strip().splitlines()[0].rstrip(".")
 
 
 def check_folder(folder: Path) -> None:

@@ -67,3 +67,11 @@ class ProviderError(DeepsegError, RuntimeError):
 
 class Cancelled(DeepsegError):  # noqa: N818 - a request that was granted, not a failure
     """The run was stopped by the caller's cancel hook; nothing was written."""
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what an error says, without its full stop; it can be printed."""
+    text = str(getattr(error, "strerror", None) or error or type(error).__name__)
+    line = next(iter(text.strip().splitlines()), type(error).__name__)
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[:200])
+    return shown.rstrip(".")

@@ -46,6 +46,11 @@ class Volume:
         return x, y, z
 
     @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel: by the affine's determinant, right for sheared images, too."""
+        return abs(float(np.linalg.det(self.affine[:3, :3])))
+
+    @property
     def orientation(self) -> str:
         """Axis codes in nibabel's convention: the direction each axis points to."""
         return "".join(aff2axcodes(self.affine))

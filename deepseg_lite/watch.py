@@ -1,13 +1,15 @@
-"""Watches: progress, cancellation and the seconds of a run's stages."""
+"""Watches: progress, cancellation, notices and the seconds of a run's stages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
 from typing import TypeVar
 
 from deepseg_lite.errors import Cancelled
+from deepseg_lite.notice import Notice, Warn, log
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -27,19 +29,33 @@ class Watch:
         Told the patches done.
     cancel : callable, optional
         Asked after every batch of patches.
+    notify : callable, optional
+        Told of notices; they are logged by default.
 
     Attributes
     ----------
     seconds : dict
         Seconds of each stage; of stages of one name the sum.
-    progress, cancel : callable or None
+    file : str or None
+        Image that notices are about if they do not say it.
+    notices : list of Notice
+        What was doubtful, in the order in which it was found.
+    progress, cancel, notify : callable or None
         As given.
     """
 
-    def __init__(self, progress: Progress | None = None, cancel: Cancel | None = None) -> None:
+    def __init__(
+        self,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        notify: Warn | None = None,
+    ) -> None:
+        self.file: str | None = None
         self.seconds: dict[str, float] = {}
+        self.notices: list[Notice] = []
         self.progress = progress
         self.cancel = cancel
+        self.notify = notify or log
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -49,9 +65,19 @@ class Watch:
         spent = perf_counter() - started
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 4)
 
+    def warn(self, notice: Notice) -> None:
+        """Keep a notice, and log it; what was said once is not said again."""
+        if notice.file is None:
+            notice = replace(notice, file=self.file)
+        if notice not in self.notices:
+            self.notices.append(notice)
+            self.notify(notice)
+
     def inner(self, *, tells_progress: bool = True) -> Watch:
         """Return the watch over a model that runs inside this run; its stages are its own."""
-        return Watch(self.progress if tells_progress else None, self.cancel)
+        inner = Watch(self.progress if tells_progress else None, self.cancel, self.notify)
+        inner.notices, inner.file = self.notices, self.file
+        return inner
 
     def opened(self, networks: Iterable[T]) -> Iterator[T]:
         """Yield networks as they are opened."""

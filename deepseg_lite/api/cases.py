@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite import atomic
-from deepseg_lite.api import nifti
 from deepseg_lite.api.model import Model, ResultFile
 from deepseg_lite.api.record import describe_run, label_tables, recorded_seconds
 from deepseg_lite.atomic import check_folder, make_folder
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.overlap import run_through
 from deepseg_lite.inference.settings import Settings, make_settings
+from deepseg_lite.nifti.names import is_nifti_name, stem
+from deepseg_lite.nifti.reading import load_image
+from deepseg_lite.nifti.writing import image_bytes, make_image, new_image
 from deepseg_lite.steps.box import box_mask
 from deepseg_lite.watch import Watch
 
@@ -41,7 +43,7 @@ class Case:
     def tables(self) -> dict[Path, bytes]:
         """Return the tables of label maps, beside each."""
         return {
-            path.with_name(nifti.stem(path) + ending): text
+            path.with_name(stem(path) + ending): text
             for path, file in zip(self.paths, self.files, strict=True)
             for ending, text in label_tables(file.names).items()
         }
@@ -49,7 +51,7 @@ class Case:
     @property
     def sidecars(self) -> tuple[Path, ...]:
         """Return where the record of the run goes: beside every file."""
-        return tuple(path.with_name(f"{nifti.stem(path)}.json") for path in self.paths)
+        return tuple(path.with_name(f"{stem(path)}.json") for path in self.paths)
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -105,7 +107,7 @@ def name_outputs(
             f"{model.bundle.name} is not cropped around the cord; leave `cropbox` out."
         )
     files = model.files(settings)
-    if output is not None and nifti.is_nifti_name(output) and len(images) > 1:
+    if output is not None and is_nifti_name(output) and len(images) > 1:
         raise OptionError(
             f"{output} is one file, but {len(images)} cases will be written; give a folder."
         )
@@ -123,15 +125,15 @@ def name_outputs(
 
 def _paths(image: Path, output: Path | None, suffixes: Sequence[str]) -> tuple[Path, ...]:
     """Return where files of these suffixes go."""
-    if len(suffixes) == 1 and output is not None and nifti.is_nifti_name(output):
+    if len(suffixes) == 1 and output is not None and is_nifti_name(output):
         return (output,)
     return tuple(_named(image, output, suffix) for suffix in suffixes)
 
 
 def _named(image: Path, output: Path | None, suffix: str) -> Path:
-    folder, name, extension = image.parent, nifti.stem(image), ".nii.gz"
-    if output is not None and nifti.is_nifti_name(output):
-        folder, name = output.parent, nifti.stem(output)
+    folder, name, extension = image.parent, stem(image), ".nii.gz"
+    if output is not None and is_nifti_name(output):
+        folder, name = output.parent, stem(output)
         extension = output.name[len(name) :]
     elif output is not None:
         folder = output
@@ -184,11 +186,12 @@ class FileRun:
     ) -> None:
         self.model, self.case, self.settings, self.command = model, case, settings, command
         self.watch = watch or Watch()
+        self.watch.file = str(case.images[0])
 
     def prepare(self) -> None:
         """Read the images, and do all that comes before the networks."""
         paths = self.case.images
-        self._opened = [nifti.load_image(path) for path in paths]
+        self._opened = [load_image(path, self.watch.warn) for path in paths]
         names = [str(path) for path in paths]
         self._run = self.model.case(self._opened, names, self.settings, self.watch)
         self._run.prepare()
@@ -202,16 +205,17 @@ class FileRun:
         case, result = self.case, self._run.finish()
         with self.watch.stage("write"):
             contents = {
-                path: nifti.image_bytes(image, path)
+                path: image_bytes(image, path)
                 for path, image in zip(case.paths, result.images, strict=True)
             }
             if case.cropbox is not None and result.box is not None:
                 like = self._opened[0]
-                mask = nifti.make_image(box_mask(result.box, like.shape[:3]), like=like)
-                contents[case.cropbox] = nifti.image_bytes(mask, case.cropbox)
+                mask = make_image(box_mask(result.box, like.shape[:3]), like=like)
+                contents[case.cropbox] = image_bytes(mask, case.cropbox)
         record = {
             **describe_run(self.model, case.images, self.settings, result.labels, self.command),
             **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
+            "Warnings": [notice.record() for notice in self.watch.notices],
             "Volumes_mm3": dict(result.volumes_mm3),
             "Seconds": recorded_seconds(self.watch.seconds),
             "SHA256": {path.name: sha256(data).hexdigest() for path, data in contents.items()},
@@ -273,7 +277,7 @@ def write_phantom(
 
     paths = [image] if labels is None else [image, labels]
     for path in paths:
-        if not nifti.is_nifti_name(path):
+        if not is_nifti_name(path):
             raise OptionError(f"{path} must end in .nii or .nii.gz.")
         if os.path.exists(path) and not overwrite:
             raise OptionError(f"{path} exists; add `overwrite` or give another name.")
@@ -284,6 +288,6 @@ def write_phantom(
     made = make_phantom(seed)
     images = zip(paths, (made.image, made.labels), strict=False)
     atomic.write_files(
-        {path: nifti.image_bytes(nifti.new_image(data, made.affine), path) for path, data in images}
+        {path: image_bytes(new_image(data, made.affine), path) for path, data in images}
     )
     return paths

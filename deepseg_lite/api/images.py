@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api import nifti
-from deepseg_lite.api.checks import check_affine, check_array, check_series
 from deepseg_lite.errors import ImageError, OptionError
+from deepseg_lite.nifti import reading
+from deepseg_lite.nifti.checks import check_affine, check_array, check_series
+from deepseg_lite.notice import Warn, log
 from deepseg_lite.volume import Affine, AnyArray, Spacing, Volume
 
 Image: TypeAlias = "str | Path | SpatialImage"
@@ -32,7 +33,9 @@ class Given:
 
 
 def read_images(
-    images: Sequence[Image | npt.NDArray[Any]], affine: npt.ArrayLike | None = None
+    images: Sequence[Image | npt.NDArray[Any]],
+    affine: npt.ArrayLike | None = None,
+    warn: Warn = log,
 ) -> Given:
     """Read the images of one case, one per channel.
 
@@ -42,6 +45,8 @@ def read_images(
         One per channel.
     affine : array of shape (4, 4), optional
         Voxel indices to mm; needed for arrays and only for them.
+    warn : callable
+        Told of what is doubtful.
 
     Raises
     ------
@@ -51,12 +56,12 @@ def read_images(
         If an affine is missing, or there is one too many.
     """
     if all(isinstance(image, np.ndarray) for image in images):
-        volume = _volume_of_arrays(images, affine)
+        volume = _volume_of_arrays(images, affine, warn)
         return Given(volume, np.asarray(images[0]).reshape(volume.shape), None)
     if affine is not None:
         raise OptionError("affine goes with arrays only; paths and images bring their own.")
-    opened = [_opened(image) for image in images]
-    volume, stored = nifti.read_case(opened, [_name(image) for image in images])
+    opened = [_opened(image, warn) for image in images]
+    volume, stored = reading.read_case(opened, [_name(image) for image in images], warn)
     return Given(volume, stored, opened[0])
 
 
@@ -75,18 +80,19 @@ class GivenSeries:
 
 
 def read_series(
-    image: Image | npt.NDArray[Any], affine: npt.ArrayLike | None = None
+    image: Image | npt.NDArray[Any],
+    affine: npt.ArrayLike | None = None,
+    warn: Warn = log,
 ) -> GivenSeries:
     """Read one image of three or four axes; see `read_images`."""
     if isinstance(image, np.ndarray):
         matrix = _checked_affine(affine)
-        return GivenSeries(check_series(image, "the array"), matrix, None, "the array")
+        return GivenSeries(check_series(image, "the array", warn), matrix, None, "the array")
     if affine is not None:
         raise OptionError("affine goes with arrays only; paths and images bring their own.")
-    opened, name = _opened(image), _name(image)
-    data = nifti.read_series(opened, name)
-    matrix = np.asarray(opened.affine, np.float64)
-    return GivenSeries(data, matrix, opened, name, nifti.header_spacing(opened))
+    opened, name = _opened(image, warn), _name(image)
+    data, geometry = reading.read_series(opened, name, warn)
+    return GivenSeries(data, geometry.affine, opened, name, geometry.spacing)
 
 
 def _checked_affine(affine: npt.ArrayLike | None) -> Affine:
@@ -96,9 +102,9 @@ def _checked_affine(affine: npt.ArrayLike | None) -> Affine:
     return np.asarray(affine, np.float64)
 
 
-def _volume_of_arrays(arrays: Sequence[Any], affine: npt.ArrayLike | None) -> Volume:
+def _volume_of_arrays(arrays: Sequence[Any], affine: npt.ArrayLike | None, warn: Warn) -> Volume:
     matrix = _checked_affine(affine)
-    channels = [check_array(array, f"array {i}") for i, array in enumerate(arrays)]
+    channels = [check_array(array, f"array {i}", warn) for i, array in enumerate(arrays)]
     if len({channel.shape for channel in channels}) > 1:
         raise ImageError(
             f"the channels have shapes {', '.join(str(c.shape) for c in channels)}; one grid is "
@@ -107,9 +113,9 @@ def _volume_of_arrays(arrays: Sequence[Any], affine: npt.ArrayLike | None) -> Vo
     return Volume.from_array(np.stack(channels), matrix)
 
 
-def _opened(image: Any) -> SpatialImage:
+def _opened(image: Any, warn: Warn) -> SpatialImage:
     if isinstance(image, str | Path):
-        return nifti.load_image(image)
+        return reading.load_image(image, warn)
     if isinstance(image, SpatialImage):
         return image
     raise ImageError(

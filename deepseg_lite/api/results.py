@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api import nifti
 from deepseg_lite.api.model import Result
 from deepseg_lite.bundles.bundle import OutputFile, Outputs
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.cleaning import Cleaning
 from deepseg_lite.inference.pipeline import Segmentation
 from deepseg_lite.inference.settings import Settings
+from deepseg_lite.nifti.writing import make_image
+from deepseg_lite.notice import EMPTY, Notice, Warn, log
 from deepseg_lite.steps.components import fill_holes, keep_largest, remove_small
 from deepseg_lite.volume import AnyArray, Spacing
 
@@ -135,22 +136,60 @@ def _cleaned(
 
 
 def volumes_mm3(
-    contents: Sequence[AnyArray], files: Sequence[OutputFile], outputs: Outputs, spacing: Spacing
+    contents: Sequence[AnyArray], files: Sequence[OutputFile], outputs: Outputs, voxel: float
 ) -> dict[str, float]:
     """Return the volume of each structure as written; of probabilities, their sum.
 
-    A label map has one entry per label, any other file one for all its labels.
+    A label map has one entry per label, any other file one for all its labels. ``voxel`` is the
+    volume of a voxel in mm3.
     """
-    voxel = float(np.prod(spacing))
     volumes = {}
     for array, file in zip(contents, files, strict=True):
         if file.kind == "labels":
             for label in outputs.labels:
                 volumes[label.name] = float(np.isin(array, label.values).sum()) * voxel
         else:
-            name = "+".join(file.labels or [label.name for label in outputs.labels])
+            name = structure(file, outputs)
             volumes[name] = float(array.sum(dtype=np.float64)) * voxel
     return {name: round(volume, 2) for name, volume in volumes.items()}
+
+
+def structure(file: OutputFile, outputs: Outputs) -> str:
+    """Return what a file of one map shows: the names of its labels."""
+    return "+".join(file.labels or [label.name for label in outputs.labels])
+
+
+def notice_empty(
+    contents: Sequence[AnyArray], files: Sequence[OutputFile], outputs: Outputs, warn: Warn = log
+) -> None:
+    """Tell of structures of which nothing was found; of probabilities, nothing above 0.5."""
+    missing, count = [], 0
+    for array, file in zip(contents, files, strict=True):
+        if array.dtype.kind == "f":
+            found = {structure(file, outputs): bool(array.max() > 0.5)}
+        elif file.kind == "labels":
+            values = set(np.flatnonzero(np.bincount(array.ravel())).tolist())
+            found = {label.name: bool(values & set(label.values)) for label in outputs.labels}
+        else:
+            found = {structure(file, outputs): bool(array.any())}
+        count += len(found)
+        missing += [name for name, is_there in found.items() if not is_there]
+    tell_missing(missing, count, warn)
+
+
+def tell_missing(missing: Sequence[str], count: int, warn: Warn) -> None:
+    """Tell of structures without a voxel, of so many."""
+    if not missing:
+        return
+    names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+    if len(missing) == count:
+        text = (
+            f"the result is empty: nothing was found of {names}. Check the image and its contrast."
+        )
+        warn(Notice(EMPTY, text, figures={"structures": list(missing)}))
+    else:
+        text = f"nothing was found of {names}."
+        warn(Notice("structure-empty", text, figures={"structures": list(missing)}))
 
 
 def make_result(
@@ -159,6 +198,8 @@ def make_result(
     settings: Settings,
     like: SpatialImage,
     spacing: Spacing,
+    voxel_mm3: float,
+    warn: Warn = log,
 ) -> Result:
     """Return what is to be written of one case.
 
@@ -174,12 +215,17 @@ def make_result(
         Whose grid, codes and units the files get.
     spacing : tuple of 3 floats
         Voxel size in mm.
+    voxel_mm3 : float
+        Volume of a voxel.
+    warn : callable
+        Told of what is empty.
     """
     files = chosen_files(outputs, soft=settings["soft"])
     arrays = file_contents(found.data, outputs, files, Cleaning.of(settings), spacing)
+    notice_empty(arrays, files, outputs, warn)
     return Result(
-        tuple(nifti.make_image(array, like) for array in arrays),
-        volumes_mm3(arrays, files, outputs, spacing),
+        tuple(make_image(array, like) for array in arrays),
+        volumes_mm3(arrays, files, outputs, voxel_mm3),
         {label.name: list(label.values) for label in outputs.labels},
         found.box,
         found.crop,

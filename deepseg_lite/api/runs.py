@@ -8,7 +8,6 @@ from typing import Protocol
 
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api import nifti
 from deepseg_lite.api.model import Result
 from deepseg_lite.api.results import make_result
 from deepseg_lite.bundles.bundle import Bundle, Network
@@ -16,6 +15,7 @@ from deepseg_lite.inference.channels import arrange_channels
 from deepseg_lite.inference.pipeline import Prediction, Segmentation, complete, predict, prepare
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.inference.sliding_window import Predictor
+from deepseg_lite.nifti.reading import read_case
 from deepseg_lite.steps.box import crop_to_box
 from deepseg_lite.steps.table import Record
 from deepseg_lite.volume import AnyArray, Volume
@@ -79,6 +79,7 @@ class VolumeRun:
     ) -> None:
         self.model, self.settings, self.watch = model, settings, watch
         self.soft_labels, self.spacing = soft_labels, volume.spacing
+        self.voxel_mm3 = volume.voxel_mm3
         self._volume: Volume | None = volume
         self._stored = stored
         self._prepared: tuple[Volume, list[Record]] | None = None
@@ -98,6 +99,7 @@ class VolumeRun:
                     self.settings["box"],
                     self.model.finder,
                     strict=self.settings["strict_crop"],
+                    warn=self.watch.warn,
                 )
                 volume, undo = crop_to_box(volume, cropped.box)
             self._crop = cropped, undo
@@ -146,11 +148,13 @@ class VolumeRun:
             return found
         cropped, undo = self._crop
         data = found.data if undo is None else undo.undo(found.data)
-        return Segmentation(data, box=cropped.box, crop=describe_crop(cropped, data))
+        return Segmentation(
+            data, box=cropped.box, crop=describe_crop(cropped, data, self.watch.warn)
+        )
 
     def _apply_steps(self, volume: Volume, prior: AnyArray | None) -> None:
         with self.watch.stage("preprocess"):
-            self._prepared = prepare(volume, self.model.bundle, prior)
+            self._prepared = prepare(volume, self.model.bundle, prior, self.watch.warn)
 
     def _take_volume(self) -> Volume:
         assert self._volume is not None
@@ -189,7 +193,7 @@ class CaseRun:
     def prepare(self) -> None:
         """Read the images and prepare their volume."""
         with self.watch.stage("load"):
-            volume, stored = nifti.read_case(self._images, self._names)
+            volume, stored = read_case(self._images, self._names, self.watch.warn)
         self._run = VolumeRun(self.model, volume, stored, self.settings, self.watch)
         del volume, stored  # the run lets them go as early as it can
         self._run.prepare()
@@ -208,4 +212,6 @@ class CaseRun:
                 self.settings,
                 self._images[0],
                 self._run.spacing,
+                self._run.voxel_mm3,
+                self.watch.warn,
             )

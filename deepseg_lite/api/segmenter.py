@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
@@ -11,10 +11,15 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api import nifti
 from deepseg_lite.api.images import Image, read_images
 from deepseg_lite.api.model import Part, ResultFile
-from deepseg_lite.api.results import check_cleaning, chosen_files, cleaned, returned_files
+from deepseg_lite.api.results import (
+    check_cleaning,
+    chosen_files,
+    cleaned,
+    notice_empty,
+    returned_files,
+)
 from deepseg_lite.api.runs import CaseRun, VolumeRun
 from deepseg_lite.bundles.bundle import Bundle, Network
 from deepseg_lite.bundles.task_file import Task
@@ -27,6 +32,8 @@ from deepseg_lite.inference.overlap import run_through
 from deepseg_lite.inference.pipeline import Segmentation
 from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.inference.sliding_window import Predictor
+from deepseg_lite.nifti.writing import make_image
+from deepseg_lite.notice import Notice
 from deepseg_lite.option import takes
 from deepseg_lite.steps.faces import FACES
 from deepseg_lite.store.tasks import find_beside
@@ -107,6 +114,7 @@ class Segmenter:
         *images: Image,
         progress: Progress | None = ...,
         cancel: Cancel | None = ...,
+        notify: Callable[[Notice], None] | None = ...,
         **options: Unpack[Settings],
     ) -> SpatialImage: ...
 
@@ -117,6 +125,7 @@ class Segmenter:
         affine: npt.ArrayLike,
         progress: Progress | None = ...,
         cancel: Cancel | None = ...,
+        notify: Callable[[Notice], None] | None = ...,
         **options: Unpack[Settings],
     ) -> npt.NDArray[Any]: ...
 
@@ -127,6 +136,7 @@ class Segmenter:
         affine: npt.ArrayLike | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
+        notify: Callable[[Notice], None] | None = None,
         **options: Unpack[Settings],
     ) -> SpatialImage | npt.NDArray[Any]:
         """Segment one case.
@@ -141,6 +151,9 @@ class Segmenter:
             ``progress(done, total)``, in patches.
         cancel : callable, optional
             Asked after every patch; returning True ends the run with `Cancelled`.
+        notify : callable, optional
+            Told of every `Notice`, that is, of what is doubtful. An image that is returned has
+            them all in ``image.extra["warnings"]``.
 
         Returns
         -------
@@ -159,20 +172,19 @@ class Segmenter:
             If ``cancel`` returned True.
         """
         self.check_channel_count(len(images))
-        settings = fit_settings(make_settings(**options), self.bundle)
-        check_cleaning(
-            returned_files(self.bundle.outputs, soft=settings["soft"]),
-            self.bundle.outputs,
-            Cleaning.of(settings),
-        )
-        given = read_images(images, affine)
-        found = self.segment(
-            given.volume, settings, stored=given.stored, watch=Watch(progress, cancel)
-        )
-        data = cleaned(found.data, self.bundle.outputs, settings, given.volume.spacing)
+        settings, outputs = fit_settings(make_settings(**options), self.bundle), self.bundle.outputs
+        files = returned_files(outputs, soft=settings["soft"])
+        check_cleaning(files, outputs, Cleaning.of(settings))
+        watch = Watch(progress, cancel, notify)
+        given = read_images(images, affine, watch.warn)
+        found = self.segment(given.volume, settings, stored=given.stored, watch=watch)
+        data = cleaned(found.data, outputs, settings, given.volume.spacing)
+        notice_empty(list(data) if data.ndim == 4 else [data], files, outputs, watch.warn)
         if given.like is None:
             return data
-        return nifti.make_image(np.moveaxis(data, 0, -1) if data.ndim == 4 else data, given.like)
+        image = make_image(np.moveaxis(data, 0, -1) if data.ndim == 4 else data, given.like)
+        image.extra["warnings"] = tuple(watch.notices)
+        return image
 
     def segment(
         self,

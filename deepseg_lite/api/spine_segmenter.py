@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api import nifti
 from deepseg_lite.api.images import GivenSeries, Image, read_series
 from deepseg_lite.api.model import Part, Result, ResultFile
+from deepseg_lite.api.results import tell_missing
 from deepseg_lite.api.segmenter import Segmenter
 from deepseg_lite.bundles.bundle import Bundle, Workflow
 from deepseg_lite.bundles.task_file import Task
@@ -21,6 +21,8 @@ from deepseg_lite.engines.engine import Engine
 from deepseg_lite.errors import ImageError, OptionError
 from deepseg_lite.inference.fitting import fit_settings
 from deepseg_lite.inference.settings import Settings, changed, make_settings
+from deepseg_lite.nifti.writing import make_image, new_image
+from deepseg_lite.notice import Notice, Warn, log
 from deepseg_lite.option import takes
 from deepseg_lite.store.tasks import find_beside
 from deepseg_lite.volume import Affine, AnyArray, FloatArray, LabelArray, Volume
@@ -91,6 +93,7 @@ class SpineSegmenter:
         affine: npt.ArrayLike | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
+        notify: Callable[[Notice], None] | None = None,
         **options: Unpack[Settings],
     ) -> dict[str, SpatialImage] | dict[str, AnyArray]:
         """Label the spine in one image.
@@ -105,6 +108,8 @@ class SpineSegmenter:
             ``progress(done, total)``, in patches of each network in turn.
         cancel : callable, optional
             Asked after every patch; returning True ends the run with `Cancelled`.
+        notify : callable, optional
+            As for `Segmenter`.
 
         Returns
         -------
@@ -124,13 +129,17 @@ class SpineSegmenter:
         """
         settings = fit_settings(make_settings(**options), self.bundle)
         self.check_settings(settings)
-        given = read_series(image, affine)
+        watch = Watch(progress, cancel, notify)
+        given = read_series(image, affine, watch.warn)
         if settings["iso"] and given.like is None:
             raise OptionError("iso gives another grid than the array's; give a nibabel image.")
-        found = self.label(given, settings, Watch(progress, cancel))
+        found = self.label(given, settings, watch)
+        _notice_empty(found, watch.warn)
         if given.like is None:
             return dict(found.arrays)
         made = self._images(found, given.like, settings)
+        for image_made in made:
+            image_made.extra["warnings"] = tuple(watch.notices)
         return dict(zip(found.arrays, made, strict=True))
 
     def label(self, given: GivenSeries, settings: Settings, watch: Watch) -> SpineLabels:
@@ -175,8 +184,11 @@ class SpineSegmenter:
         """Return the run of one case, not begun; the name of its image is for errors."""
         return SpineCase(self, images, names, settings, watch)
 
-    def result(self, found: SpineLabels, image: SpatialImage, settings: Settings) -> Result:
+    def result(
+        self, found: SpineLabels, image: SpatialImage, settings: Settings, warn: Warn = log
+    ) -> Result:
         """Return the images that are written, and the volumes in them."""
+        _notice_empty(found, warn)
         tables = [file.names for file in self.files(settings)]
         suffixes = [file.suffix for file in chosen_files(self.workflow, settings)]
         labels = {
@@ -198,8 +210,8 @@ class SpineSegmenter:
     ) -> tuple[SpatialImage, ...]:
         """Return results as images: with the header of the input where they are on its grid."""
         if settings["iso"]:
-            return tuple(nifti.new_image(array, found.affine) for array in found.arrays.values())
-        return tuple(nifti.make_image(array, like) for array in found.arrays.values())
+            return tuple(new_image(array, found.affine) for array in found.arrays.values())
+        return tuple(make_image(array, like) for array in found.arrays.values())
 
     def parts(self, settings: Settings) -> tuple[Part, ...]:
         """Return the bundles a run uses, that of the first step first."""
@@ -240,6 +252,11 @@ class SpineSegmenter:
         self.first.check_channel_count(count)
 
 
+def _notice_empty(found: SpineLabels, warn: Warn) -> None:
+    missing = [output for output, array in found.arrays.items() if not array.any()]
+    tell_missing(missing, len(found.arrays), warn)
+
+
 def _for_networks(settings: Settings) -> Settings:
     """Return what of the settings the networks are told."""
     return changed(
@@ -271,7 +288,9 @@ class SpineCase:
     def prepare(self) -> None:
         """Read the image."""
         with self._watch.stage("load"):
-            self._given: GivenSeries | None = replace(read_series(self._image), name=self._name)
+            self._given: GivenSeries | None = replace(
+                read_series(self._image, warn=self._watch.warn), name=self._name
+            )
 
     def predict(self) -> None:
         """Run both networks and the steps around them."""
@@ -281,4 +300,4 @@ class SpineCase:
 
     def finish(self) -> Result:
         """Make the images that are written."""
-        return self._model.result(self._found, self._image, self._settings)
+        return self._model.result(self._found, self._image, self._settings, self._watch.warn)

@@ -33,6 +33,7 @@ def _plan(**given: Any) -> None:
     set_logging(given["verbose"], quiet=given["quiet"])
     for remark in ctx.meta["remarks"]:
         _logger.warning("%s", remark)
+    from deepseg_lite.notice import log
     from deepseg_lite.performance.plan.case import memory_of, plan_case, seconds_of
     from deepseg_lite.performance.plan.costs import Costs
     from deepseg_lite.performance.plan.limit import stay_below
@@ -46,7 +47,7 @@ def _plan(**given: Any) -> None:
     plans, errors = [], []
     for images in cases:
         try:
-            plans.append(plan_case(model, images, settings, costs))
+            plans.append(plan_case(model, images, settings, costs, log))
         except DeepsegError as error:
             files = [str(path) for path in images]
             errors.append({"images": files, "error": report_error(error)})

@@ -17,11 +17,13 @@ from deepseg_lite.cli.console import progress_bar, report_error, set_logging
 from deepseg_lite.cli.options import RunCommand, cases_of, load_model, options_of, settings_of
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.inference.settings import Settings
+from deepseg_lite.notice import EMPTY, ignore, log
 
 if TYPE_CHECKING:
     from deepseg_lite.api.cases import FileRun
 
 _logger = logging.getLogger("deepseg_lite")
+EXIT_EMPTY = 3
 
 INPUTS = [
     click.Argument(["task_or_bundle"]),
@@ -64,6 +66,11 @@ HOW = [
 ]
 REPORTS = [
     click.Option(["as_json", "--json"], is_flag=True, help="Print a JSON report on stdout."),
+    click.Option(
+        ["--fail-empty"],
+        is_flag=True,
+        help=f"Exit with {EXIT_EMPTY} where nothing at all was found in an image.",
+    ),
     click.Option(["-v", "--verbose"], count=True, help="Say more; -vv shows tracebacks."),
     click.Option(["-q", "--quiet"], is_flag=True, help="Say only errors; no progress bar."),
 ]
@@ -90,6 +97,7 @@ def _run(**given: Any) -> None:
     share_one_heap()
     from deepseg_lite.api.cases import FileRun, name_outputs
     from deepseg_lite.inference.overlap import in_turn, overlapped
+    from deepseg_lite.watch import Watch
 
     segmenter = load_model(given)
     settings = settings_of(given, segmenter.bundle)
@@ -114,7 +122,11 @@ def _run(**given: Any) -> None:
         _logger.warning("The threshold has no effect: labels are decided without one.")
     command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
     runs = [
-        _WithBar(FileRun(segmenter, case, settings, command=command), hidden=quiet)
+        _WithBar(
+            # Told with the result: cases overlap, and bars are drawn.
+            FileRun(segmenter, case, settings, command=command, watch=Watch(notify=ignore)),
+            hidden=quiet,
+        )
         for case in planned
     ]
     reports, errors = [], []
@@ -124,14 +136,19 @@ def _run(**given: Any) -> None:
         segmenter.open()
         order = in_turn(runs)
     with closing(order) as outcomes:
-        for case, outcome in zip(planned, outcomes, strict=True):
+        for case, run, outcome in zip(planned, runs, outcomes, strict=True):
             try:
                 report = outcome()
             except DeepsegError as error:
                 images_given = [str(path) for path in case.images]
-                errors.append({"images": images_given, "error": report_error(error)})
+                warnings = [notice.record() for notice in run.watch.notices]
+                errors.append(
+                    {"images": images_given, "error": report_error(error), "warnings": warnings}
+                )
                 continue
             reports.append(report)
+            for notice in run.watch.notices:
+                log(notice)
             # Imported when the most memory has been taken: it adds nothing to that.
             from deepseg_lite.performance.plan.past_runs import keep_run
 
@@ -145,19 +162,25 @@ def _run(**given: Any) -> None:
         click.echo(json.dumps({"results": reports, "errors": errors}, indent=2))
     if errors:
         ctx.exit(1)
+    if given["fail_empty"] and any(_is_empty(report) for report in reports):
+        ctx.exit(EXIT_EMPTY)
+
+
+def _is_empty(report: dict[str, Any]) -> bool:
+    return any(warning["code"] == EMPTY for warning in report["Warnings"])
 
 
 class _WithBar:
     """Run of a case with a progress bar while its networks run."""
 
     def __init__(self, run: FileRun, *, hidden: bool) -> None:
-        self._run, self._hidden = run, hidden
+        self._run, self._hidden, self.watch = run, hidden, run.watch
         self.prepare, self.finish = run.prepare, run.finish
 
     def predict(self) -> None:
         name = self._run.case.images[0].name
         with progress_bar(name, hidden=self._hidden, show_pos=True) as progress:
-            self._run.watch.progress = progress
+            self.watch.progress = progress
             self._run.predict()
 
 

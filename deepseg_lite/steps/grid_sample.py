@@ -99,10 +99,10 @@ def pull(
         for coordinates, size in zip(grid, old, strict=True):
             coordinates[:] = _to_index(coordinates, size, sampling)
         if sampling.method == "nearest":
-            inside, indices = _nearest(grid, old, sampling)
+            inside, nearest = _nearest(grid, old, sampling)
         for image, pulled in zip(arrays, result, strict=True):
             if sampling.method == "nearest":
-                pulled[rows] = np.where(inside, image[indices], 0)
+                pulled[rows] = np.where(inside, image.reshape(-1)[nearest], 0)
             else:
                 pulled[rows] = ndimage.map_coordinates(image, grid, order=1, mode=mode)
     return result
@@ -197,19 +197,23 @@ def _to_index(coordinates: FloatArray, size: int, sampling: Sampling) -> FloatAr
 
 def _nearest(
     places: FloatArray, shape: Sequence[int], sampling: Sampling
-) -> tuple[AnyArray, tuple[AnyArray, ...]]:
-    """Return which places have a nearest voxel, and which; ties go to the even one, as in torch."""
+) -> tuple[AnyArray, AnyArray]:
+    """Return which places have a nearest voxel, and which one of all; ties go to the even one.
+
+    That is torch's rule. The places are overwritten.
+    """
     inside = np.ones(places[0].shape, bool)
-    indices = []
+    nearest = np.zeros(places[0].shape, np.intp)
     for place, size in zip(places, shape, strict=True):
         if sampling.padding == "reflection":
-            place = _reflected(place, size, sampling.align_corners)
+            place[:] = _reflected(place, size, sampling.align_corners)
         if sampling.padding != "zeros":
-            place = np.clip(place, 0, size - 1)
-        index = np.rint(place).astype(np.intp)
+            np.clip(place, 0, size - 1, out=place)
+        index = np.rint(place, out=place).astype(np.intp)
         inside &= (index >= 0) & (index < size)
-        indices.append(np.clip(index, 0, size - 1))
-    return inside, tuple(indices)
+        nearest *= size
+        nearest += np.clip(index, 0, size - 1, out=index)
+    return inside, nearest
 
 
 def _reflected(place: FloatArray, size: int, align_corners: bool) -> FloatArray:

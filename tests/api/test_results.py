@@ -15,6 +15,7 @@ LESION = OutputFile("lesion_seg", "mask", ("lesion",))
 WHOLE = OutputFile("seg", "labels")
 SOFT = OutputFile("msLesionSoft", "soft", ("lesion",))
 SPACING = (1.0, 0.5, 2.0)
+VOXEL = float(np.prod(SPACING))
 
 
 def _outputs(*files: OutputFile) -> Outputs:
@@ -122,7 +123,7 @@ def test_volumes_are_those_of_what_is_written():
     data = _line(1, 2, 2, 0)
     outputs = _outputs(CORD, LESION)
     contents = file_contents(data, outputs, outputs.files, Cleaning(), SPACING)
-    assert volumes_mm3(contents, outputs.files, outputs, SPACING) == {"sc": 3.0, "lesion": 2.0}
-    assert volumes_mm3([data], [WHOLE], outputs, SPACING) == {"sc": 3.0, "lesion": 2.0}
+    assert volumes_mm3(contents, outputs.files, outputs, VOXEL) == {"sc": 3.0, "lesion": 2.0}
+    assert volumes_mm3([data], [WHOLE], outputs, VOXEL) == {"sc": 3.0, "lesion": 2.0}
     soft = _line(0.25, 0.5, 0, 0, dtype=np.float32)
-    assert volumes_mm3([soft], [SOFT], outputs, SPACING) == {"lesion": 0.75}
+    assert volumes_mm3([soft], [SOFT], outputs, VOXEL) == {"lesion": 0.75}

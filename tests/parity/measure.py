@@ -20,8 +20,8 @@ from deepseg_export.writing.card import write_card
 from helpers.nnunet_original import dice, nnunet_predictor, nnunet_segment
 
 from deepseg_lite.api.loader import load
-from deepseg_lite.api.nifti import read_volume
 from deepseg_lite.bundles.files import MANIFEST_NAME
+from deepseg_lite.nifti.reading import read_volume
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from helpers.nnunet_original import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseg_lite.api.nifti import read_volume
 from deepseg_lite.bundles.detector import DetectorSettings
+from deepseg_lite.nifti.reading import read_volume
 from deepseg_lite.steps.box import FACES, box_mask, crop_to_box
 from deepseg_lite.steps.frame import to_frame
 from deepseg_lite.volume import Volume

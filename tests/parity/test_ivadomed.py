@@ -22,8 +22,8 @@ from helpers.bundles import ORIENTATIONS, make_affine
 from helpers.paths import SHARED, TESTS
 from helpers.through_pipeline import apply_map_steps, bundle_of, patches, segment
 
-from deepseg_lite.api.nifti import read_volume
 from deepseg_lite.inference import pipeline
+from deepseg_lite.nifti.reading import read_volume
 from deepseg_lite.steps.crop import center_crop, prior_box
 from deepseg_lite.steps.intensity import normalize_instance
 from deepseg_lite.steps.resample import zoom

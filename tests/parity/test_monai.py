@@ -14,8 +14,8 @@ from helpers.through_pipeline import apply_map_steps, predict, prepare, segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseg_lite.api.nifti import read_volume
 from deepseg_lite.inference.patches import gaussian_importance, interval_starts
+from deepseg_lite.nifti.reading import read_volume
 from deepseg_lite.steps.maps import relu_scaled
 from deepseg_lite.steps.respace import Respaced, respace
 from deepseg_lite.volume import Volume

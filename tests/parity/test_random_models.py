@@ -13,11 +13,11 @@ import pytest
 from helpers.nnunet_models import write_model
 from helpers.nnunet_original import nnunet_predictor, nnunet_segment, nnunet_sums
 
-from deepseg_lite.api.nifti import read_volume
 from deepseg_lite.api.segmenter import Segmenter
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.onnxruntime_network import CPU
 from deepseg_lite.inference.settings import make_settings
+from deepseg_lite.nifti.reading import read_volume
 
 pytest.importorskip("nnunetv2", reason="the original software is not installed")
 

@@ -9,7 +9,8 @@ import pytest
 from helpers.bundles import make_data, write_bundle, write_image
 
 from deepseg_lite import atomic
-from deepseg_lite.api import nifti
+from deepseg_lite.api import cases as api_cases
+from deepseg_lite.api import runs
 from deepseg_lite.engines.onnxruntime_network import OnnxNetwork
 
 
@@ -69,7 +70,7 @@ def test_networks_run_in_the_first_thread_alone(command, tmp_path, images, monke
 
         return call
 
-    monkeypatch.setattr(nifti, "read_case", noted("read", nifti.read_case))
+    monkeypatch.setattr(runs, "read_case", noted("read", runs.read_case))
     monkeypatch.setattr(atomic, "write_files", noted("write", atomic.write_files))
     monkeypatch.setattr(OnnxNetwork, "__call__", noted("predict", OnnxNetwork.__call__))
     bundle = write_bundle(tmp_path / "bundle")
@@ -86,18 +87,18 @@ def test_networks_run_in_the_first_thread_alone(command, tmp_path, images, monke
 def test_an_interrupt_leaves_whole_files_and_no_thread(command, tmp_path, images, monkeypatch):
     """It comes when the last case was read: beside the networks of the one before, or after."""
     before, reads = threading.active_count(), []
-    run, read = OnnxNetwork.__call__, nifti.load_image
+    run, read = OnnxNetwork.__call__, api_cases.load_image
 
-    def load(path):
+    def load(path, warn):
         reads.append(path)
-        return read(path)
+        return read(path, warn)
 
     def predict(network, batch):
         if images[3] in reads:
             raise KeyboardInterrupt
         return run(network, batch)
 
-    monkeypatch.setattr(nifti, "load_image", load)
+    monkeypatch.setattr(api_cases, "load_image", load)
     monkeypatch.setattr(OnnxNetwork, "__call__", predict)
     bundle = write_bundle(tmp_path / "bundle")
     outcome = command(*_arguments(bundle, images, tmp_path / "out"))

@@ -123,7 +123,9 @@ def test_without_a_cord_the_whole_image_is_segmented_and_said(command, cropped, 
     outcome = command("run", cropped, "-i", image_file, "--json")
     (result,) = json.loads(outcome.out)["results"]
     assert result["CordCrop"]["found"] is False
-    assert "No spinal cord was found" in outcome.err
+    assert "no spinal cord was found" in outcome.err
+    assert [warning["code"] for warning in result["Warnings"]] == ["no-cord"]
+    assert result["Warnings"][0]["file"] == image_file.name
     assert result["CordCrop"]["truncated"] == []
     np.testing.assert_array_equal(voxels(result["outputs"][0]), TRUTH)
 

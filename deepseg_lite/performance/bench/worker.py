@@ -71,11 +71,14 @@ def measure(
     """
     # What came before counts as importing, and perf_counter does not go on across processes.
     clock = time.perf_counter() - (time.time() - started_at)
-    from deepseg_lite.api import loader, nifti
+    from deepseg_lite.api import loader
     from deepseg_lite.api.cases import name_outputs, run_case
     from deepseg_lite.engines.engine import choose_engine
     from deepseg_lite.inference.settings import make_settings
     from deepseg_lite.machine import gpu_memory, peak_memory
+    from deepseg_lite.nifti.geometry import read_geometry
+    from deepseg_lite.nifti.reading import load_image
+    from deepseg_lite.notice import ignore
     from deepseg_lite.performance.bench.stopwatch import Stopwatch
 
     choose_engine(device, precision)  # which imports the engine
@@ -99,7 +102,7 @@ def measure(
         clock = time.perf_counter()
     with suppress(OSError):  # a benchmark does not fail for what is only kept beside it
         _calibrate(segmenter, warm_calls)
-    image = nifti.load_image(images[0])
+    image = load_image(images[0], ignore)
     task = segmenter.task
     return {
         "name": task.name if task else segmenter.bundle.name,
@@ -111,7 +114,7 @@ def measure(
         "threads": segmenter.threads,
         "image": {
             "shape": [int(size) for size in image.shape[:3]],
-            "spacing_mm": [round(size, 4) for size in nifti.header_spacing(image)],
+            "spacing_mm": [round(size, 4) for size in read_geometry(image, images[0]).spacing],
         },
         "passes": passes,
         "peak_memory": {"cold": peaks[0], "warm": peaks[-1]},

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api import nifti
-from deepseg_lite.api.checks import check_finite
 from deepseg_lite.api.model import Model
 from deepseg_lite.inference.settings import Settings
+from deepseg_lite.nifti.checks import check_type
+from deepseg_lite.nifti.reading import load_image
+from deepseg_lite.notice import Warn, ignore
 from deepseg_lite.performance.plan.costs import Costs
 from deepseg_lite.performance.plan.grid import Shape
 from deepseg_lite.performance.plan.models import kind_of
@@ -94,7 +94,9 @@ def seconds_of(cases: Sequence[CasePlan]) -> float | None:
     return sum(seconds) if len(seconds) == len(cases) else None
 
 
-def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: Costs) -> CasePlan:
+def plan_case(
+    model: Model, images: Sequence[Path], settings: Settings, costs: Costs, warn: Warn = ignore
+) -> CasePlan:
     """Return the plan of one case.
 
     Parameters
@@ -107,6 +109,8 @@ def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: C
         As the run will have them.
     costs : Costs
         Costs of networks and of past runs on this machine.
+    warn : callable
+        Told of what is doubtful in the headers.
 
     Raises
     ------
@@ -120,10 +124,10 @@ def plan_case(model: Model, images: Sequence[Path], settings: Settings, costs: C
     model.check_channel_count(len(images))
     model.check_settings(settings)
     kind = kind_of(model, settings)
-    opened, names = [nifti.load_image(path) for path in images], [str(path) for path in images]
+    opened, names = [load_image(path, warn) for path in images], [str(path) for path in images]
     for image, name in zip(opened, names, strict=True):
-        check_finite(np.empty(0, image.get_data_dtype()), name)
-    whole = kind.grid(opened, names)
+        check_type(image.get_data_dtype(), name)
+    whole = kind.grid(opened, names, warn)
     inside, unknown = kind.inside(whole)
     file_bytes = kind.file_bytes(whole, inside)
     stored_bytes = sum(map(_stored_bytes, opened))

@@ -42,7 +42,7 @@ def plan_grid(volume: Volume, bundle: Bundle) -> Grids:
     Parameters
     ----------
     volume : Volume
-        Data of shape (0, X, Y, Z), as `deepseg_lite.api.nifti.read_grid` gives it.
+        Data of shape (0, X, Y, Z), as `deepseg_lite.nifti.reading.read_grid` gives it.
     bundle : Bundle
         What is done to it.
 

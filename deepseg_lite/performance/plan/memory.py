@@ -23,7 +23,7 @@ up to two of those below."""
 PROGRAM_BYTES = 2**22
 """Memory that the command line and its second thread add to a process that measures networks."""
 
-PLACE_BYTES, KEPT_PLACE_BYTES = 80, 24
+PLACE_BYTES, KEPT_PLACE_BYTES = 48, 20
 """Memory of `deepseg_lite.steps.grid_sample.pull` for each voxel whose place it works out, and for
 each of the slab before."""
 

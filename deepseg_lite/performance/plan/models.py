@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api import nifti
-from deepseg_lite.api.checks import check_affine, check_shape
 from deepseg_lite.api.model import Model, Part
 from deepseg_lite.api.results import chosen_files
 from deepseg_lite.bundles.detector import read_detector
 from deepseg_lite.inference.decoding import label_dtype
 from deepseg_lite.inference.settings import Settings, make_settings
+from deepseg_lite.nifti.checks import check_shape
+from deepseg_lite.nifti.geometry import read_geometry
+from deepseg_lite.nifti.reading import read_grid
+from deepseg_lite.notice import Warn
 from deepseg_lite.performance.plan.grid import isotropic_grid
 from deepseg_lite.steps.box import Box, crop_to_box
 from deepseg_lite.steps.faces import FACES
@@ -73,9 +75,9 @@ class PlainModel:
         with_settings = [(own, self.settings), *((part, make_settings()) for part in others)]
         return [(part, given, _map_count(part, given)) for part, given in with_settings]
 
-    def grid(self, images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
+    def grid(self, images: Sequence[SpatialImage], names: Sequence[str], warn: Warn) -> Volume:
         """Return the grid of the images, without channels."""
-        return nifti.read_grid(images, names)
+        return read_grid(images, names, warn)
 
     def inside(self, whole: Volume) -> tuple[Volume, list[str]]:
         """Return the most that networks are given of an image, and what would make it less."""
@@ -129,12 +131,14 @@ class SpineModel(PlainModel):
         maps = soft + 1 if soft else 0
         return [(first, self.settings, maps), *((part, self.settings, 0) for part in others)]
 
-    def grid(self, images: Sequence[SpatialImage], names: Sequence[str]) -> Volume:
+    def grid(self, images: Sequence[SpatialImage], names: Sequence[str], warn: Warn) -> Volume:
         """Return the grid of the image, which may be a time series, without channels."""
         (image,), (name,) = images, names
         check_shape(image.shape[:3] if len(image.shape) == 4 else image.shape, name)
-        check_affine(image.affine, name)
-        return Volume.from_array(np.empty((0, *image.shape[:3])), image.affine)
+        geometry = read_geometry(image, name)
+        for notice in geometry.notices:
+            warn(notice)
+        return Volume.from_array(np.empty((0, *image.shape[:3])), geometry.affine)
 
     def inside(self, whole: Volume) -> tuple[Volume, list[str]]:
         """Return the grid of 1 mm."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from deepseg_lite.bundles.bundle import CordCrop
 from deepseg_lite.bundles.detector import read_detector
 from deepseg_lite.engines.engine import cpu_engine
 from deepseg_lite.errors import BundleNotFoundError, ImageError
+from deepseg_lite.notice import Notice, Warn, log
 from deepseg_lite.steps.box import Box
 from deepseg_lite.steps.faces import FACES
 from deepseg_lite.store.cache import bundle_directory, locate
@@ -22,8 +22,6 @@ from deepseg_lite.workflows.cord.find import find_cord
 
 Finder = Callable[[Volume], Box | None]
 """One image, in the type it is stored in, to the box of the cord before padding."""
-
-_logger = logging.getLogger("deepseg_lite")
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ def find_box(
     finder: Callable[[], Finder],
     *,
     strict: bool,
+    warn: Warn = log,
 ) -> CordBox:
     """Return where an image is to be cropped.
 
@@ -67,6 +66,8 @@ def find_box(
         Gives what finds the cord; not asked where all faces are given.
     strict : bool
         Whether to fail where no cord is found. Otherwise the box is the whole image.
+    warn : callable
+        Told where no cord is found.
 
     Raises
     ------
@@ -94,16 +95,17 @@ def find_box(
                 "`strict_crop` out to segment the whole image."
             )
         else:
-            _logger.warning(
-                "No spinal cord was found to crop around: the whole image is segmented, which this "
+            text = (
+                "no spinal cord was found to crop around: the whole image is segmented, which this "
                 "model was not trained for. Check the result, or give the box (`box`)."
             )
+            warn(Notice("no-cord", text))
     if faces:
         box = override_faces(box, faces, image.shape)
     return CordBox(box, found, tuple(face for face in FACES if face in faces))
 
 
-def describe_crop(cropped: CordBox, result: AnyArray) -> dict[str, Any]:
+def describe_crop(cropped: CordBox, result: AnyArray, warn: Warn = log) -> dict[str, Any]:
     """Return the record of a crop, and warn of faces that the result touches.
 
     Parameters
@@ -112,16 +114,17 @@ def describe_crop(cropped: CordBox, result: AnyArray) -> dict[str, Any]:
         Where the image was cropped.
     result : array of shape (..., X, Y, Z)
         Labels or probabilities on the grid of the image.
+    warn : callable
+        Told of faces that are touched.
     """
     anywhere = np.asarray(result.reshape(-1, *result.shape[-3:]).any(axis=0))
     touched = truncated_faces(anywhere, cropped.box)
     if touched:
-        _logger.warning(
-            "The result touches %s of the box around the cord and may be cut off there; move the "
-            "box with `box=%s`.",
-            " and ".join(touched),
-            touched[0],
+        text = (
+            f"the result touches {' and '.join(touched)} of the box around the cord and may be cut "
+            f"off there; move the box with `box={touched[0]}`."
         )
+        warn(Notice("cut-off", text, figures={"faces": touched}))
     return {
         "found": cropped.found,
         "box": cropped.box.faces,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 
 from deepseg_lite.bundles.bundle import Workflow, WorkflowFile
 from deepseg_lite.errors import OptionError
@@ -62,7 +61,7 @@ def volumes_mm3(
     array: AnyArray, output: Output, names: Mapping[int, str], affine: Affine
 ) -> dict[str, float]:
     """Return the volume of every value that occurs, by its name; of probabilities, their sum."""
-    voxel = float(np.prod(voxel_sizes(affine)))
+    voxel = abs(float(np.linalg.det(affine[:3, :3])))
     if output.kind == "soft":
         return {output.structure: round(float(array.sum(dtype=np.float64)) * voxel, 2)}
     counts = np.bincount(array.ravel(), minlength=256)

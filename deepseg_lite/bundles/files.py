@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite.bundles.onnx_metadata import ManifestEntry, split_manifest
+from deepseg_lite.bundles.operators import check_graph
 from deepseg_lite.bundles.schemas import parse_json
 from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError, OptionError
 
@@ -155,18 +156,22 @@ def read_network(bundle: BundleFiles, network: NetworkFile) -> bytes:
 
 
 def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
-    """Return the file of one network after checking it against the manifest, in small pieces.
+    """Return the file of one network after checking it: the manifest's, and one that only computes.
 
-    A block as large as the file, once freed, would have the C library keep other large blocks, too.
+    It is read in small pieces: a block as large as the file, once freed, would have the C library
+    keep other large blocks, too.
 
     Raises
     ------
     ChecksumError
         As `read_network`.
+    BundleError
+        As `check_graph`.
     """
     file = bundle.network_path(network)
     if bundle.lone_file:  # its manifest is at the end, so it has to be read whole
         read_network(bundle, network)
+        check_graph(file)
         return file
     size, digest = 0, hashlib.sha256()
     try:
@@ -177,6 +182,7 @@ def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
     except OSError as error:
         raise ChecksumError(f"{file} cannot be read: {error.strerror}.") from error
     _compare(file, network, size, digest.hexdigest())
+    check_graph(file)
     return file
 
 

@@ -11,7 +11,8 @@ Source: protobuf wire format; ``onnx.proto`` (ModelProto.metadata_props = 14).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 MANIFEST_KEY = "deepseg_lite.manifest"
 _METADATA_PROPS = 14
@@ -43,11 +44,11 @@ def split_manifest(data: bytes) -> ManifestEntry | None:
     ValueError
         If the bytes are not a protobuf message.
     """
-    position = 0
+    view, position = memoryview(data), 0
     while position < len(data):
         start = position
-        number, value, position = _read_field(data, position)
-        if number == _METADATA_PROPS and position == len(data) and value is not None:
+        number, value, position = _read_field(view, position)
+        if number == _METADATA_PROPS and position == len(data) and not isinstance(value, int):
             key, text = _read_pair(value)
             if key == MANIFEST_KEY:
                 return ManifestEntry(text, start)
@@ -60,30 +61,38 @@ def append_manifest(network: bytes, manifest: str) -> bytes:
     return network + _bytes_field(_METADATA_PROPS, pair)
 
 
-def _read_pair(message: bytes) -> tuple[str, str]:
-    fields: dict[int, bytes] = {}
+def _read_pair(message: Any) -> tuple[str, str]:
+    found = dict(fields(memoryview(message)))
+    return bytes(found.get(1, b"")).decode(), bytes(found.get(2, b"")).decode()
+
+
+def fields(message: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the fields of a protobuf message: a number, and an int or a part of the message.
+
+    Raises
+    ------
+    ValueError
+        If it is no such message, or cut short.
+    """
     position = 0
     while position < len(message):
         number, value, position = _read_field(message, position)
-        fields[number] = value or b""
-    return fields.get(1, b"").decode(), fields.get(2, b"").decode()
+        yield number, value
 
 
-def _read_field(data: bytes, position: int) -> tuple[int, bytes | None, int]:
-    """Return field number, content if it is of bytes, and the position after the field."""
-    tag, position = _read_varint(data, position)
+def _read_field(data: Any, position: int) -> tuple[int, Any, int]:
+    """Return field number, content, and the position after the field."""
+    tag, position = read_varint(data, position)
     number, wire_type = tag >> 3, tag & 7
-    value = None
+    value: Any
     if wire_type == _VARINT:
-        _, position = _read_varint(data, position)
-    elif wire_type == _BYTES:
-        length, position = _read_varint(data, position)
-        value = (
-            data[position : position + length] if number <= 2 or number == _METADATA_PROPS else None
-        )
+        value, position = read_varint(data, position)
+    elif wire_type in (_BYTES, _FIXED32, _FIXED64):
+        length = 4 if wire_type == _FIXED32 else 8
+        if wire_type == _BYTES:
+            length, position = read_varint(data, position)
+        value = data[position : position + length]
         position += length
-    elif wire_type in (_FIXED32, _FIXED64):
-        position += 4 if wire_type == _FIXED32 else 8
     else:
         raise ValueError("not a protobuf message")
     if number == 0 or position > len(data):
@@ -91,16 +100,17 @@ def _read_field(data: bytes, position: int) -> tuple[int, bytes | None, int]:
     return number, value, position
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(data: Any, position: int) -> tuple[int, int]:
+    """Return a number of variable length, and the position after it."""
     result = 0
-    for shift in range(0, 64, 7):
+    for shift in range(0, 70, 7):
         if position >= len(data):
             raise ValueError("cut short")
         byte = data[position]
         position += 1
         result |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return result, position
+            return result & (1 << 64) - 1, position
     raise ValueError("not a protobuf message")
 
 

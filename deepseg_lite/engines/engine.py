@@ -9,6 +9,7 @@ from typing import Protocol
 
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, file_in
 from deepseg_lite.engines import onnxruntime_network, openvino_network
+from deepseg_lite.engines.checked import CheckedNetwork
 from deepseg_lite.engines.names import DEVICES, PRECISIONS
 from deepseg_lite.errors import OptionError, ProviderError
 from deepseg_lite.volume import FloatArray
@@ -51,8 +52,11 @@ class Engine:
         return file_in(bundle, network, "fp32" if self.precision == "bf16" else self.precision)
 
     def open(self, bundle: BundleFiles, network: NetworkFile, threads: int) -> OpenNetwork:
-        """Open a network, as `OnnxNetwork` or `OpenvinoNetwork`."""
+        """Open a network, as `OnnxNetwork` or `OpenvinoNetwork`; what it gives is checked."""
         file = self.file(bundle, network)
+        return CheckedNetwork(self._opened(bundle, file, threads), bundle, network, self.precision)
+
+    def _opened(self, bundle: BundleFiles, file: NetworkFile, threads: int) -> OpenNetwork:
         if self.provider == OPENVINO:
             # A file names its int8 and half-precision parts; all else is computed in float32.
             rest = self.precision if self.precision == "bf16" else "fp32"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from deepseg_lite.errors import BundleError
 from deepseg_lite.inference.background import Background
 from deepseg_lite.inference.overlap import called_ahead
 from deepseg_lite.inference.patches import PatchSize, Starts
@@ -125,7 +126,11 @@ def predict_rows(
             on_patches(len(every) - len(boxes))
 
     def predict_batch(batch: Sequence[Slices]) -> FloatArray:
-        return predict(np.stack([_cut(data, box) for box in batch]))
+        try:
+            return predict(np.stack([_cut(data, box) for box in batch]))
+        except BundleError as error:
+            corner = tuple(part.start for part in batch[0])
+            raise BundleError(f"patch {every.index(batch[0]) + 1} at {corner}: {error}") from error
 
     first = 0
     for last in [shape[0]] if at_once else [*starts[0][1:], shape[0]]:

@@ -253,7 +253,7 @@ CASES: dict[str, tuple[Maker, str]] = {
         _with_bundle(lambda bundle: (bundle / "threshold_3d.onnx").unlink()),
         "is missing",
     ),
-    "bundle-garbage": (_with_bundle(_seal_garbage), "cannot open"),
+    "bundle-garbage": (_with_bundle(_seal_garbage), "is not a readable ONNX network"),
     "bundle-not-json": (
         _with_bundle(lambda bundle: (bundle / "manifest.json").write_text("{")),
         "not JSON",

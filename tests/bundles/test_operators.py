@@ -1,0 +1,160 @@
+"""Operators of networks: what only computes is taken, all else is refused (faults 6, 9)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from helpers.bundles import write_bundle
+from helpers.onnx_files import message, network, node, tensor
+from helpers.paths import MODELS
+
+from deepseg_lite.bundles.bundle import read_bundle
+from deepseg_lite.bundles.files import check_network
+from deepseg_lite.bundles.operators import check_graph
+from deepseg_lite.errors import BundleError
+
+RELU = node("Relu", ["x"], "y")
+INNER = message((1, "body"), (6, message((1, RELU))), (20, 5))
+GOOD = {
+    "relu": network(RELU),
+    "official domain": network(node("Relu", ["x"], "y", (7, "ai.onnx"))),
+    "constant": network(node("Reshape", ["x", "s"], "y"), constants=(tensor("s", [1, 2, -1]),)),
+    "slice to the end": network(
+        node("Slice", ["x", "a", "e"], "y"),
+        constants=(tensor("a", [0]), tensor("e", [2**63 - 1])),
+    ),
+}
+HOSTILE = {
+    "loop": (network(node("Loop", ["n", "c", "x"], "y", (5, INNER))), "operator 'Loop'"),
+    "if": (network(node("If", ["c"], "y", (5, INNER))), "operator 'If'"),
+    "scan": (network(node("Scan", ["x"], "y", (5, INNER))), "operator 'Scan'"),
+    "graph in an attribute": (network(node("Relu", ["x"], "y", (5, INNER))), "a graph within"),
+    "graphs in an attribute": (
+        network(node("Relu", ["x"], "y", (5, message((1, "b"), (11, message((1, RELU))))))),
+        "a graph within",
+    ),
+    "other domain": (
+        network(node("Relu", ["x"], "y", (7, "com.microsoft"))),
+        "operator 'com.microsoft.Relu'",
+    ),
+    "random": (network(node("RandomNormalLike", ["x"], "y")), "'RandomNormalLike'"),
+    "strings": (network(node("StringNormalizer", ["x"], "y")), "'StringNormalizer'"),
+    "function": (network(RELU, extra=((25, message((1, "f"))),)), "functions of its own"),
+    "weights elsewhere": (
+        network(
+            node("Add", ["x", "w"], "y"),
+            constants=(tensor("w", [1], None, (13, message((1, "location"), (2, "w.bin")))),),
+        ),
+        "weights in another file",
+    ),
+    "weights elsewhere by location": (
+        network(node("Add", ["x", "w"], "y"), constants=(tensor("w", [1], None, (14, 1)),)),
+        "weights in another file",
+    ),
+    "weights elsewhere in an attribute": (
+        network(
+            node(
+                "Constant", [], "y", (5, message((1, "value"), (5, tensor("", [1], None, (14, 1)))))
+            )
+        ),
+        "weights in another file",
+    ),
+    "sparse": (
+        message((1, 9), (7, message((1, RELU), (15, tensor("w", [1]))))),
+        "sparse constants",
+    ),
+    "huge constant": (
+        network(RELU, constants=(tensor("w", [1], [2**20, 2**20]),)),
+        "constant of 1099511627776 numbers",
+    ),
+    "negative constant": (network(RELU, constants=(tensor("w", [1], [-1]),)), "constant of -1"),
+    "expands": (
+        network(node("Expand", ["x", "s"], "y"), constants=(tensor("s", [2**20, 2**20]),)),
+        "fill the memory",
+    ),
+    "fills": (
+        network(node("ConstantOfShape", ["s"], "y"), constants=(tensor("s", [2**40]),)),
+        "fill the memory",
+    ),
+    "fills by an attribute": (
+        network(
+            node("Constant", [], "s", (5, message((1, "value"), (5, tensor("", [2**40]))))),
+            node("ConstantOfShape", ["s"], "y"),
+        ),
+        "fill the memory",
+    ),
+    "range": (
+        network(
+            node("Range", ["a", "b", "c"], "y"),
+            constants=(tensor("a", [0]), tensor("b", [2**50]), tensor("c", [1])),
+        ),
+        "fill the memory",
+    ),
+    "control characters": (network(node("\x1b[2J\n", ["x"], "y")), r"\\x1b\[2J\\n"),
+    "long": (network(node("A" * 10_000, ["x"], "y")), "AAA"),
+    "many": (network(*[RELU] * 50_001), "more than 50000 operators"),
+    "no graph": (message((1, 9)), "it has no graph"),
+    "graph is a number": (message((1, 9), (7, 3)), "it has no graph"),
+    "empty": (b"", "not a readable ONNX network"),
+    "text": (b"nonsense" * 30, "not a readable ONNX network"),
+    "zeros": (bytes(500), "not a readable ONNX network"),
+}
+
+
+@pytest.mark.parametrize("content", GOOD.values(), ids=GOOD)
+def test_what_only_computes_is_taken(tmp_path, content):
+    (tmp_path / "a.onnx").write_bytes(content)
+    check_graph(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(("content", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_what_does_more_is_refused(tmp_path, content, message):
+    (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(BundleError, match=message) as caught:
+        check_graph(tmp_path / "a.onnx")
+    text = str(caught.value).replace(str(tmp_path), "")
+    assert len(text) < 300
+    assert text.isprintable()
+
+
+@pytest.mark.parametrize("file", sorted(MODELS.glob("*/bundle/*.onnx")), ids=lambda file: file.name)
+def test_networks_of_the_repository_only_compute(file):
+    check_graph(file)
+
+
+def test_no_network_is_opened_without_the_check(tmp_path):
+    """Fault 9: the hash is right and the bundle whole; the graph decides."""
+    import hashlib
+    import json
+
+    folder = write_bundle(tmp_path / "b")
+    content = HOSTILE["loop"][0]
+    (folder / "threshold_3d.onnx").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    digest = hashlib.sha256(content).hexdigest()
+    manifest["networks"][0] |= {"sha256": digest, "size": len(content)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    bundle = read_bundle(folder)
+    with pytest.raises(BundleError, match="operator 'Loop'"):
+        check_network(bundle, bundle.networks[0])
+
+
+def test_damaged_files_are_refused_or_read(tmp_path):
+    """500 changes of a real network: a line, or nothing; never another exception."""
+    content = (MODELS / "sc_gm_t2star" / "bundle" / "model.int8.onnx").read_bytes()
+    rng, refused = random.Random(1), 0
+    for _ in range(500):
+        changed = bytearray(content)
+        for _ in range(rng.choice([1, 3, 30])):
+            changed[rng.randrange(min(len(changed), rng.choice([100, 5000, len(changed)])))] = (
+                rng.randrange(256)
+            )
+        if rng.random() < 0.3:
+            del changed[rng.randrange(len(changed)) :]
+        (tmp_path / "a.onnx").write_bytes(changed)
+        try:
+            check_graph(tmp_path / "a.onnx")
+        except BundleError:
+            refused += 1
+    assert refused > 150

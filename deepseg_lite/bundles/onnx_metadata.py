@@ -6,15 +6,17 @@ bundle is the exported network's bytes, unchanged, followed by one more ``metada
     | network, exactly as its SHA-256 says | field 14: {key: deepseg_lite.manifest, value: JSON} |
 
 Reading walks the top-level fields only; the graph is skipped by its length.
-Source: protobuf wire format; ``onnx.proto`` (ModelProto.metadata_props = 14).
+Source: protobuf wire format; ``onnx.proto`` (ModelProto: ir_version = 1, graph = 7,
+metadata_props = 14).
 """
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import NamedTuple
 
 MANIFEST_KEY = "deepseg_lite.manifest"
-_METADATA_PROPS = 14
+_IR_VERSION, _GRAPH, _METADATA_PROPS = 1, 7, 14
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -54,6 +56,18 @@ def split_manifest(data: bytes) -> ManifestEntry | None:
     return None
 
 
+def is_onnx(data: bytes | mmap) -> bool:
+    """Return whether bytes are those of an ONNX file, as far as its outermost fields say."""
+    numbers, position = set(), 0
+    try:
+        while position < len(data):
+            number, _, position = _read_field(data, position)
+            numbers.add(number)
+    except ValueError:
+        return False
+    return {_IR_VERSION, _GRAPH} <= numbers
+
+
 def append_manifest(network: bytes, manifest: str) -> bytes:
     """Return an ONNX file that is ``network`` followed by the manifest as a metadata entry."""
     pair = _bytes_field(1, MANIFEST_KEY.encode()) + _bytes_field(2, manifest.encode())
@@ -69,7 +83,7 @@ def _read_pair(message: bytes) -> tuple[str, str]:
     return fields.get(1, b"").decode(), fields.get(2, b"").decode()
 
 
-def _read_field(data: bytes, position: int) -> tuple[int, bytes | None, int]:
+def _read_field(data: bytes | mmap, position: int) -> tuple[int, bytes | None, int]:
     """Return field number, content if it is of bytes, and the position after the field."""
     tag, position = _read_varint(data, position)
     number, wire_type = tag >> 3, tag & 7
@@ -91,7 +105,7 @@ def _read_field(data: bytes, position: int) -> tuple[int, bytes | None, int]:
     return number, value, position
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+def _read_varint(data: bytes | mmap, position: int) -> tuple[int, int]:
     result = 0
     for shift in range(0, 64, 7):
         if position >= len(data):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_network
+from deepseg_lite.bundles.onnx_metadata import is_onnx
 from deepseg_lite.engines.openvino_graph import make_norms_plain, split_joined_inputs
 from deepseg_lite.errors import ProviderError
+from deepseg_lite.failures import TOO_LITTLE_MEMORY, is_out_of_memory, why_not_loaded
 from deepseg_lite.volume import FloatArray
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -68,6 +72,8 @@ class OpenvinoNetwork:
         }
         path = check_network(bundle, network)
         try:
+            if not _is_onnx(path):
+                raise ValueError("it is no ONNX file")
             self._model = self._core.read_model(path)
             split_joined_inputs(ov, self._model)
             if precision == "bf16":
@@ -75,9 +81,11 @@ class OpenvinoNetwork:
         except MemoryError:
             raise
         except Exception as error:
+            advice = "Export the model again, or use `device=cpu`."
+            if is_out_of_memory(error):
+                advice = TOO_LITTLE_MEMORY
             raise ProviderError(
-                f"openvino {ov.__version__} cannot open {path}: "
-                f"{_reason(error)}. Export the model again, or use `device=cpu`."
+                f"openvino {ov.__version__} cannot open {path}: {_reason(error)}. {advice}"
             ) from error
         self.input_shape = _sizes(self._model.input(0))
         self.output_shape = _sizes(self._model.output(0))
@@ -94,9 +102,9 @@ class OpenvinoNetwork:
             request.set_output_tensor(0, self._tensor(result, shared_memory=True))
             request.infer()
         except Exception as error:
+            advice = TOO_LITTLE_MEMORY if is_out_of_memory(error) else "Use `device=cpu`."
             raise ProviderError(
-                f"openvino failed on input of shape {batch.shape}: {_reason(error)}. "
-                "Free some memory, or use `device=cpu`."
+                f"openvino failed on input of shape {batch.shape}: {_reason(error)}. {advice}"
             ) from error
         return result
 
@@ -130,10 +138,10 @@ def import_openvino() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
-    except ImportError as error:
+    except (ImportError, OSError, MemoryError) as error:
+        advice = why_not_loaded(error) or 'run pip install "deepseg-lite[openvino]"'
         raise ProviderError(
-            f"OpenVINO cannot be imported ({_reason(error)}); "
-            'run pip install "deepseg-lite[openvino]", or use `device=cpu`.'
+            f"OpenVINO cannot be imported ({_reason(error)}): {advice}, or use `device=cpu`."
         ) from error
     return openvino
 
@@ -151,6 +159,17 @@ def _check_bf16(core: Any) -> None:
             "precision bf16 was asked for, but this CPU has no bfloat16 arithmetic; "
             "leave `precision` out to compute in fp32."
         )
+
+
+def _is_onnx(path: Path) -> bool:
+    """Return whether a file is ONNX; OpenVINO tries all formats, and not in silence."""
+    if not path.stat().st_size:
+        return False
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        return is_onnx(data)
 
 
 def _sizes(port: Any) -> tuple[int | None, ...]:

@@ -11,7 +11,12 @@ from helpers.paths import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseg_lite.bundles.onnx_metadata import MANIFEST_KEY, append_manifest, split_manifest
+from deepseg_lite.bundles.onnx_metadata import (
+    MANIFEST_KEY,
+    append_manifest,
+    is_onnx,
+    split_manifest,
+)
 
 NETWORK = (DATA / "threshold_3d.onnx").read_bytes()
 
@@ -67,3 +72,18 @@ def test_onnxruntime_opens_a_file_with_manifest_and_shows_it():
     patch = np.full((1, 1, 2, 2, 2), 2, np.float32)
     logits = session.run(None, {session.get_inputs()[0].name: patch})[0]
     np.testing.assert_allclose(logits[0, :, 0, 0, 0], [-1.5, 1.5])
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (NETWORK, True),
+        (NETWORK[:-1], False),
+        (b"garbage", False),
+        (b"\x08\x0a", False),
+        (b"", False),
+    ],
+    ids=["network", "cut", "garbage", "no-graph", "empty"],
+)
+def test_onnx_is_told_by_its_outermost_fields(data, expected):
+    assert is_onnx(data) == expected

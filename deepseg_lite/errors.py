@@ -21,9 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deepseg_lite.text import printable
+
 
 class DeepsegError(Exception):
-    """Base of every error raised on purpose."""
+    """Base of every error raised on purpose; its message is printable, whatever names it has."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class BundleError(DeepsegError, ValueError):
@@ -38,7 +43,7 @@ class BundleNotFoundError(BundleError, FileNotFoundError):
         self.advice = tuple(advice)
 
     def __str__(self) -> str:
-        return "\n  ".join((str(self.args[0]), *self.advice))
+        return "\n  ".join(map(printable, (self.args[0], *self.advice)))
 
 
 class ChecksumError(BundleError):
@@ -73,5 +78,4 @@ def reason(error: BaseException) -> str:
     """Return the first line of what an error says, without its full stop; it can be printed."""
     text = str(getattr(error, "strerror", None) or error or type(error).__name__)
     line = next(iter(text.strip().splitlines()), type(error).__name__)
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line[:200])
-    return shown.rstrip(".")
+    return printable(line[:200]).rstrip(".")

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 MIB = 2**20
+_PATIENCE_S = 20
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,21 @@ def _ask_nvidia(question: str) -> list[str]:
 
 
 def _output(program: str, *arguments: str) -> list[str]:
-    """Return the lines a program prints; nothing where it is not installed or fails."""
+    """Return the lines a program prints; nothing where it is not installed, fails or hangs."""
     found = shutil.which(program)
     if found is None:
         return []
-    done = subprocess.run([found, *arguments], capture_output=True, text=True)
+    try:
+        done = subprocess.run(
+            [found, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PATIENCE_S,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
     return done.stdout.strip().splitlines() if done.returncode == 0 else []
 
 
@@ -102,7 +113,7 @@ def _memory() -> int:
 
 def _system() -> str:
     name = f"{platform.system()} {platform.release()}"
-    if Path("/etc/os-release").exists():
+    with suppress(OSError, ValueError, KeyError):  # only Linux has it
         name = platform.freedesktop_os_release()["PRETTY_NAME"]
     return f"{name}, {platform.machine()}"
 
@@ -116,8 +127,8 @@ def peak_memory() -> int:
     On Linux that is since the last `restart_peak`, and never what a parent had: ``ru_maxrss`` of a
     process begins with the peak of the one that started it.
     """
-    if _STATUS.exists():
-        return _status("VmHWM")
+    if (peak := _status("VmHWM")) is not None:
+        return peak
     if sys.platform == "win32":
         return _windows_memory()[0]
     import resource
@@ -128,8 +139,8 @@ def peak_memory() -> int:
 
 def resident_memory() -> int:
     """Return how many bytes this process has in memory; elsewhere than on Linux and Windows had."""
-    if _STATUS.exists():
-        return _status("VmRSS")
+    if (resident := _status("VmRSS")) is not None:
+        return resident
     return _windows_memory()[1] if sys.platform == "win32" else peak_memory()
 
 
@@ -139,11 +150,13 @@ def restart_peak() -> None:
         _CLEAR.write_text("5")
 
 
-def _status(name: str) -> int:
-    for line in _STATUS.read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 2**10
-    raise LookupError(name)
+def _status(name: str) -> int | None:
+    """Return an entry of Linux's account of this process in bytes; None where there is none."""
+    with suppress(OSError):
+        for line in _STATUS.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 2**10
+    return None
 
 
 def _windows_memory() -> tuple[int, int]:
@@ -183,10 +196,9 @@ def processor_name() -> str:
     """Return the name people know the processor by."""
     lines: list[str] = []
     if sys.platform == "darwin":
-        sysctl = ["sysctl", "machdep.cpu.brand_string"]
-        lines = subprocess.run(sysctl, capture_output=True, text=True).stdout.splitlines()
-    elif Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = _output("sysctl", "machdep.cpu.brand_string")
+    with suppress(OSError):
+        lines += Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     for line in lines:
         key, _, name = line.partition(":")
         if key.strip() in ("model name", "machdep.cpu.brand_string"):
@@ -205,9 +217,8 @@ def share_one_heap() -> None:
     network that is opened in a second thread leaves some 150 MB behind.
     """
     if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_ARENA_MAX, 1)
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def available_threads() -> int:

@@ -196,6 +196,8 @@ def in_flags(text: str) -> str:
 
     def flag(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
+        if name == "contrasts":
+            return "-c"
         if name == "box":  # a mapping: a flag for each face
             return f"--box-{value}" if value else "--box-xmin to --box-zmax"
         return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite.bundles.onnx_metadata import fields, read_varint
-from deepseg_lite.bundles.schemas import shortened
 from deepseg_lite.errors import BundleError
+from deepseg_lite.text import shortened
 
 _ALLOWED = """
 Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant

@@ -10,6 +10,8 @@ from importlib.resources import files
 from math import isfinite
 from typing import Any
 
+from deepseg_lite.text import shortened
+
 MAX_DEPTH, MAX_ITEMS, MAX_VALUES, MAX_TEXT, MAX_NUMBER = 32, 1000, 50_000, 4000, 10**15
 """Bounds of every document, far above what a model needs."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -65,13 +67,7 @@ def schema_problems(name: str, document: Any) -> list[str]:
 def _message(error: Any) -> str:
     rule = error.schema if isinstance(error.schema, dict) else {}
     message: str = rule.get("$comment", error.message)
-    return shortened(message)
-
-
-def shortened(text: str, length: int = 120) -> str:
-    """Return a text without what is in the middle of it, if it is too long for a message."""
-    half = (length - 3) // 2
-    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+    return shortened(message, 120)
 
 
 def in_words(problems: Sequence[str], length: int = 160) -> str:

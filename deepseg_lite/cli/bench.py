@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from deepseg_lite.cli.console import progress_bar, report_error, set_logging
+from deepseg_lite.cli.console import progress_bar, report_error, say, set_logging
+from deepseg_lite.cli.files import FilePath, ModelName
 from deepseg_lite.errors import DeepsegError
 
 
@@ -32,12 +33,13 @@ def _counts(ctx: click.Context, parameter: click.Parameter, values: Sequence[str
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[TASK_OR_BUNDLE]...")
+@click.argument("models", nargs=-1, type=ModelName(), metavar="[TASK_OR_BUNDLE]...")
 @click.option(
     "-i",
     "--image",
     "images",
     multiple=True,
+    type=FilePath(),
     metavar="IMAGE",
     help="NIfTI image; repeat for the channels of the case. Default: a synthetic one, see phantom.",
 )
@@ -78,24 +80,25 @@ def _counts(ctx: click.Context, parameter: click.Parameter, values: Sequence[str
 @click.option(
     "-o",
     "--output",
+    type=FilePath(),
     metavar="FOLDER",
     help="Also write bench.json, stages.svg (a plot) and row.md (for SCT's wiki) to this folder.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("-v", "--verbose", count=True, help="Say more; -vv shows tracebacks.")
+@click.option("-v", "--verbose", count=True, help="Say more; -vv more still.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only errors; no progress bar.")
 @click.pass_context
 def bench(
     ctx: click.Context,
     /,
     models: Sequence[str],
-    images: Sequence[str],
+    images: Sequence[Path],
     devices: Sequence[str],
     precisions: Sequence[str],
     threads: Sequence[int],
     repeat: int,
-    output: str | None,
+    output: Path | None,
     overwrite: bool,
     as_json: bool,
     verbose: int,
@@ -114,9 +117,8 @@ def bench(
 
     ways = benchmark.combine(devices, precisions, threads or [available_threads()])
     if output is not None:
-        benchmark.check_folder(Path(output), overwrite=overwrite)
+        benchmark.check_folder(output, overwrite=overwrite)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that processes and files go
-    paths = [Path(image) for image in images]
     results, errors = [], []
     for model in models or benchmark.models_here():
         try:
@@ -128,17 +130,17 @@ def bench(
             configuration = benchmark.Configuration(model, *way)
             try:
                 with progress_bar(str(configuration), hidden=quiet, show_pos=True) as progress:
-                    found = benchmark.measure(configuration, paths, repeat, progress=progress)
+                    found = benchmark.measure(configuration, images, repeat, progress=progress)
             except DeepsegError as error:
                 errors.append({**asdict(configuration), "error": report_error(error)})
             else:
                 results.append(found)
-    document = benchmark.describe_benchmark(results, errors, paths, repeat)
+    document = benchmark.describe_benchmark(results, errors, images, repeat)
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        say(json.dumps(document, indent=2))
     elif results:
-        click.echo(report_in_words(document))
+        say(report_in_words(document))
     if output is not None and results:
-        benchmark.write_results(Path(output), document)
+        benchmark.write_results(output, document)
     if errors:
         ctx.exit(1)

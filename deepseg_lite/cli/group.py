@@ -3,22 +3,90 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from deepseg_lite.cli import store
 from deepseg_lite.cli.bench import bench
-from deepseg_lite.cli.console import report_error
+from deepseg_lite.cli.console import run_to_end, say, show_tracebacks
+from deepseg_lite.cli.files import FilePath, ModelName
+from deepseg_lite.cli.options import RunCommand
 from deepseg_lite.cli.plan import plan
 from deepseg_lite.cli.run import run
+from deepseg_lite.cli.sct import REFUSED
+from deepseg_lite.cli.spelling import SpellingError, check_words, is_option
 from deepseg_lite.errors import DeepsegError
+from deepseg_lite.text import printable, shown
 
 _VERBOSE = f"{__name__}.verbose"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Group of commands that knows what is meant where a command is missing or misspelled."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the command."""
+        if args and is_option(args[0]):
+            try:
+                check_words(args[:1], self.get_params(ctx), REFUSED)
+            except SpellingError as error:
+                word, hint = args[0], str(error)
+                if word in REFUSED:
+                    hint = f"{word} is SCT's: {REFUSED[word]}."
+                elif any(given in ("-i", "--image", "-task") for given in args):
+                    hint = f"a command is missing before {word}; {_TO_SEGMENT}."
+                ctx.fail(hint)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and refuse words that cannot be meant."""
+        name, *words = args
+        command = self.get_command(ctx, name)
+        if command is None and _is_for_run(name, words):
+            ctx.fail(f"there is no command {shown(name)}; {_TO_SEGMENT}.")
+        if command is not None and not isinstance(command, RunCommand):
+            try:
+                check_words(words, command.get_params(ctx))
+            except SpellingError as error:
+                raise click.UsageError(
+                    str(error), click.Context(command, parent=ctx, info_name=name)
+                ) from None
+        return super().resolve_command(ctx, args)
+
+
+_TO_SEGMENT = "images are segmented by deepseg-lite run TASK -i IMAGE"
+
+
+def _is_for_run(name: str, words: Sequence[str]) -> bool:
+    """Return whether what is in the place of a command is a model, an image or their option."""
+    from deepseg_lite.store.tasks import find_task
+
+    return (
+        any(word in ("-i", "--image") for word in words)
+        or os.path.exists(name)
+        or find_task(name) is not None
+    )
+
+
+def _debug_option() -> click.Option:
+    """Return the option that every command has."""
+    return click.Option(
+        ["--debug"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=lambda _, __, value: show_tracebacks() if value else None,
+        help="Show where in the program an error comes from.",
+    )
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-v",
     "--verbose",
@@ -51,10 +119,10 @@ def _answer_version(ctx: click.Context, *, is_asked: bool) -> None:
     from importlib.metadata import version
 
     engines = ", ".join(f"{name} {version(name)}" for name in _engine_packages())
-    click.echo(f"deepseg-lite {version('deepseg-lite')} ({engines or 'nothing to run networks'})")
+    say(f"deepseg-lite {version('deepseg-lite')} ({engines or 'nothing to run networks'})")
     if ctx.meta[_VERBOSE]:
         for name, text in _circumstances().items():
-            click.echo(f"{name + ':':<12}{text}")
+            say(f"{name + ':':<12}{text}")
     ctx.exit()
 
 
@@ -114,13 +182,13 @@ def list_command(as_json: bool) -> None:
 
     tasks = list_tasks()
     if as_json:
-        click.echo(json.dumps([catalogue.row(task) for task in tasks], indent=2))
+        say(json.dumps([catalogue.row(task) for task in tasks], indent=2))
     else:
-        click.echo(catalogue.listing(tasks))
+        say(catalogue.listing(tasks))
 
 
 @cli.command()
-@click.argument("task_or_bundle")
+@click.argument("task_or_bundle", type=ModelName())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(task_or_bundle: str, as_json: bool) -> None:
     """Show what a task or a bundle needs, gives, weighs and may be used for."""
@@ -133,13 +201,13 @@ def info(task_or_bundle: str, as_json: bool) -> None:
             "task": catalogue.document(task) if task else None,
             "manifest": bundle.manifest if bundle else None,
         }
-        click.echo(json.dumps({**facts, **whole}, indent=2))
+        say(json.dumps({**facts, **whole}, indent=2))
     else:
-        click.echo(catalogue.facts_in_words(facts))
+        say(catalogue.facts_in_words(facts))
 
 
 @cli.command()
-@click.argument("out")
+@click.argument("out", type=FilePath())
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -148,30 +216,26 @@ def info(task_or_bundle: str, as_json: bool) -> None:
     help="Another seed gives another phantom.",
 )
 @click.option(
-    "--labels", metavar="FILE", help="Also write the true labels: 1 white, 2 gray matter."
+    "--labels",
+    type=FilePath(),
+    metavar="FILE",
+    help="Also write the true labels: 1 white, 2 gray matter.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def phantom(out: str, seed: int, labels: str | None, overwrite: bool) -> None:
+def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
     """Write a synthetic axial T2*-weighted volume, to try a model without any MRI."""
     from deepseg_lite.api.cases import write_phantom
 
-    for path in write_phantom(
-        Path(out), seed, Path(labels) if labels else None, overwrite=overwrite
-    ):
-        click.echo(path)
+    for path in write_phantom(out, seed, labels, overwrite=overwrite):
+        say(printable(path))
 
 
 for _command in (run, plan, bench, store.fetch, store.remove):
     cli.add_command(_command)
+for _command in cli.commands.values():
+    _command.params.append(_debug_option())
 
 
 def main() -> None:
     """Run the command line; errors end in one line and exit code 1."""
-    try:
-        cli.main(prog_name="deepseg-lite")
-    except DeepsegError as error:
-        report_error(error)
-        sys.exit(1)
-    except MemoryError:
-        click.echo("error: out of memory; give fewer threads or a smaller image.", err=True)
-        sys.exit(1)
+    sys.exit(run_to_end(lambda: cli.main(prog_name="deepseg-lite", standalone_mode=False)))

@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 
 import click
 
 from deepseg_lite.api.load_options import LoadOptions
-from deepseg_lite.cli.sct import NoCounterpart, translate
+from deepseg_lite.cli.console import report_error, say
+from deepseg_lite.cli.files import find_images
+from deepseg_lite.cli.sct import SPELLINGS, translate
+from deepseg_lite.cli.spelling import SpellingError, check_words, with_value
+from deepseg_lite.errors import ImageError
 from deepseg_lite.inference.settings import Settings, make_settings
-from deepseg_lite.option import Declared, declared
+from deepseg_lite.option import Declared, declared, in_flags
+from deepseg_lite.text import one_line
 
 if TYPE_CHECKING:
     from deepseg_lite.api.segmenter import Segmenter
     from deepseg_lite.api.spine_segmenter import SpineSegmenter
     from deepseg_lite.bundles.bundle import Bundle
 
+_logger = logging.getLogger("deepseg_lite")
 Given = Mapping[str, Any]
 """Values of the options by their names, as click gives them to a command."""
 
 
 class RunCommand(click.Command):
-    """Command that reads SCT's spelling too, and divides its ``-i`` into cases at ``--case``."""
+    """Command that reads SCT's spelling too, and divides its ``-i`` into cases at ``--case``.
+
+    Parameters
+    ----------
+    report : dict
+        The JSON document of no results, for a run that is refused before it starts.
+    """
+
+    def __init__(self, name: str, *, report: Mapping[str, Any], **attributes: Any) -> None:
+        super().__init__(name, **attributes)
+        self._report = report
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Translate, and note how many images precede each ``--case``."""
-        takes_value = {
-            name
-            for option in self.params
-            if isinstance(option, click.Option) and not option.is_flag and not option.count
-            for name in option.opts
-        }
+        """Translate, and note how many words with images precede each ``--case``."""
+        given = list(args)
         try:
-            args, ctx.meta["remarks"] = translate(args, takes_value)
-        except NoCounterpart as error:
+            return self._parse(ctx, given)
+        except click.UsageError as error:
+            if "--json" in given:
+                self._say_refused([], one_line(error.format_message()))
+            raise
+
+    def _parse(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            args, ctx.meta["remarks"] = translate(args, with_value(self.params))
+            check_words(args, self.get_params(ctx), SPELLINGS)
+        except SpellingError as error:
             raise click.UsageError(str(error), ctx) from None
         _, _, order = self.make_parser(ctx).parse_args(list(args))
         sizes = [0]
@@ -46,6 +69,22 @@ class RunCommand(click.Command):
                 sizes[-1] += 1
         ctx.meta["case_sizes"] = sizes
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; with ``--json`` its errors are in the report, too."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if not ctx.params["as_json"]:
+                raise
+            self._say_refused(ctx.params["images"], report_error(error))
+            ctx.exit(1)
+
+    def _say_refused(self, images: Sequence[str], error: str) -> None:
+        errors = [{"images": list(images), "error": error}]
+        say(json.dumps({**self._report, "errors": errors}, indent=2))
 
 
 def options_of(options: type) -> Iterator[click.Option]:
@@ -89,15 +128,34 @@ def settings_of(given: Given, bundle: Bundle) -> Settings:
 
 
 def cases_of(given: Given, sizes: list[int], bundle: Bundle) -> list[list[Path]]:
-    """Divide images into cases: at each ``--case``, else as many as the model has channels."""
-    images = [Path(image) for image in given["images"]]
-    channels = len(bundle.inputs.channel_names)
-    if not given["cases"]:
-        sizes = [channels] * (len(images) // channels)
-        if rest := len(images) % channels:
-            sizes.append(rest)
-    starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return [images[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+    """Divide images into cases: at each ``--case``, else as many as the model has channels.
+
+    Raises
+    ------
+    ImageError
+        If a folder or a pattern has no images, or they do not make whole cases.
+    """
+    found = [find_images(word) for word in given["images"]]
+    for each in found:
+        if each.remark:
+            _logger.warning("%s.", each.remark)
+    names = bundle.inputs.channel_names
+    if given["cases"]:
+        left = iter(found)
+        cases = [[p for each in islice(left, size) for p in each.images] for size in sizes]
+    else:
+        images = [path for each in found for path in each.images]
+        step = len(names)
+        cases = [images[start : start + step] for start in range(0, len(images), step)]
+    for number, case in enumerate(cases, 1):
+        if len(case) != len(names):
+            which = f" for case {number}" if given["cases"] else ""
+            count = len(case) if given["cases"] else sum(map(len, cases))
+            raise ImageError(
+                f"{count} images were given{which}; {bundle.name} needs {len(names)} per case, in "
+                f"this order: {', '.join(names)}."
+            )
+    return cases
 
 
 def flag_of(name: str) -> str:
@@ -116,7 +174,7 @@ def _flags(each: Declared) -> tuple[str, ...]:
 
 def _keywords(each: Declared) -> dict[str, Any]:
     option = each.option
-    keywords: dict[str, Any] = {"help": option.help, "metavar": option.metavar}
+    keywords: dict[str, Any] = {"help": in_flags(option.help), "metavar": option.metavar}
     kinds = (each.kind, *get_args(each.kind))
     if bool in kinds:
         keywords |= {"is_flag": True, "default": option.default}

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepseg_lite.cli.console import report_error, set_logging
+from deepseg_lite.cli.console import report_error, say, set_logging
 from deepseg_lite.cli.options import RunCommand, cases_of, load_model, settings_of
 from deepseg_lite.cli.run import HOW, INPUTS, REPORTS
-from deepseg_lite.errors import DeepsegError
 
 if TYPE_CHECKING:
     from deepseg_lite.performance.plan.case import CasePlan
@@ -48,7 +47,7 @@ def _plan(**given: Any) -> None:
     for images in cases:
         try:
             plans.append(plan_case(model, images, settings, costs, log))
-        except DeepsegError as error:
+        except Exception as error:
             files = [str(path) for path in images]
             errors.append({"images": files, "error": report_error(error)})
     memory, seconds = memory_of(plans, settings), seconds_of(plans)
@@ -57,18 +56,19 @@ def _plan(**given: Any) -> None:
             "cases": [_document(case) for case in plans],
             **{"seconds": seconds, "memory": memory, "errors": errors},
         }
-        click.echo(json.dumps(found, indent=2))
+        say(json.dumps(found, indent=2))
     elif plans:
-        click.echo("\n\n".join(map(_in_words, plans)))
+        say("\n\n".join(map(_in_words, plans)))
     if len(plans) > 1 and not given["as_json"]:
         time = "time not known" if seconds is None else f"{seconds:.1f} s"
-        click.echo(f"\n{len(plans)} cases: {time}, {memory / 1e6:.0f} MB of memory")
+        say(f"\n{len(plans)} cases: {time}, {memory / 1e6:.0f} MB of memory")
     if errors:
         ctx.exit(1)
 
 
 plan = RunCommand(
     "plan",
+    report={"cases": [], "seconds": None, "memory": 0},
     callback=_plan,
     help=_plan.__doc__,
     params=[

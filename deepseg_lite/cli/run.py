@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepseg_lite.api.load_options import LoadOptions
-from deepseg_lite.cli.console import progress_bar, report_error, set_logging
+from deepseg_lite.cli.console import progress_bar, report_error, say, set_logging
+from deepseg_lite.cli.files import FilePath, ModelName
 from deepseg_lite.cli.options import RunCommand, cases_of, load_model, options_of, settings_of
-from deepseg_lite.errors import DeepsegError
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.notice import EMPTY, ignore, log
+from deepseg_lite.text import printable
 
 if TYPE_CHECKING:
     from deepseg_lite.api.cases import FileRun
@@ -26,13 +27,14 @@ _logger = logging.getLogger("deepseg_lite")
 EXIT_EMPTY = 3
 
 INPUTS = [
-    click.Argument(["task_or_bundle"]),
+    click.Argument(["task_or_bundle"], type=ModelName()),
     click.Option(
         ["images", "-i", "--image"],
         multiple=True,
         required=True,
         metavar="IMAGE",
-        help="NIfTI image. Repeat for several cases, or for several channels of one case.",
+        help="NIfTI image, a folder of them, or a quoted pattern. Repeat for several cases, or for "
+        "several channels of one case.",
     ),
     click.Option(
         ["cases", "--case"],
@@ -43,6 +45,7 @@ INPUTS = [
 OUTPUTS = [
     click.Option(
         ["-o", "--output"],
+        type=FilePath(),
         metavar="OUT",
         help="A .nii or .nii.gz file, or a folder. Default: beside each image.",
     ),
@@ -71,7 +74,7 @@ REPORTS = [
         is_flag=True,
         help=f"Exit with {EXIT_EMPTY} where nothing at all was found in an image.",
     ),
-    click.Option(["-v", "--verbose"], count=True, help="Say more; -vv shows tracebacks."),
+    click.Option(["-v", "--verbose"], count=True, help="Say more; -vv more still."),
     click.Option(["-q", "--quiet"], is_flag=True, help="Say only errors; no progress bar."),
 ]
 
@@ -106,7 +109,7 @@ def _run(**given: Any) -> None:
     planned = name_outputs(
         segmenter,
         cases_of(given, ctx.meta["case_sizes"], segmenter.bundle),
-        Path(given["output"]) if given["output"] else None,
+        given["output"],
         settings,
         cropbox=given["cropbox"],
         overwrite=given["overwrite"],
@@ -139,7 +142,7 @@ def _run(**given: Any) -> None:
         for case, run, outcome in zip(planned, runs, outcomes, strict=True):
             try:
                 report = outcome()
-            except DeepsegError as error:
+            except Exception as error:  # whatever it is, it ends one case and not the others
                 images_given = [str(path) for path in case.images]
                 warnings = [notice.record() for notice in run.watch.notices]
                 errors.append(
@@ -157,9 +160,9 @@ def _run(**given: Any) -> None:
                 "%s", ", ".join(f"{stage} {s:.2f} s" for stage, s in report["Seconds"].items())
             )
             if not given["as_json"]:
-                click.echo("\n".join(report["outputs"]))
+                say("\n".join(map(printable, report["outputs"])))
     if given["as_json"]:
-        click.echo(json.dumps({"results": reports, "errors": errors}, indent=2))
+        say(json.dumps({"results": reports, "errors": errors}, indent=2))
     if errors:
         ctx.exit(1)
     if given["fail_empty"] and any(_is_empty(report) for report in reports):
@@ -185,5 +188,9 @@ class _WithBar:
 
 
 run = RunCommand(
-    "run", callback=_run, help=_run.__doc__, params=[*INPUTS, *OUTPUTS, *HOW, *REPORTS]
+    "run",
+    report={"results": []},
+    callback=_run,
+    help=_run.__doc__,
+    params=[*INPUTS, *OUTPUTS, *HOW, *REPORTS],
 )

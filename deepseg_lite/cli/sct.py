@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from deepseg_lite.cli.spelling import SpellingError, is_option, take_value
+
 FLAGS = {
     "-test-time-aug": "--tta",
     "-soft-ms-lesion": "--soft",
@@ -21,7 +23,7 @@ SWITCHES = {  # 0 or 1
 VALUES = {"-thr": "--threshold"}
 LISTS = {"-i": "-i", "-c": "-c", "-remove-small": "--remove-small"}
 BOX = tuple(f"-box-{axis}{end}" for axis in "xyz" for end in ("min", "max"))
-VERBOSITY = {"0": ["-q"], "1": [], "2": ["-vv"]}  # -v
+VERBOSITY = {"0": ["-q"], "1": [], "2": ["-v"]}  # -v
 DROPPED = {
     "-qc": "there is no quality-control report",
     "-qc-dataset": "there is no quality-control report",
@@ -29,19 +31,21 @@ DROPPED = {
     "-qc-plane": "there is no quality-control report",
     "-qc-seg": "there is no quality-control report",
     "-r": "there are no temporary files",
+    "-profile-time": "every record has the seconds of each stage, and -v shows them",
+    "-trace-memory": "deepseg-lite plan says what a run takes, and deepseg-lite bench measures it",
     "-step1-only": "the first step alone is the default, and -label-vert 1 adds the second",
 }
+MAYBE_ALONE = ("-profile-time", "-trace-memory")  # what follows may be the task
 REFUSED = {
     "-install": "a model is brought here by deepseg-lite fetch TASK or deepseg-export task TASK",
     "-custom-url": "download the model and give it to deepseg-export nnunet, then run its bundle",
     "-install-task": "a model is brought here by deepseg-lite fetch or deepseg-export task",
     "-list-tasks": "see deepseg-lite list",
     "-task-details": "see deepseg-lite info TASK",
+    "-ofolder": "a folder for results is given as -o FOLDER",
+    "-igt": "results are not compared with a ground truth here",
 }
-
-
-class NoCounterpart(Exception):  # noqa: N818 - the caller makes a usage error of it
-    """An option of SCT that asks for something else than a run; the message says what does it."""
+SPELLINGS = (*FLAGS, *SWITCHES, *VALUES, *BOX, *LISTS, *DROPPED, *REFUSED, "-task", "-v")
 
 
 def translate(
@@ -65,8 +69,8 @@ def translate(
 
     Raises
     ------
-    NoCounterpart
-        For options that ask for something else than a run.
+    SpellingError
+        For options that ask for something else than a run, and for wrong values.
 
     Notes
     -----
@@ -79,40 +83,49 @@ def translate(
     named = False
     while left:
         word = left.pop(0)
-        if word == "-task" and left:
-            translated.append(left.pop(0))
+        if word == "-task":
+            translated.append(take_value(word, left, "a task"))
             named = True
         elif word in FLAGS:
             translated.append(FLAGS[word])
-        elif word in SWITCHES and left:
-            translated.append(SWITCHES[word].replace("--", "--no-" if left.pop(0) == "0" else "--"))
+        elif word in SWITCHES:
+            is_on = _choice(word, left, ("0", "1")) == "1"
+            translated.append(SWITCHES[word].replace("--", "--" if is_on else "--no-"))
         elif word in VALUES or word in BOX:
-            translated += [VALUES.get(word, f"-{word}"), *left[:1]]
-            del left[:1]
+            translated += [VALUES.get(word, f"-{word}"), take_value(word, left)]
         elif word in LISTS:
             values = _values(left, None if named else 1)
             for value in values:
                 translated += [LISTS[word], value]
             if not values:
                 translated.append(LISTS[word])  # the parser says what is missing
-        elif word == "-v" and left and left[0] in VERBOSITY:
-            translated += VERBOSITY[left.pop(0)]
+        elif word == "-v" and left and left[0].isdecimal():
+            translated += VERBOSITY[_choice(word, left, tuple(VERBOSITY))]
         elif word in DROPPED:
-            _values(left, 1)
+            _values(left, 0 if word in MAYBE_ALONE and not named else 1)
             remarks.append(f"{word} has no effect here: {DROPPED[word]}.")
         elif word in REFUSED:
-            raise NoCounterpart(f"{word} is sct_deepseg's: {REFUSED[word]}.")
+            raise SpellingError(f"{word} is SCT's: {REFUSED[word]}.")
         else:
             named = named or not word.startswith("-")
             translated.append(word)
-            if word in takes_value and left:
+            if word in takes_value and left and not is_option(left[0]):
                 translated.append(left.pop(0))
     return translated, remarks
 
 
+def _choice(word: str, left: list[str], choices: Sequence[str]) -> str:
+    """Take the value of an option that has a few off a command line."""
+    needed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    value = take_value(word, left, needed)
+    if value not in choices:
+        raise SpellingError(f"{word} is {value}; it must be {needed}.")
+    return value
+
+
 def _values(left: list[str], most: int | None) -> list[str]:
     """Take the words up to the next option off a command line."""
-    count = next((i for i, word in enumerate(left) if word.startswith("-")), len(left))
+    count = next((i for i, word in enumerate(left) if is_option(word)), len(left))
     count = count if most is None else min(count, most)
     values = left[:count]
     del left[:count]

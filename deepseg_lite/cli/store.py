@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepseg_lite.cli.console import progress_bar, report_error
+from deepseg_lite.cli.console import progress_bar, report_error, say
 from deepseg_lite.errors import DeepsegError, OptionError
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def _each(
             continue
         results.append(result)
         if not as_json:
-            click.echo(result[shown])
+            say(result[shown])
     if as_json:
-        click.echo(json.dumps({"results": results, "errors": errors}, indent=2))
+        say(json.dumps({"results": results, "errors": errors}, indent=2))
     if errors:
         ctx.exit(1)

@@ -16,6 +16,7 @@ from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_network
 from deepseg_lite.engines.cuda_buffers import DeviceBuffers, cuda_options
 from deepseg_lite.errors import ProviderError
+from deepseg_lite.failures import TOO_LITTLE_MEMORY, is_out_of_memory, why_not_loaded
 from deepseg_lite.volume import FloatArray
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -93,9 +94,11 @@ class OnnxNetwork:
         except MemoryError:
             raise
         except Exception as error:
+            advice = "Export the model again, or install a newer ONNX Runtime."
+            if is_out_of_memory(error):
+                advice = TOO_LITTLE_MEMORY
             raise ProviderError(
-                f"ONNX Runtime {ort.__version__} cannot open {path}: "
-                f"{_first_line(error)}. Export the model again, or install a newer ONNX Runtime."
+                f"ONNX Runtime {ort.__version__} cannot open {path}: {_first_line(error)}. {advice}"
             ) from error
         if self._session.get_providers()[0] != provider:
             raise ProviderError(_problem(ort, provider))
@@ -117,9 +120,10 @@ class OnnxNetwork:
             inputs = {self._input.name: np.ascontiguousarray(batch)}
             result: FloatArray = self._session.run([self._output.name], inputs)[0]
         except Exception as error:
+            advice = TOO_LITTLE_MEMORY if is_out_of_memory(error) else "Run on another device."
             raise ProviderError(
                 f"ONNX Runtime failed on input of shape {batch.shape}: {_first_line(error)}. "
-                "Free some memory, or run on another device."
+                f"{advice}"
             ) from error
         return result
 
@@ -143,11 +147,14 @@ def import_onnxruntime() -> Any:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
-    except ImportError as error:
+    except (ImportError, OSError, MemoryError) as error:
+        advice = 'run pip install "deepseg-lite[cpu]", or "deepseg-lite[gpu]" for CUDA'
         raise ProviderError(
-            f"ONNX Runtime cannot be imported ({_first_line(error)}); "
-            'run pip install "deepseg-lite[cpu]", or "deepseg-lite[gpu]" for CUDA.'
+            f"ONNX Runtime cannot be imported ({_first_line(error)}): "
+            f"{why_not_loaded(error) or advice}."
         ) from error
+    if os.environ["ORT_DISABLE_TELEMETRY"] != "0":  # a host program may have imported it before
+        onnxruntime.disable_telemetry_events()
     return onnxruntime
 
 

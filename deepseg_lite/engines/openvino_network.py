@@ -11,6 +11,7 @@ import numpy as np
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_network
 from deepseg_lite.engines.openvino_graph import make_norms_plain, split_joined_inputs
 from deepseg_lite.errors import ProviderError
+from deepseg_lite.failures import TOO_LITTLE_MEMORY, is_out_of_memory, why_not_loaded
 from deepseg_lite.volume import FloatArray
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -75,9 +76,11 @@ class OpenvinoNetwork:
         except MemoryError:
             raise
         except Exception as error:
+            advice = "Export the model again, or use `device=cpu`."
+            if is_out_of_memory(error):
+                advice = TOO_LITTLE_MEMORY
             raise ProviderError(
-                f"openvino {ov.__version__} cannot open {path}: "
-                f"{_reason(error)}. Export the model again, or use `device=cpu`."
+                f"openvino {ov.__version__} cannot open {path}: {_reason(error)}. {advice}"
             ) from error
         self.input_shape = _sizes(self._model.input(0))
         self.output_shape = _sizes(self._model.output(0))
@@ -94,9 +97,9 @@ class OpenvinoNetwork:
             request.set_output_tensor(0, self._tensor(result, shared_memory=True))
             request.infer()
         except Exception as error:
+            advice = TOO_LITTLE_MEMORY if is_out_of_memory(error) else "Use `device=cpu`."
             raise ProviderError(
-                f"openvino failed on input of shape {batch.shape}: {_reason(error)}. "
-                "Free some memory, or use `device=cpu`."
+                f"openvino failed on input of shape {batch.shape}: {_reason(error)}. {advice}"
             ) from error
         return result
 
@@ -130,10 +133,10 @@ def import_openvino() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
-    except ImportError as error:
+    except (ImportError, OSError, MemoryError) as error:
+        advice = why_not_loaded(error) or 'run pip install "deepseg-lite[openvino]"'
         raise ProviderError(
-            f"OpenVINO cannot be imported ({_reason(error)}); "
-            'run pip install "deepseg-lite[openvino]", or use `device=cpu`.'
+            f"OpenVINO cannot be imported ({_reason(error)}): {advice}, or use `device=cpu`."
         ) from error
     return openvino
 

@@ -39,11 +39,11 @@ def channel_order(inputs: Inputs, contrasts: Sequence[str]) -> list[int]:
         if inputs.invert:
             raise OptionError(
                 f"the contrast of the image is not known, and this model multiplies "
-                f"{', '.join(inputs.invert)} by -1; name it with -c ({known})."
+                f"{', '.join(inputs.invert)} by -1; name it with `contrasts` ({known})."
             )
         return list(range(len(inputs.channel_names)))
     if not known:
-        raise OptionError("this model does not tell contrasts apart; leave -c out.")
+        raise OptionError("this model does not tell contrasts apart; leave `contrasts` out.")
     left = list(range(len(contrasts)))
     order = []
     for options in inputs.contrasts:

@@ -122,7 +122,7 @@ class Settings(TypedDict, total=False):
     fast: Annotated[
         bool,
         Option(
-            "A step of 0.75, one fold and --skip-empty, as far as the model has them; it changes "
+            "A step of 0.75, one fold and `skip_empty`, as far as the model has them; it changes "
             "voxels, see docs/users/speed-and-precision.md.",
             default=False,
         ),
@@ -135,7 +135,7 @@ class Settings(TypedDict, total=False):
     threshold: Annotated[
         float | None,
         Option(
-            "Write a mask of the probabilities above T, with --soft and for models that give "
+            "Write a mask of the probabilities above T, with `soft` and for models that give "
             "probabilities. 0 leaves them.",
             metavar="T",
             minimum=0,

@@ -63,13 +63,20 @@ def what_is_missing(path: Path) -> str:
 
 def what_a_folder_is(path: Path) -> str:
     """Return what to do with a folder that was given in place of an image."""
+    if holds_dicom(path):
+        return "holds DICOM files; convert them with dcm2niix, and give the result"
+    return "is a folder; give the NIfTI images in it"
+
+
+def holds_dicom(path: Path) -> bool:
+    """Return whether one of the first files of a folder is DICOM."""
     try:
         with os.scandir(path) as entries:
             files = [entry for entry in entries if entry.is_file()][:3]
         for file in files:
             with open(file, "rb") as opened:
                 if what_it_is(opened.read(132)) == _DICOM:
-                    return "holds DICOM files; convert them with dcm2niix, and give the result"
+                    return True
     except OSError:
         pass
-    return "is a folder; give NIfTI images, one -i for each"
+    return False

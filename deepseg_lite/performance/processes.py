@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from deepseg_lite.errors import DeepsegError
+from deepseg_lite.failures import says_no_memory
 
 BLAS = ("OMP", "OPENBLAS", "MKL")  # as the command line limits them
 THREAD_VARIABLES = (*(f"{name}_NUM_THREADS" for name in BLAS), "VECLIB_MAXIMUM_THREADS")
@@ -96,4 +97,5 @@ def _problem(code: int, errors: str) -> ProcessError:
         return ProcessError(f"the process that measured was {reason}, {advice}", reason)
     reason = (errors.strip().splitlines() or ["it said nothing"])[-1]
     message = f"the process that measured ended with exit code {code} ({reason})"
-    return ProcessError(f"{message}; please report this.", reason)
+    advice = "free some memory" if says_no_memory(reason) else "please report this"
+    return ProcessError(f"{message}; {advice}.", reason)

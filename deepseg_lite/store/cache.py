@@ -24,6 +24,7 @@ from deepseg_lite.errors import BundleNotFoundError, DeepsegError, OutputError
 
 SOURCE_NAME = "source.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NO_HOME = Path(os.sep, "nonexistent")
 _STALE_S = 24 * 3600
 
 
@@ -37,14 +38,20 @@ def models_directory() -> Path:
 def home() -> Path:
     """Return the local cache: ``DEEPSEG_LITE_HOME``, or a folder in the platform's cache."""
     if chosen := os.environ.get("DEEPSEG_LITE_HOME"):
-        return Path(chosen).expanduser()
+        return _NO_HOME / "deepseg_lite" if _is_lost(chosen) else Path(chosen).expanduser()
+    user = _NO_HOME if _is_lost("~") else Path.home()
     if sys.platform == "win32":
-        caches = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        caches = Path(os.environ.get("LOCALAPPDATA") or user / "AppData" / "Local")
     elif sys.platform == "darwin":
-        caches = Path.home() / "Library" / "Caches"
+        caches = user / "Library" / "Caches"
     else:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or user / ".cache")
     return caches / "deepseg_lite"
+
+
+def _is_lost(path: str) -> bool:
+    """Return whether a path names a home folder that the system does not know, as in containers."""
+    return path.startswith("~") and not os.path.isabs(os.path.expanduser(path))
 
 
 def bundle_directory(name: str) -> Path:
@@ -62,7 +69,7 @@ def locate(name: str) -> Path | None:
     if not is_name(name):
         return None
     directory = bundle_directory(name)
-    return directory if (directory / MANIFEST_NAME).is_file() else None
+    return directory if os.path.isfile(directory / MANIFEST_NAME) else None
 
 
 def source_of(directory: Path) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def find_bundle(
             )
         return read_bundle(path), task
     path = locate(name) or Path(name)
-    if path.exists():
+    if os.path.exists(path):  # unlike Path.exists, never raises
         bundle = read_bundle(path)
         if release not in (None, bundle.version):
             raise OptionError(f"{path} is release {bundle.version}, not {release}.")

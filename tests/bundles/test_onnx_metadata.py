@@ -11,7 +11,11 @@ from helpers.paths import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseg_lite.bundles.onnx_metadata import MANIFEST_KEY, append_manifest, split_manifest
+from deepseg_lite.bundles.onnx_metadata import (
+    MANIFEST_KEY,
+    append_manifest,
+    split_manifest,
+)
 
 NETWORK = (DATA / "threshold_3d.onnx").read_bytes()
 

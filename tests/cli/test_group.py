@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,8 @@ from helpers.bundles import make_data, voxels, write_bundle, write_image
 
 import deepseg_lite
 from deepseg_lite.api import cases
+from deepseg_lite.cli.group import cli
+from deepseg_lite.store import catalogue
 
 TRUTH = make_data() > 0.5
 
@@ -56,11 +59,46 @@ def test_a_fresh_process_fails_in_one_line(tiny_bundle, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_vv_shows_the_traceback(tiny_bundle, tmp_path):
-    done = _process("run", tiny_bundle, "-i", tmp_path / "nowhere.nii", "-vv")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "ImageError" in done.stderr
+@pytest.mark.parametrize("words", [["-v"], ["-vv"], ["-v", "2"]], ids=" ".join)
+def test_what_went_wrong_outside_is_one_line_however_much_is_said(command, tiny_bundle, words):
+    """Fault 26: ``-v 2`` of SCT's scripts showed 30 lines of our program."""
+    outcome = command("run", tiny_bundle, "-i", "nowhere.nii", *words)
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.err
+    assert outcome.err.endswith(
+        "error: nowhere.nii does not exist; give an existing NIfTI image.\n"
+    )
+
+
+def test_debug_shows_the_traceback(command, tiny_bundle):
+    outcome = command("run", tiny_bundle, "-i", "nowhere.nii", "--debug")
+    assert outcome.code == 1
+    assert "Traceback" in outcome.err
+    assert "ImageError" in outcome.err
+    again = command("run", tiny_bundle, "-i", "nowhere.nii")
+    assert "Traceback" not in again.err
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_a_fault_of_ours_is_one_line_that_asks_for_a_report(command, monkeypatch, debug):
+    """Fault 26: tracebacks are for ``--debug``."""
+
+    def fail(tasks):
+        return {}["of a catalogue\x1b[2J"]
+
+    monkeypatch.setattr(catalogue, "listing", fail)
+    outcome = command("list", *(["--debug"] if debug else []))
+    assert outcome.code == 1
+    assert ("Traceback" in outcome.err) == debug
+    line = outcome.err.splitlines()[-1]
+    assert line.startswith("error: a fault of deepseg-lite: KeyError: ")
+    assert "Please report it" in line
+    assert "\x1b" not in outcome.err
+
+
+def test_every_command_has_debug(command):
+    for name in cli.commands:
+        assert "--debug" in command(name, "--help").out
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["run", "-h"], ["info", "-h"]], ids=str)
@@ -192,17 +230,26 @@ def test_images_are_grouped_into_cases(command, channel_bundle, channel_images, 
 
 
 @pytest.mark.parametrize(
-    ("pattern", "count"),
-    [("i", 1), ("iii", 1), ("i/iii", 1), ("/ii", 0), ("ii/", 0), ("ii//ii", 0)],
+    ("pattern", "said"),
+    [
+        ("i", "1 images were given"),
+        ("iii", "3 images were given"),
+        ("i/iii", "1 images were given for case 1"),
+        ("ii/iii", "3 images were given for case 2"),
+        ("/ii", "0 images were given for case 1"),
+        ("ii/", "0 images were given for case 2"),
+        ("ii//ii", "0 images were given for case 2"),
+    ],
 )
-def test_cases_of_a_wrong_size_are_refused(command, channel_bundle, channel_images, pattern, count):
-    images = iter(channel_images)
+def test_cases_of_a_wrong_size_are_refused(command, channel_bundle, channel_images, pattern, said):
+    """Fault 30: of three images for two channels, "1 images were given"."""
+    images = iter([*channel_images, *channel_images])
     arguments = [
         part for sign in pattern for part in (["--case"] if sign == "/" else ["-i", next(images)])
     ]
     outcome = command("run", channel_bundle, *arguments)
     assert outcome.code == 1
-    assert f"error: {count} images were given; tiny_channels needs 2 per case" in outcome.err
+    assert f"error: {said}; tiny_channels needs 2 per case" in outcome.err
     assert "in this order: t1, t2" in outcome.err
 
 
@@ -310,10 +357,34 @@ def test_v_says_how_long_the_stages_took(command, tiny_bundle, image_file, optio
     assert outcome.out.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "says"), [(["-q"], False), ([], False), (["-v"], True)], ids=str
+)
+def test_remarks_of_libraries_are_for_v(command, tiny_bundle, tmp_path, monkeypatch, options, says):
+    """Fault 30: nibabel's reached stderr with ``-q``."""
+    image = write_image(tmp_path / "t2.nii", make_data())
+    header = bytearray(image.read_bytes())
+    header[76:80] = np.float32(3).tobytes()  # pixdim[0], which is 1 or -1
+    image.write_bytes(header)
+    check = cases.nifti.read_case
+
+    def warn(*given):
+        warnings.warn("a remark of numpy", RuntimeWarning, stacklevel=2)
+        return check(*given)
+
+    monkeypatch.setattr(cases.nifti, "read_case", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        outcome = command("run", tiny_bundle, "-i", image, *options)
+    assert outcome.code == 0
+    for remark in ("qfac", "a remark of numpy"):
+        assert (remark in outcome.err) == says
+
+
 def test_a_name_with_a_line_break_is_told_in_one_line(command, tiny_bundle, tmp_path):
     outcome = command("run", tiny_bundle, "-i", tmp_path / "a\nb.nii")
     assert outcome.err.count("\n") == 1
-    assert "a b.nii does not exist" in outcome.err
+    assert r"a\nb.nii does not exist" in outcome.err
 
 
 def test_info_answers_what_people_ask(command, tmp_path):
@@ -362,8 +433,52 @@ def test_out_of_memory_is_one_line(command, tiny_bundle, image_file, monkeypatch
     monkeypatch.setattr(cases.FileRun, "prepare", fail)
     outcome = command("run", tiny_bundle, "-i", image_file)
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err.startswith("error: out of memory")
+    assert outcome.err.startswith("error: out of memory; give --max-ram")
     assert outcome.err.count("\n") == 1
+
+
+REFUSED = {
+    "no-bundle": ["run", "no/bundle", "-i", "a.nii"],
+    "plan": ["plan", "no/bundle", "-i", "a.nii"],
+    "usage": ["run", "bundle", "-i", "a.nii", "--threads", "0"],
+    "spelling": ["run", "bundle", "-overwrite"],
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED.values(), ids=REFUSED)
+def test_json_of_what_is_refused_before_it_starts(command, arguments):
+    """Fault 30: there was nothing on stdout for a program to read."""
+    outcome = command(*arguments, "--json")
+    document = json.loads(outcome.out)
+    assert outcome.code in (1, 2)
+    assert document["cases" if arguments[0] == "plan" else "results"] == []
+    (error,) = document["errors"]
+    assert error["error"] in outcome.err
+    assert error["images"] == (["a.nii"] if outcome.code == 1 else [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["sc_gm_t2star", "-i", "x.nii"], "deepseg-lite run TASK -i IMAGE"),
+        (["sc_gm_t2s"], "deepseg-lite run TASK -i IMAGE"),
+        (["-i", "x.nii", "spinalcord"], "deepseg-lite run TASK -i IMAGE"),
+        (["-task", "spinalcord", "-i", "x.nii"], "deepseg-lite run TASK -i IMAGE"),
+        (["-list-tasks"], "see deepseg-lite list"),
+        (["-verbos"], "did you mean --verbose?"),
+        (["info", "x.nii.gz"], "x.nii.gz is an image"),
+        (["run", "x.NII", "-i", "y.nii"], "x.NII is an image"),
+        (["list", "-json"], "did you mean --json?"),
+        (["bench", "-output=x"], "did you mean --output?"),
+        (["phantom", "x.nii", "--labels", "--overwrite"], "--labels needs a value behind it"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_meant_is_said(command, arguments, hint):
+    """Fault 30."""
+    outcome = command(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert hint in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers.bundles import make_data, make_manifest, voxels, write_bundle
 
-from deepseg_lite.cli.sct import NoCounterpart, translate
+from deepseg_lite.cli.sct import translate
+from deepseg_lite.cli.spelling import SpellingError
 from deepseg_lite.steps.components import remove_small
 
 VALUED = {"-o", "--device", "-i", "--image"}
@@ -38,7 +39,7 @@ VALUED = {"-o", "--device", "-i", "--image"}
         ("task -i a -box-zmin 3 -box-xmax 9", "task -i a --box-zmin 3 --box-xmax 9"),
         ("task -i a -v 0", "task -i a -q"),
         ("task -i a -v 1", "task -i a"),
-        ("task -i a -v 2", "task -i a -vv"),
+        ("task -i a -v 2", "task -i a -v"),
         ("task -v -i a", "task -v -i a"),
         ("task -i a --case -i b", "task -i a --case -i b"),
     ],
@@ -54,6 +55,8 @@ def test_what_has_a_counterpart_is_put_in_its_place(given, expected):
         ("-qc-plane Axial", "-qc-plane"),
         ("-qc-subject sub-01 -qc-dataset x", "-qc-subject -qc-dataset"),
         ("-r 0", "-r"),
+        ("-profile-time", "-profile-time"),
+        ("-trace-memory folder", "-trace-memory"),
         ("-step1-only 1", "-step1-only"),
     ],
 )
@@ -63,13 +66,39 @@ def test_what_does_not_apply_is_dropped_and_said(given, dropped):
     assert [remark.split()[0] for remark in remarks] == dropped.split()
 
 
-@pytest.mark.parametrize("option", ["-install", "-custom-url", "-task-details"])
+def test_what_may_stand_alone_leaves_the_task_alone():
+    arguments, _ = translate(["-profile-time", "task", "-i", "a"], VALUED)
+    assert arguments == ["task", "-i", "a"]
+
+
+@pytest.mark.parametrize("option", ["-install", "-custom-url", "-task-details", "-ofolder", "-igt"])
 def test_what_is_no_run_is_refused(option, command):
-    with pytest.raises(NoCounterpart, match=f"{option} is sct_deepseg's"):
+    with pytest.raises(SpellingError, match=f"{option} is SCT's"):
         translate(["task", option], VALUED)
     outcome = command("run", "task", option)
     assert outcome.code == 2
-    assert f"{option} is sct_deepseg's" in outcome.err
+    assert f"{option} is SCT's" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("-largest --overwrite", "-largest needs 0 or 1 behind it, and --overwrite follows"),
+        ("-largest", "-largest needs 0 or 1"),
+        ("-largest 2", "-largest is 2; it must be 0 or 1"),
+        ("-fill-holes yes", "-fill-holes is yes; it must be 0 or 1"),
+        ("-label-vert -v 1", "-label-vert needs 0 or 1 behind it, and -v follows"),
+        ("-thr --soft", "-thr needs a value behind it, and --soft follows"),
+        ("-box-zmin -box-zmax 3", "-box-zmin needs a value behind it, and -box-zmax follows"),
+        ("-task -i", "-task needs a task behind it, and -i follows"),
+        ("-v 3", "-v is 3; it must be 0, 1 or 2"),
+    ],
+)
+def test_an_option_without_its_value_takes_no_other_option(given, message, command):
+    """Fault 29: ``-largest --overwrite`` swallowed ``--overwrite``."""
+    outcome = command("run", "task", "-i", "a.nii", *given.split())
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
 
 
 def test_a_script_of_sct_writes_the_files_sct_would(command, tmp_path, image_file):

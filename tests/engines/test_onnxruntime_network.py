@@ -131,6 +131,49 @@ def test_a_failing_run_is_told_in_one_line(tiny_bundle):
     assert "\n" not in str(got.value)
 
 
+def test_too_little_memory_is_no_fault_of_the_model(tiny_bundle, monkeypatch):
+    """Fault 28: ``bad_alloc`` advised to export again."""
+
+    def fail(*_, **__):
+        raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")
+
+    network = _open(read_bundle(tiny_bundle))
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", fail)
+    with pytest.raises(ProviderError, match=r"too little memory: give `max_ram`, fewer `threads`"):
+        network(np.zeros((1, 1, 8, 8, 8), np.float32))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(
+        ProviderError, match=r"cannot open .*bad_alloc\. There is too little memory"
+    ):
+        _open(read_bundle(tiny_bundle))
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (ImportError("libgomp.so.1: cannot open shared object file"), "missing (libgomp.so.1)"),
+        (ImportError("x.so: failed to map segment from shared object"), "too little memory"),
+        (MemoryError(), "too little memory"),
+        (ImportError("No module named 'onnxruntime'"), 'run pip install "deepseg-lite[cpu]"'),
+    ],
+    ids=["library", "segment", "memory", "absent"],
+)
+def test_why_onnx_runtime_cannot_be_imported(monkeypatch, error, advice):
+    """Fault 28: too little memory said to run pip install."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, *_):
+            if name == "onnxruntime":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    with pytest.raises(ProviderError) as caught:
+        onnxruntime_network.import_onnxruntime()
+    assert advice in str(caught.value)
+
+
 def test_cpu_is_always_there():
     assert choose_provider("cpu") == CPU
 

@@ -43,12 +43,12 @@ def test_a_contrast_is_inverted(contrast, sign):
 @pytest.mark.parametrize(
     ("inputs", "contrasts", "message"),
     [
-        (ONE, (), r"multiplies psir by -1; name it with -c \(image: stir or psir\)"),
+        (ONE, (), r"multiplies psir by -1; name it with `contrasts` \(image: stir or psir\)"),
         (ONE, ("t2",), "t2 was given as contrast"),
         (ONE, ("stir", "stir"), "stir, stir was given"),
         (TWO, ("t1",), "one for each image is needed: t2: t2 or t2star; t1: t1"),
         (TWO, ("t1", "t1"), "t1, t1 was given"),
-        (ANY, ("t2",), "leave -c out"),
+        (ANY, ("t2",), "leave `contrasts` out"),
     ],
 )
 def test_contrasts_that_do_not_fit_are_refused(inputs, contrasts, message):

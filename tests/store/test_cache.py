@@ -28,6 +28,7 @@ from deepseg_lite.errors import (
     OutputError,
 )
 from deepseg_lite.store import cache, download, fetch
+from deepseg_lite.store.cache import home, locate
 
 REPO = "someone/models"
 NAME = "tiny_folds"
@@ -560,3 +561,32 @@ def test_removing_a_link_keeps_what_it_points_to(tmp_path):
     cache.remove("mine")
     assert not link.exists()
     assert (bundle / "manifest.json").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="HOME is not asked there")
+@pytest.mark.parametrize("chosen", [None, "~/models", "~nobody-of-that-name/models"])
+def test_without_a_home_folder_the_cache_is_empty_and_nothing_else(monkeypatch, chosen):
+    """Fault 25: with an unknown user even the shipped model died."""
+
+    def unknown(_):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "DEEPSEG_LITE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("DEEPSEG_LITE_HOME", chosen)
+    assert home().parts[:2] == ("/", "nonexistent")
+    assert locate("t2") is None
+
+
+def test_a_cache_that_may_not_be_read_has_nothing(monkeypatch):
+    """Fault 25: ``list`` died on somebody's cache. Root may read all, hence the patch."""
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    found = locate("t2")
+    monkeypatch.undo()
+    assert found is None

@@ -228,7 +228,7 @@ CASES: dict[str, tuple[Maker, str]] = {
     "affine-nan": (_with_header("srow_x", 0, np.nan), "cannot be inverted"),
     # channels
     "channel-missing": (_channels(), "1 images were given; tiny_channels needs 2"),
-    "channel-too-many": (_too_many_channels, "2 images were given; tiny_threshold needs 1"),
+    "channel-too-many": (_too_many_channels, "2 images were given for case 2; tiny_threshold"),
     "channel-shape": (_channels(make_data((6, 6, 6))), "must be on one grid. Resample"),
     "channel-affine": (_channels(make_data(), MOVED), "lie differently in space"),
     # the output

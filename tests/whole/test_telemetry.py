@@ -36,6 +36,23 @@ def test_who_wants_onnx_runtime_to_tell_is_heard(tmp_path):
     assert run(code, tmp_path, ORT_DISABLE_TELEMETRY="0") == "0"
 
 
+@pytest.mark.parametrize(("chosen", "told"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_onnx_runtime_that_a_host_program_imported_is_told(tmp_path, chosen, told):
+    """Fault 14: the variable is read at import, and that was before."""
+    code = (
+        "import onnxruntime; calls = []; "
+        "onnxruntime.disable_telemetry_events = lambda: calls.append(1); "
+        f"{IMPORTING}; print(len(calls))"
+    )
+    assert run(code, tmp_path, **chosen) == told
+
+
+def test_the_switch_of_onnx_runtime_is_there(tmp_path):
+    assert (
+        run("import onnxruntime; onnxruntime.disable_telemetry_events(); print(1)", tmp_path) == "1"
+    )
+
+
 def test_openvino_does_without_its_telemetry(tmp_path):
     pytest.importorskip("openvino")
     code = "import sys; from deepseg_lite.engines.openvino_network import import_openvino\n"

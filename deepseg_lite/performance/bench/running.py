@@ -196,7 +196,12 @@ def write_results(folder: Path, document: Mapping[str, Any]) -> None:
         If a file cannot be written; none is left then.
     """
     texts = (json.dumps(document, indent=2) + "\n", draw_stages(document), wiki_table(document))
-    write_files({folder / n: text.encode() for n, text in zip(FILES, texts, strict=True)})
+    write_files(
+        {
+            folder / n: text.encode(errors="backslashreplace")
+            for n, text in zip(FILES, texts, strict=True)
+        }
+    )
 
 
 def _phantom(folder: Path) -> str:

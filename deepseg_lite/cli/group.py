@@ -14,6 +14,7 @@ from deepseg_lite.cli.console import report_error
 from deepseg_lite.cli.plan import plan
 from deepseg_lite.cli.run import run
 from deepseg_lite.errors import DeepsegError
+from deepseg_lite.leftovers import ended_by_signals
 
 _VERBOSE = f"{__name__}.verbose"
 
@@ -153,7 +154,7 @@ def info(task_or_bundle: str, as_json: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 def phantom(out: str, seed: int, labels: str | None, overwrite: bool) -> None:
     """Write a synthetic axial T2*-weighted volume, to try a model without any MRI."""
-    from deepseg_lite.api.cases import write_phantom
+    from deepseg_lite.api.phantom_files import write_phantom
 
     for path in write_phantom(
         Path(out), seed, Path(labels) if labels else None, overwrite=overwrite
@@ -168,7 +169,8 @@ for _command in (run, plan, bench, store.fetch, store.remove):
 def main() -> None:
     """Run the command line; errors end in one line and exit code 1."""
     try:
-        cli.main(prog_name="deepseg-lite")
+        with ended_by_signals():
+            cli.main(prog_name="deepseg-lite")
     except DeepsegError as error:
         report_error(error)
         sys.exit(1)

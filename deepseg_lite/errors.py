@@ -14,6 +14,8 @@ bundle has lines of advice below it.
      ├ OutputError(OSError)             result cannot be written
      ├ OptionError(ValueError)          option does not fit this model or these inputs
      ├ ProviderError(RuntimeError)      asked-for device is not there, or its engine failed
+     ├ OutOfMemoryError(MemoryError)    a case needs more memory than there is
+     ├ CaseError(RuntimeError)          a case failed in a way that nobody foresaw
      └ Cancelled                        the caller's cancel hook said stop
 """
 
@@ -68,6 +70,14 @@ class OptionError(DeepsegError, ValueError):
 
 class ProviderError(DeepsegError, RuntimeError):
     """The device asked for is not available, or its engine refuses the network."""
+
+
+class OutOfMemoryError(DeepsegError, MemoryError):
+    """A case needs more memory than there is."""
+
+
+class CaseError(DeepsegError, RuntimeError):
+    """A case failed in a way that nobody foresaw, which is a fault of this package."""
 
 
 class Cancelled(DeepsegError):  # noqa: N818 - a request that was granted, not a failure

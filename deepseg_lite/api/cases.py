@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from deepseg_lite import atomic
+from deepseg_lite import atomic, leftovers
+from deepseg_lite.api.case_errors import errors_of
 from deepseg_lite.api.model import Model, ResultFile
 from deepseg_lite.api.record import describe_run, label_tables, recorded_seconds
-from deepseg_lite.atomic import check_folder, make_folder
-from deepseg_lite.errors import OptionError
+from deepseg_lite.atomic import check_folder, check_name
+from deepseg_lite.errors import DeepsegError, OptionError
 from deepseg_lite.inference.overlap import run_through
 from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.nifti.names import is_nifti_name, stem
 from deepseg_lite.nifti.reading import load_image
-from deepseg_lite.nifti.writing import image_bytes, make_image, new_image
+from deepseg_lite.nifti.writing import image_bytes, make_image
 from deepseg_lite.steps.box import box_mask
 from deepseg_lite.watch import Watch
 
@@ -32,12 +34,14 @@ class Case:
     """The images of one case, one per channel, and the files its results go to.
 
     ``paths`` are where ``files`` go, one for one; ``cropbox`` is for the box around the cord.
+    ``overwrite`` is whether files that are there may be replaced.
     """
 
     images: tuple[Path, ...]
     files: tuple[ResultFile, ...]
     paths: tuple[Path, ...]
     cropbox: Path | None = None
+    overwrite: bool = False
 
     @property
     def tables(self) -> dict[Path, bytes]:
@@ -96,7 +100,7 @@ def name_outputs(
         If outputs would collide, replace an input or an existing file, or do not fit one file; or
         if an option does not fit the model.
     OutputError
-        If the output folder cannot be made or written to.
+        If the output folder cannot be made or written to, or a name is too long.
     """
     settings = settings or make_settings()
     for case_images in images:
@@ -116,10 +120,16 @@ def name_outputs(
         first = Path(case_images[0])
         paths = _paths(first, output, [file.suffix for file in files])
         box = _named(first, output, CROPBOX) if cropbox else None
-        cases.append(Case(tuple(Path(image) for image in case_images), files, paths, box))
+        inputs = tuple(Path(image) for image in case_images)
+        cases.append(Case(inputs, files, paths, box, overwrite))
+    written = [file for case in cases for file in case.written]
+    for folder in {file.parent for file in written}:
+        leftovers.sweep(folder)  # half a case of a killed run is no result
     _check_outputs(cases, overwrite=overwrite)
-    for folder in {file.parent for case in cases for file in case.written}:
+    for folder in {file.parent for file in written}:
         check_folder(folder)
+    for file in written:
+        check_name(file)
     return cases
 
 
@@ -141,25 +151,30 @@ def _named(image: Path, output: Path | None, suffix: str) -> Path:
 
 
 def _check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
-    written = Counter(file.resolve() for case in cases for file in case.written)
-    for file, count in written.items():
+    written = Counter(os.path.realpath(file) for case in cases for file in case.written)
+    for name, count in written.items():
         if count > 1:
             raise OptionError(
-                f"{count} cases would be written to {file}; give images with different names, or "
+                f"{count} cases would be written to {name}; give images with different names, or "
                 "run them with different output folders."
             )
-    inputs = {image.resolve() for case in cases for image in case.images}
-    for file in written:
-        if file in inputs:
-            raise OptionError(f"{file} is an input and would be replaced; give another output.")
-    existing = [file for case in cases for file in case.written if os.path.exists(file)]
+    inputs = {os.path.realpath(image) for case in cases for image in case.images}
+    for name in written:
+        if name in inputs:
+            raise OptionError(f"{name} is an input and would be replaced; give another output.")
+    existing = [file for case in cases for file in case.written if os.path.lexists(file)]
     if existing and not overwrite:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise OptionError(f"{existing[0]}{more} exists; add `overwrite` or give another output.")
+    for file in existing:
+        if file.is_dir():
+            raise OptionError(f"{file} is a folder, not a file; give another output.")
 
 
 class FileRun:
     """Run of one case from files to files, in three steps so that cases can overlap.
+
+    Whatever goes wrong in a step is a `DeepsegError` that names the case.
 
     Parameters
     ----------
@@ -190,18 +205,34 @@ class FileRun:
 
     def prepare(self) -> None:
         """Read the images, and do all that comes before the networks."""
-        paths = self.case.images
-        self._opened = [load_image(path, self.watch.warn) for path in paths]
-        names = [str(path) for path in paths]
-        self._run = self.model.case(self._opened, names, self.settings, self.watch)
-        self._run.prepare()
+        with self._named_errors():
+            paths = self.case.images
+            self._opened = [load_image(path, self.watch.warn) for path in paths]
+            names = [str(path) for path in paths]
+            self._run = self.model.case(self._opened, names, self.settings, self.watch)
+            self._run.prepare()
 
     def predict(self) -> None:
         """Run the networks."""
-        self._run.predict()
+        with self._named_errors():
+            self._run.predict()
 
     def finish(self) -> dict[str, Any]:
         """Write the files, and return the report; see `run_case`."""
+        with self._named_errors():
+            return self._write()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Name the case in errors; what was computed goes, for other cases need the memory."""
+        try:
+            with errors_of(self.case.images[0]):
+                yield
+        except DeepsegError:
+            vars(self).pop("_run", None)
+            raise
+
+    def _write(self) -> dict[str, Any]:
         case, result = self.case, self._run.finish()
         with self.watch.stage("write"):
             contents = {
@@ -226,7 +257,7 @@ class FileRun:
         contents |= dict.fromkeys(case.sidecars, text)
         for path in contents:
             atomic.make_folder(path.parent)
-        atomic.write_files(contents)
+        atomic.write_files(contents, overwrite=case.overwrite)
         return {
             "images": [str(path) for path in case.images],
             "outputs": outputs,
@@ -259,35 +290,3 @@ def run_case(
     """
     settings = settings or make_settings()
     return run_through(FileRun(model, case, settings, command=command, watch=watch))
-
-
-def write_phantom(
-    image: Path, seed: int, labels: Path | None = None, *, overwrite: bool = False
-) -> list[Path]:
-    """Write a synthetic T2*-weighted volume, and its true labels where asked.
-
-    Raises
-    ------
-    OptionError
-        If a name is not that of a NIfTI file, or a file exists.
-    OutputError
-        If a file cannot be written.
-    """
-    from deepseg_lite.api.phantom import make_phantom
-
-    paths = [image] if labels is None else [image, labels]
-    for path in paths:
-        if not is_nifti_name(path):
-            raise OptionError(f"{path} must end in .nii or .nii.gz.")
-        if os.path.exists(path) and not overwrite:
-            raise OptionError(f"{path} exists; add `overwrite` or give another name.")
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise OptionError(f"{image} cannot be both the image and its labels; give another name.")
-    for path in paths:
-        make_folder(path.parent)
-    made = make_phantom(seed)
-    images = zip(paths, (made.image, made.labels), strict=False)
-    atomic.write_files(
-        {path: image_bytes(new_image(data, made.affine), path) for path, data in images}
-    )
-    return paths

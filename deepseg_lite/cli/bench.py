@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -118,7 +116,6 @@ def bench(
     ways = benchmark.combine(devices, precisions, threads or [available_threads()])
     if output is not None:
         benchmark.check_folder(output, overwrite=overwrite)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that processes and files go
     results, errors = [], []
     for model in models or benchmark.models_here():
         try:

@@ -20,6 +20,7 @@ from deepseg_lite.cli.run import run
 from deepseg_lite.cli.sct import REFUSED
 from deepseg_lite.cli.spelling import SpellingError, check_words, is_option
 from deepseg_lite.errors import DeepsegError
+from deepseg_lite.leftovers import ended_by_signals
 from deepseg_lite.text import printable, shown
 
 _VERBOSE = f"{__name__}.verbose"
@@ -224,7 +225,7 @@ def info(task_or_bundle: str, as_json: bool) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
     """Write a synthetic axial T2*-weighted volume, to try a model without any MRI."""
-    from deepseg_lite.api.cases import write_phantom
+    from deepseg_lite.api.phantom_files import write_phantom
 
     for path in write_phantom(out, seed, labels, overwrite=overwrite):
         say(printable(path))
@@ -238,4 +239,6 @@ for _command in cli.commands.values():
 
 def main() -> None:
     """Run the command line; errors end in one line and exit code 1."""
-    sys.exit(run_to_end(lambda: cli.main(prog_name="deepseg-lite", standalone_mode=False)))
+    with ended_by_signals():
+        code = run_to_end(lambda: cli.main(prog_name="deepseg-lite", standalone_mode=False))
+    sys.exit(code)

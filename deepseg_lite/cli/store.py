@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +61,6 @@ def fetch(
         with progress_bar(name) as progress:
             return _report(fetch(name, progress=progress, **choices))
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary folders go
     _each(ctx, names, bring, "path", as_json=as_json)
 
 

@@ -191,7 +191,8 @@ def _write(everything: Mapping[str, Known]) -> None:
     document = {setup: asdict(known) for setup, known in everything.items()}
     try:
         make_folder(path().parent)
-        write_files({path(): (json.dumps(document, indent=1) + "\n").encode()})
+        text = json.dumps(document, indent=1) + "\n"
+        write_files({path(): text.encode()}, overwrite=True, synced=False)
     except OutputError as error:
         raise OutputError(
             f"{path()} cannot be written; set DEEPSEG_LITE_HOME to a folder you may write."

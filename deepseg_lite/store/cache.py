@@ -9,23 +9,20 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from deepseg_lite import atomic, leftovers
 from deepseg_lite.bundles.files import MANIFEST_NAME
 from deepseg_lite.errors import BundleNotFoundError, DeepsegError, OutputError
 
 SOURCE_NAME = "source.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NO_HOME = Path(os.sep, "nonexistent")
-_STALE_S = 24 * 3600
 
 
 def models_directory() -> Path:
@@ -69,6 +66,8 @@ def locate(name: str) -> Path | None:
     if not is_name(name):
         return None
     directory = bundle_directory(name)
+    if not os.path.isfile(directory / MANIFEST_NAME):
+        leftovers.sweep(directory.parent)  # a killed process may have put it aside
     return directory if os.path.isfile(directory / MANIFEST_NAME) else None
 
 
@@ -96,31 +95,32 @@ def remove(name: str) -> int:
     OutputError
         If it cannot be removed.
     """
-    directory = locate(name)
-    if directory is None:
-        raise BundleNotFoundError(f"{name} is not in {home() / 'bundles'}; nothing was removed.")
-    size = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
-    with workplace(directory) as work:
-        directory.rename(work / "removed")  # gone at once for whoever looks, also if a link
+    directory = bundle_directory(name)
+    if locate(name) is None:
+        raise _missing(name)
+    with workplace(directory) as work, leftovers.locked(directory.parent):
+        if locate(name) is None:  # another process was faster
+            raise _missing(name)
+        size = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
+        # Gone at once for whoever looks, also if it is a link.
+        directory.rename(work / "removed")
     return size
+
+
+def _missing(name: str) -> BundleNotFoundError:
+    return BundleNotFoundError(f"{name} is not in {home() / 'bundles'}; nothing was removed.")
 
 
 @contextmanager
 def workplace(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``target``, on its file system; it never outlives the block.
+    """Give a working folder beside ``target``, on its file system; it never outlives the block.
 
-    Those of processes that were killed go after a day.
+    Those of processes that were killed go first.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for left in target.parent.glob(".*.tmp"):
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > _STALE_S:
-                    shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.", suffix=".tmp", dir=target.parent, ignore_cleanup_errors=True
-        ) as work:
-            yield Path(work)
+        with leftovers.working_folder(target.parent) as work:
+            yield work
     except OSError as error:
         if isinstance(error, DeepsegError):
             raise
@@ -131,27 +131,16 @@ def workplace(target: Path) -> Iterator[Path]:
 
 
 def put(staged: Path, target: Path, *, keep: Callable[[], bool]) -> None:
-    """Rename a folder of a `workplace` to ``target``.
+    """Move a folder of a `workplace` to ``target``; what is there is reachable until then.
 
     Parameters
     ----------
     staged : Path
-        Complete folder; what it replaces is moved beside it.
+        Complete folder.
     target : Path
         Where it goes.
     keep : callable
         Asked when there is something at ``target``, such as the bundle of a process that was
         faster: whether that stays.
     """
-    for attempt in range(20):
-        try:
-            staged.rename(target)
-            return
-        except OSError:
-            if not target.exists() and not target.is_symlink() and attempt > 2:
-                raise
-        if keep():
-            return
-        with suppress(FileNotFoundError):  # another process moved it first
-            target.rename(staged.with_name(f"replaced{attempt}"))
-    raise OutputError(f"{target} cannot be replaced; is it in use?")
+    atomic.install(staged, target, keep=keep)

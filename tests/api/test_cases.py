@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
+from contextlib import nullcontext
 from pathlib import Path
 
 import nibabel as nib
@@ -12,8 +14,21 @@ import pytest
 from helpers.bundles import make_affine, make_data, voxels, write_bundle, write_image
 
 import deepseg_lite
-from deepseg_lite.api.cases import Case, name_outputs, run_case, write_phantom
-from deepseg_lite.errors import Cancelled, ImageError, OptionError, OutputError
+from deepseg_lite.api import cases, runs
+from deepseg_lite.api.cases import Case, FileRun, name_outputs, run_case
+from deepseg_lite.api.phantom_files import write_phantom
+from deepseg_lite.engines.onnxruntime_network import OnnxNetwork
+from deepseg_lite.errors import (
+    BundleNotFoundError,
+    Cancelled,
+    CaseError,
+    DeepsegError,
+    ImageError,
+    OptionError,
+    OutOfMemoryError,
+    OutputError,
+    ProviderError,
+)
 from deepseg_lite.inference.settings import make_settings
 from deepseg_lite.watch import Watch
 
@@ -209,6 +224,109 @@ def test_a_cancelled_case_writes_nothing(segmenter, image_file, tmp_path):
     with pytest.raises(Cancelled):
         run_case(segmenter, case, watch=Watch(cancel=lambda: True))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dangling_link_is_an_existing_output(segmenter, tmp_path):
+    """Fault 24: a result that git-annex dropped is one."""
+    (tmp_path / "a_seg.nii.gz").symlink_to(tmp_path / "dropped")
+    with pytest.raises(OptionError, match=r"a_seg\.nii\.gz exists; add `overwrite`"):
+        name_outputs(segmenter, [[tmp_path / "a.nii"]], None)
+
+
+def test_a_dangling_link_is_replaced_and_not_followed(segmenter, image_file, tmp_path):
+    """Fault 24."""
+    out = tmp_path / "t2_seg.nii.gz"
+    out.symlink_to(tmp_path / "dropped")
+    (case,) = name_outputs(segmenter, [[image_file]], tmp_path, overwrite=True)
+    run_case(segmenter, case)
+    assert out.is_file()
+    assert not out.is_symlink()
+    assert not (tmp_path / "dropped").exists()
+
+
+def test_a_folder_in_the_place_of_an_output_is_refused(segmenter, tmp_path):
+    (tmp_path / "a_seg.nii.gz").mkdir()
+    with pytest.raises(OptionError, match="is a folder, not a file"):
+        name_outputs(segmenter, [[tmp_path / "a.nii"]], None, overwrite=True)
+
+
+@pytest.mark.parametrize("length", [243, 245, 249, 250])
+def test_names_that_are_too_long_are_refused_before_any_work(
+    segmenter, image_file, tmp_path, length
+):
+    """Fault 30: `_seg.nii.gz` is to fit, and `_seg.json`; 243 + 7 + 5 bytes are 255."""
+    image = image_file.rename(image_file.with_name("x" * (length - 4) + ".nii"))
+    with pytest.raises(OutputError, match="too long a name") if length > 248 else nullcontext():
+        (case,) = name_outputs(segmenter, [[image]], tmp_path / "out")
+        assert len(case.paths[0].name) == length + 7
+
+
+def test_a_longest_name_is_written(segmenter, image_file, tmp_path):
+    """Fault 30: working names are no longer than the final one."""
+    output = tmp_path / ("x" * 248 + ".nii.gz")
+    (case,) = name_outputs(segmenter, [[image_file]], output)
+    run_case(segmenter, case)
+    assert sorted(len(path.name) for path in tmp_path.iterdir() if "xx" in path.name) == [253, 255]
+
+
+def test_an_output_that_came_meanwhile_stays(segmenter, image_file, tmp_path):
+    """Fault 21: the whole case is given up."""
+    (case,) = name_outputs(segmenter, [[image_file]], tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "t2_seg.json").write_bytes(b"another's")
+    with pytest.raises(OutputError, match=r"t2_seg\.json exists by now"):
+        run_case(segmenter, case)
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [b"another's"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (MemoryError(), OutOfMemoryError, r"t2\.nii\.gz: out of memory; give `max_ram`"),
+        (ProviderError("bad_alloc."), ProviderError, r"t2\.nii\.gz: bad_alloc"),
+        (ImageError("t2.nii.gz is odd."), ImageError, r"^t2\.nii\.gz is odd"),
+        (TypeError("no\nnumber"), CaseError, r"t2\.nii\.gz: TypeError: no; this is a fault"),
+        (Cancelled("stop."), Cancelled, r"^stop"),
+        (BundleNotFoundError("none.", advice=["get it"]), BundleNotFoundError, "none.\n  get it"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("holder", "step"), [(cases, "load_image"), (runs, "read_case"), (cases, "image_bytes")]
+)
+def test_every_error_of_a_case_names_it(
+    segmenter, image_file, tmp_path, monkeypatch, error, expected, message, holder, step
+):
+    """Fault 20."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    (case,) = name_outputs(segmenter, [[image_file]], tmp_path / "out")
+    monkeypatch.setattr(holder, step, fail)
+    with pytest.raises(expected, match=message) as caught:
+        run_case(segmenter, case)
+    assert isinstance(caught.value, DeepsegError)
+    assert not (tmp_path / "out").exists()
+
+
+def test_arrays_of_a_case_that_failed_are_let_go(segmenter, image_file, tmp_path, monkeypatch):
+    """Fault 20: the next case needs the memory."""
+    arrays = []
+
+    def fail(network, batch):
+        held = np.zeros(1000)
+        arrays.append(weakref.ref(held))
+        raise MemoryError
+
+    (case,) = name_outputs(segmenter, [[image_file]], tmp_path / "out")
+    monkeypatch.setattr(OnnxNetwork, "__call__", fail)
+    run = FileRun(segmenter, case, make_settings())
+    run.prepare()
+    with pytest.raises(OutOfMemoryError) as caught:
+        run.predict()
+    assert caught.value.__cause__ is not None
+    assert [array() for array in arrays] == [None]
+    assert "_run" not in vars(run)
 
 
 def test_a_phantom_and_its_labels_are_on_one_grid(tmp_path):

@@ -250,7 +250,7 @@ def test_a_stopped_benchmark_leaves_no_process_and_no_file(tmp_path, image_file,
         start_new_session=True,
     )
     try:
-        while not list(temporary.glob("deepseg*/results/*.json")):  # the first pass is done
+        while not list(temporary.glob(".deepseg-lite.*/results/*.json")):  # the first pass is done
             assert process.poll() is None
             time.sleep(0.02)
         workers = children(process.pid)

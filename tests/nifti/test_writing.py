@@ -1,10 +1,8 @@
-"""NIfTI files: what is kept of the input, and that results appear whole or not at all."""
+"""NIfTI files: what is kept of the input."""
 
 from __future__ import annotations
 
 import gzip
-import os
-import stat
 from pathlib import Path
 
 import nibabel as nib
@@ -12,8 +10,7 @@ import numpy as np
 import pytest
 from helpers.bundles import make_affine, make_data, write_image
 
-from deepseg_lite import atomic
-from deepseg_lite.errors import ImageError, OutputError
+from deepseg_lite.errors import ImageError
 from deepseg_lite.nifti import names, reading, writing
 from deepseg_lite.nifti.checks import check_array
 
@@ -210,57 +207,6 @@ def test_a_new_image_has_scanner_coordinates_in_mm():
     image = writing.new_image(make_data(), make_affine("LAS"))
     assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (1, 1)
     assert image.header.get_xyzt_units()[0] == "mm"
-
-
-def test_files_appear_whole(tmp_path):
-    files = {tmp_path / "a": b"1" * 1000, tmp_path / "b": b""}
-    atomic.write_files(files)
-    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == files
-
-
-def test_files_have_the_permissions_of_the_umask(tmp_path):
-    before = os.umask(0o027)
-    try:
-        atomic.write_files({tmp_path / "a": b""})
-    finally:
-        assert os.umask(before) == 0o027
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
-
-
-def test_an_existing_file_is_replaced(tmp_path):
-    (tmp_path / "a").write_bytes(b"old")
-    atomic.write_files({tmp_path / "a": b"new"})
-    assert (tmp_path / "a").read_bytes() == b"new"
-
-
-@pytest.mark.parametrize("obstacle", ["missing-folder", "folder-of-that-name"])
-def test_a_failure_on_the_second_file_leaves_nothing(tmp_path, obstacle):
-    second = tmp_path / "missing" / "b" if obstacle == "missing-folder" else tmp_path / "b"
-    if obstacle == "folder-of-that-name":
-        second.mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(OutputError, match=r"b cannot be written"):
-        atomic.write_files({tmp_path / "a": b"1", second: b"2"})
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypatch):
-    (tmp_path / "b").write_bytes(b"old")
-    real = os.fdopen
-    opened = []
-
-    def fdopen(handle, mode):
-        opened.append(handle)
-        if len(opened) == 2:
-            os.close(handle)
-            return open("/dev/full", mode, buffering=0)
-        return real(handle, mode)
-
-    monkeypatch.setattr(atomic.os, "fdopen", fdopen)
-    with pytest.raises(OutputError, match=r"b cannot be written \(No space left on device\)"):
-        atomic.write_files({tmp_path / "a": b"1", tmp_path / "b": b"2"})
-    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("b", b"old")]
 
 
 def test_reading_does_not_change_the_image_object():

@@ -15,7 +15,6 @@ import onnxruntime
 import pytest
 from helpers.bundles import make_affine, make_data, write_bundle, write_image
 
-from deepseg_lite import atomic
 from deepseg_lite.nifti import reading
 
 Arguments = list[object]
@@ -192,7 +191,7 @@ CASES: dict[str, tuple[Maker, str]] = {
     "missing": (_with_images("nowhere.nii.gz"), "does not exist"),
     "missing-folder": (_with_images("nowhere/t2.nii.gz"), "does not exist"),
     "below-a-file": (_with_images("bundle/manifest.json/t2.nii"), "cannot be opened"),
-    "name-too-long": (_with_images("x" * 300 + ".nii"), "cannot be opened"),
+    "name-too-long": (_with_images("x" * 300 + ".nii"), "too long a name"),
     "folder": (_folder_as_image, "is a folder"),
     "empty-file": (_with_bytes(lambda data: b""), "is an empty file"),
     "text": (_with_bytes(lambda data: b"not an image" * 50), "is a text file"),
@@ -235,7 +234,7 @@ CASES: dict[str, tuple[Maker, str]] = {
     "output-below-a-file": (_output("file/out"), "file is not a folder"),
     "output-file-below-a-file": (_output("file/out.nii.gz"), "file is not a folder"),
     "output-folder-is-a-file": (_output("file"), "file is not a folder"),
-    "output-name-too-long": (_output("x" * 300 + ".nii.gz"), "cannot be written"),
+    "output-name-too-long": (_output("x" * 300 + ".nii.gz"), "too long a name"),
     # the bundle
     "bundle-tampered": (
         _with_bundle(lambda bundle: _flip_byte(bundle / "threshold_3d.onnx")),
@@ -361,7 +360,7 @@ def _fail_with(code: int):
 )
 def test_file_that_cannot_be_made(refused, good, monkeypatch, tmp_path, code):
     (tmp_path / "out").mkdir()
-    monkeypatch.setattr(atomic.tempfile, "mkstemp", _fail_with(code))
+    monkeypatch.setattr(Path, "mkdir", _fail_with(code))
     assert os.strerror(code) in refused(good)
 
 
@@ -369,17 +368,19 @@ def test_file_that_cannot_be_made(refused, good, monkeypatch, tmp_path, code):
 def test_disk_that_is_full(refused, good, monkeypatch, tmp_path):
     (tmp_path / "out").mkdir()
 
-    def fdopen(handle, mode):
-        os.close(handle)
-        return open("/dev/full", mode, buffering=0)
+    real = Path.open
 
-    monkeypatch.setattr(atomic.os, "fdopen", fdopen)
+    def opened(path, mode="r", **given):
+        return open("/dev/full", "wb") if mode == "xb" else real(path, mode, **given)
+
+    monkeypatch.setattr(Path, "open", opened)
     assert "No space left on device" in refused(good)
 
 
-def test_disk_that_is_full_when_files_are_renamed(refused, good, monkeypatch, tmp_path):
+def test_disk_that_is_full_when_files_get_their_names(refused, good, monkeypatch, tmp_path):
     (tmp_path / "out").mkdir()
-    monkeypatch.setattr(Path, "replace", _fail_with(errno.ENOSPC))
+    monkeypatch.setattr(os, "link", _fail_with(errno.ENOSPC))
+    monkeypatch.setattr(Path, "rename", _fail_with(errno.ENOSPC))
     assert "No space left on device" in refused(good)
 
 

@@ -6,12 +6,15 @@ import json
 import threading
 
 import pytest
-from helpers.bundles import make_data, write_bundle, write_image
+from helpers.bundles import make_data, make_manifest, write_bundle, write_image
 
 from deepseg_lite import atomic
 from deepseg_lite.api import cases as api_cases
 from deepseg_lite.api import runs
 from deepseg_lite.engines.onnxruntime_network import OnnxNetwork
+from deepseg_lite.inference import overlap
+
+ONE_PATCH = {**make_manifest()["sliding_window"], "patch_size": [32, 32, 32]}
 
 
 @pytest.fixture
@@ -60,13 +63,45 @@ def test_paths_are_printed_in_order(command, tmp_path, images):
     ]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), TypeError("a fault"), OSError(5, "I/O error")])
+@pytest.mark.parametrize("is_overlapped", [True, False], ids=["overlapped", "in-turn"])
+@pytest.mark.parametrize("stage", ["prepare", "predict", "finish"])
+def test_any_error_of_a_case_ends_that_case_alone(
+    command, tmp_path, images, monkeypatch, error, is_overlapped, stage
+):
+    """Fault 20."""
+    place = {"prepare": (runs, "read_case"), "finish": (api_cases, "image_bytes")}
+    holder, name = place.get(stage, (OnnxNetwork, "__call__"))
+    real, calls = getattr(holder, name), []
+
+    def fail(*given, **named):
+        calls.append(given)
+        if len(calls) == 2:
+            raise error
+        return real(*given, **named)
+
+    write_image(images[1], make_data(seed=1), None)
+    bundle = write_bundle(tmp_path / "bundle", sliding_window=ONE_PATCH, mirror_axes=[])
+    monkeypatch.setattr(holder, name, fail)
+    if not is_overlapped:  # as --max-ram may choose
+        monkeypatch.setattr(overlap, "overlapped", lambda runs, _: overlap.in_turn(runs))
+    done = command(*_arguments(bundle, images, tmp_path / "out"), "--json")
+    document = json.loads(done.out)
+    assert done.code == 1
+    assert [one["images"] for one in document["results"]] == [[str(images[i])] for i in (0, 2, 3)]
+    assert [one["images"] for one in document["errors"]] == [[str(images[1])]]
+    assert str(images[1]) in document["errors"][0]["error"]
+    assert done.err == f"error: {document['errors'][0]['error']}\n"
+    assert sorted(_written(tmp_path / "out")) == [f"{name}_seg.nii.gz" for name in "acd"]
+
+
 def test_networks_run_in_the_first_thread_alone(command, tmp_path, images, monkeypatch):
     threads = {"read": set(), "predict": set(), "write": set()}
 
     def noted(stage, function):
-        def call(*arguments):
+        def call(*arguments, **options):
             threads[stage].add(threading.current_thread())
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return call
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from deepseg_lite.api.cases import write_phantom
+from deepseg_lite.api.phantom_files import write_phantom
 from deepseg_lite.atomic import write_files
 from deepseg_lite.engines.engine import choose_engine
 from deepseg_lite.errors import DeepsegError, OptionError, OutputError
+from deepseg_lite.leftovers import working_folder
 from deepseg_lite.machine import describe_machine, gpu_memory
 from deepseg_lite.performance.bench.figures import figures
 from deepseg_lite.performance.bench.plot import draw_stages
@@ -112,12 +114,12 @@ def measure(
     """
     bundle, _ = find_bundle(configuration.model)
     gpu_memory_before = gpu_memory()
-    with tempfile.TemporaryDirectory(prefix="deepseg-lite-") as folder:
+    with working_folder(Path(tempfile.gettempdir())) as folder:
         request = {
             **asdict(configuration),
             "images": [str(image) for image in images]
-            or [_phantom(Path(folder))] * len(bundle.inputs.channel_names),
-            "folder": str(Path(folder) / "results"),
+            or [_phantom(folder)] * len(bundle.inputs.channel_names),
+            "folder": str(folder / "results"),
             "repeat": repeat,
             "started_at": time.time(),  # after the phantom was made
         }
@@ -175,7 +177,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         If it cannot be made.
     """
     for name in FILES:
-        if (folder / name).exists() and not overwrite:
+        if os.path.lexists(folder / name) and not overwrite:
             raise OptionError(
                 f"{folder / name} exists; add `overwrite` or give another output folder."
             )
@@ -196,12 +198,11 @@ def write_results(folder: Path, document: Mapping[str, Any]) -> None:
         If a file cannot be written; none is left then.
     """
     texts = (json.dumps(document, indent=2) + "\n", draw_stages(document), wiki_table(document))
-    write_files(
-        {
-            folder / n: text.encode(errors="backslashreplace")
-            for n, text in zip(FILES, texts, strict=True)
-        }
-    )
+    contents = {
+        folder / n: text.encode(errors="backslashreplace")
+        for n, text in zip(FILES, texts, strict=True)
+    }
+    write_files(contents, overwrite=True)
 
 
 def _phantom(folder: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import aff2axcodes
+
+from deepseg_lite.errors import ImageError
 
 FloatArray = npt.NDArray[np.floating]
 LabelArray = npt.NDArray[np.unsignedinteger]
@@ -19,6 +23,20 @@ Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
 Slices = tuple[slice, ...]
 """Cuts a box out of an array, one slice an axis."""
+
+
+MAX_VOXELS = 2**31
+"""Voxels of the largest grid that an image is brought to."""
+
+
+def check_grid(shape: Sequence[int], spacing: Sequence[float | None]) -> None:
+    """Raise `ImageError` if a grid is larger than any that is needed: the voxel size is wrong."""
+    if math.prod(shape) > MAX_VOXELS:
+        size = " x ".join("-" if side is None else f"{side:.3g}" for side in spacing)
+        raise ImageError(
+            f"the image would have {' x '.join(map(str, shape))} voxels of {size} mm, more than "
+            f"{MAX_VOXELS:.0e}; check the voxel size in its header, or crop it."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -95,7 +96,8 @@ def _problem(code: int, errors: str) -> ProcessError:
         reason = f"ended by signal {-code}"
         advice = "as it is where there is not enough memory; give a smaller image."
         return ProcessError(f"the process that measured was {reason}, {advice}", reason)
-    reason = (errors.strip().splitlines() or ["it said nothing"])[-1]
+    last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+    reason = re.sub(r"^deepseg_lite\.errors\.\w+: ", "", last).rstrip(".")
     message = f"the process that measured ended with exit code {code} ({reason})"
     advice = "free some memory" if says_no_memory(reason) else "please report this"
     return ProcessError(f"{message}; {advice}.", reason)

@@ -19,7 +19,7 @@ from deepseg_lite.steps.interpolation import (
     centre_matrix,
     plan_resampling,
 )
-from deepseg_lite.volume import AnyArray, FloatArray, Spacing, Volume
+from deepseg_lite.volume import AnyArray, FloatArray, Spacing, Volume, check_grid
 
 SLAB_VOXELS = 2**21
 """Voxels (over all channels) of scores that are on the fine grid at a time."""
@@ -137,6 +137,12 @@ def resample(
         max(1, round(old / new * size))
         for old, new, size in zip(volume.spacing, target, volume.shape, strict=True)
     )
+    check_grid(shape, target)
+    scale = np.divide(volume.shape, shape)
+    affine = volume.affine @ np.diag([*scale, 1.0])
+    affine[:3, 3] = apply_affine(volume.affine, (scale - 1) / 2)
+    if not len(volume.data):  # a plan wants the grid alone
+        return Volume(np.empty((0, *shape), np.float32), affine, target), Resampled(None)
     forward = plan_resampling(volume.shape, shape, volume.spacing, target, image)
     backward = plan_resampling(shape, volume.shape, target, volume.spacing, scores)
     if forward is None:
@@ -145,9 +151,6 @@ def resample(
     for c, channel in enumerate(volume.data):
         double = channel.astype(np.float64)
         data[c] = forward.apply(double, slice(0, shape[0]), forward.bounds(double))
-    scale = np.divide(volume.shape, shape)
-    affine = volume.affine @ np.diag([*scale, 1.0])
-    affine[:3, 3] = apply_affine(volume.affine, (scale - 1) / 2)
     return Volume(data, affine, target), Resampled(backward)
 
 
@@ -187,9 +190,10 @@ def zoom(volume: Volume, spacing: Sequence[float | None]) -> tuple[Volume, Resam
         target.append(old if new is None else float(new))
         factor = 1.0 if new is None else float(np.float32(old)) / new
         shape.append(max(1, round(size * factor)))
-    forward = _plan(volume.shape, shape, IMAGE_ORDER)
+    check_grid(shape, target)
     data = np.empty((len(volume.data), *shape), np.float32)
     for c, channel in enumerate(volume.data):
+        forward = _plan(volume.shape, shape, IMAGE_ORDER)
         data[c] = forward.apply(channel.astype(np.float64), slice(0, shape[0]), None)
     steps = [
         (old - 1) / (new - 1) if new > 1 else 1.0
@@ -197,6 +201,8 @@ def zoom(volume: Volume, spacing: Sequence[float | None]) -> tuple[Volume, Resam
     ]
     kept: Spacing = (target[0], target[1], target[2])
     zoomed = Volume(data, volume.affine @ np.diag([*steps, 1.0]), kept)
+    if not len(data):  # a plan wants the grid alone
+        return zoomed, Resampled(None)
     return zoomed, Resampled(_plan(shape, volume.shape, SCORE_ORDER))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from deepseg_lite.steps.grid_sample import Sampling, pull
-from deepseg_lite.volume import Affine, AnyArray, Volume
+from deepseg_lite.volume import Affine, AnyArray, Volume, check_grid
 
 TOLERANCE = 1e-3
 """Spacings (mm) and affines that differ by no more count as equal (MONAI ``AFFINE_TOL``)."""
@@ -74,6 +74,7 @@ def respace(
     ]
     new: Affine = np.diag([*target, 1.0]) if diagonal else _rescaled(old, target)
     shape, new[:3, 3] = _shape_and_origin(volume.shape, old, new)
+    check_grid(shape, target)
     matrix: Affine = np.linalg.solve(old, new).astype(np.float64)
     if shape == volume.shape and (_close(old, new) or _close(matrix, np.eye(4))):
         return volume, None

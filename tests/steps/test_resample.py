@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 from helpers.bundles import ORIENTATIONS, make_affine
 from nibabel.affines import apply_affine, voxel_sizes
 
+from deepseg_lite.errors import ImageError
 from deepseg_lite.steps.crop import crop_to_nonzero, nonzero_mask
 from deepseg_lite.steps.frame import to_frame
 from deepseg_lite.steps.interpolation import Interpolation, ResamplingPlan
-from deepseg_lite.steps.resample import Resampled, resample
+from deepseg_lite.steps.resample import Resampled, resample, zoom
+from deepseg_lite.steps.respace import respace
 from deepseg_lite.volume import Volume
 
 AXES = ["".join(order) for order in itertools.permutations("xyz")]
@@ -229,3 +232,28 @@ def test_rows_beyond_the_axis_are_zero_in_whatever_parts(rng, thickness):
     rows = [scores[:, first : first + thickness] for first in range(0, 4, thickness)]
     parts = [part.undo(needed) for part, needed in record.parts(rows)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), record.undo(scores))
+
+
+@pytest.mark.parametrize("step", [zoom, lambda v, s: resample(v, s, CUBIC, LINEAR)])
+def test_a_plan_of_a_grid_does_not_do_the_work(step):
+    """Fault 17: the matrices of such an axis would have 217 GB."""
+    plan = Volume(np.empty((0, 170_000, 4, 4), np.float32), np.eye(4), (1.0, 1.0, 1.0))
+    tracemalloc.start()
+    found, _ = step(plan, (0.9, None, None))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.shape == (188_889, 4, 4)
+    assert peak < 1e6
+
+
+@pytest.mark.parametrize(
+    "step",
+    [zoom, lambda v, s: resample(v, s, CUBIC, LINEAR), lambda v, s: respace(v, s, False, {}, {})],
+)
+def test_a_grid_beyond_all_memory_is_refused(step):
+    """Fault 3: micrometres that were taken for millimetres."""
+    volume = Volume(
+        np.zeros((1, 100, 100, 20), np.float32), np.diag([500, 500, 3000, 1]), (500, 500, 3000)
+    )
+    with pytest.raises(ImageError, match=r"check the voxel size in its header"):
+        step(volume, (0.5, 0.5, 0.5))

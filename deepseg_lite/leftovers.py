@@ -18,6 +18,7 @@ import shutil
 import signal
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+_locked = threading.local()
+"""Folders that this thread has locked."""
 OLD = ".old"
 FOREIGN_DAYS = 3
 _NAME = re.compile(r"\.deepseg-lite\.([0-9a-f]{12})\.(\d{1,9})\.(\d{1,20})\.[0-9a-f]{8}\.tmp")
@@ -122,7 +125,7 @@ def _is_placed(file: Path) -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the only process, and thread, that moves things in a folder.
+    """Be the only process, and thread, that moves things in a folder; a thread may be so twice.
 
     Without effect where folders cannot be locked, as on some network file systems and Windows.
     """
@@ -131,11 +134,19 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError:  # not there, or a folder on Windows
         yield
         return
+    folders: set[tuple[int, int]] = _locked.__dict__.setdefault("folders", set())
+    found = os.fstat(opened)
+    key = (found.st_dev, found.st_ino)
+    is_first = key not in folders
     try:
-        with suppress(OSError, AttributeError):
-            fcntl.flock(opened, fcntl.LOCK_EX)
+        if is_first:
+            with suppress(OSError, AttributeError):
+                fcntl.flock(opened, fcntl.LOCK_EX)
+            folders.add(key)
         yield
     finally:
+        if is_first:
+            folders.discard(key)
         os.close(opened)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,7 @@ from deepseg_lite.atomic import make_folder, write_files
 from deepseg_lite.bundles.files import NetworkFile
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.errors import OutputError
+from deepseg_lite.leftovers import locked
 from deepseg_lite.machine import machine
 from deepseg_lite.store.cache import home
 
@@ -135,12 +137,12 @@ def record(setup: str, measured: Measurement) -> None:
     OutputError
         If the cache folder cannot be written to.
     """
-    everything = read()
-    known = everything.get(setup, Known())
-    before = known.measured
-    if measured.memory is None and before is not None and before.voxels == measured.voxels:
-        measured = replace(measured, memory=before.memory)
-    _write({**everything, setup: replace(known, measured=measured)})
+    with _changed() as everything:
+        known = everything.get(setup, Known())
+        before = known.measured
+        if measured.memory is None and before is not None and before.voxels == measured.voxels:
+            measured = replace(measured, memory=before.memory)
+        everything[setup] = replace(known, measured=measured)
 
 
 def record_run(paces: Mapping[str, Pace]) -> None:
@@ -151,14 +153,13 @@ def record_run(paces: Mapping[str, Pace]) -> None:
     OutputError
         As `record`.
     """
-    everything = read()
-    for setup, pace in paces.items():
-        known = everything.get(setup, Known())
-        alike = [run for run in known.runs if run.maps == pace.maps]
-        others = [run for run in known.runs if run.maps != pace.maps]
-        runs = [*others, *alike[1 - LAST_RUNS :], pace]
-        everything[setup] = replace(known, runs=runs)
-    _write(everything)
+    with _changed() as everything:
+        for setup, pace in paces.items():
+            known = everything.get(setup, Known())
+            alike = [run for run in known.runs if run.maps == pace.maps]
+            others = [run for run in known.runs if run.maps != pace.maps]
+            runs = [*others, *alike[1 - LAST_RUNS :], pace]
+            everything[setup] = replace(known, runs=runs)
 
 
 def path() -> Path:
@@ -187,12 +188,17 @@ def _known(measured: dict[str, Any] | None, runs: list[dict[str, Any]]) -> Known
     return Known(Measurement(**measured, memory=memory), paces)
 
 
-def _write(everything: Mapping[str, Known]) -> None:
-    document = {setup: asdict(known) for setup, known in everything.items()}
+@contextmanager
+def _changed() -> Iterator[dict[str, Known]]:
+    """Give what is known, to be changed and kept; nobody else changes it meanwhile."""
     try:
         make_folder(path().parent)
-        text = json.dumps(document, indent=1) + "\n"
-        write_files({path(): text.encode()}, overwrite=True, synced=False)
+        with locked(path().parent):
+            everything = read()
+            yield everything
+            document = {setup: asdict(known) for setup, known in everything.items()}
+            text = json.dumps(document, indent=1) + "\n"
+            write_files({path(): text.encode()}, overwrite=True, synced=False)
     except OutputError as error:
         raise OutputError(
             f"{path()} cannot be written; set DEEPSEG_LITE_HOME to a folder you may write."

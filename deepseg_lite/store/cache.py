@@ -66,8 +66,7 @@ def locate(name: str) -> Path | None:
     if not is_name(name):
         return None
     directory = bundle_directory(name)
-    if not os.path.isfile(directory / MANIFEST_NAME):
-        leftovers.sweep(directory.parent)  # a killed process may have put it aside
+    leftovers.sweep(directory.parent)  # where a killed process may have put it aside
     return directory if os.path.isfile(directory / MANIFEST_NAME) else None
 
 

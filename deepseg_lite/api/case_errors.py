@@ -8,6 +8,7 @@ from pathlib import Path
 from traceback import clear_frames
 
 from deepseg_lite.errors import Cancelled, CaseError, DeepsegError, OutOfMemoryError, reason
+from deepseg_lite.text import printable
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def errors_of(image: Path) -> Iterator[None]:
         if isinstance(error, Cancelled):
             raise
         if isinstance(error, DeepsegError):
-            if image.name not in str(error):
+            if printable(image.name) not in str(error):
                 error.args = (f"{image}: {error.args[0]}", *error.args[1:])
             raise
         if isinstance(error, MemoryError):

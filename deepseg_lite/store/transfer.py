@@ -86,8 +86,8 @@ class Transfer:
         if self.done and self.validator:
             headers["If-Range"] = self.validator
         try:
-            opener = _opener(_Meter(self.url, self.limit))
-            response = opener.open(Request(self.url, headers=headers), timeout=TIMEOUT_S)
+            request = Request(self.url, headers=headers)
+            response = _answer(request, _Meter(self.url, self.limit))
         except HTTPError as error:
             error.close()  # it holds the connection
             if error.code == 416:  # nothing after what we have: not the file we began
@@ -275,8 +275,8 @@ class _Redirects(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener(meter: _Meter) -> OpenerDirector:
-    """Return what opens HTTP(S) addresses and nothing else."""
+def _answer(request: Request, meter: _Meter) -> Any:
+    """Return the response to a request; nothing but HTTP(S) is asked, whatever redirects say."""
 
     def connected(kind: type[HTTPConnection]) -> Callable[..., HTTPConnection]:
         def connect(host: str, **choices: Any) -> HTTPConnection:
@@ -293,4 +293,4 @@ def _opener(meter: _Meter) -> OpenerDirector:
     others = (ProxyHandler(), UnknownHandler(), HTTPDefaultErrorHandler(), HTTPErrorProcessor())
     for handler in (*others, _Redirects(), http, https):
         opener.add_handler(handler)
-    return opener
+    return opener.open(request, timeout=TIMEOUT_S)

@@ -38,7 +38,9 @@ def _caches_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.setenv("DEEPSEG_LITE_HOME", str(caches / "deepseg_lite"))
     monkeypatch.setenv("HF_HOME", str(caches / "huggingface"))
     monkeypatch.setenv("HF_HUB_VERBOSITY", "error")
-    for name in ("DEEPSEG_LITE_REPO", "DEEPSEG_LITE_MIRROR", "HF_HUB_OFFLINE", "HF_TOKEN"):
+    for name in ("REPO", "MIRROR", "LOCK"):
+        monkeypatch.delenv(f"DEEPSEG_LITE_{name}", raising=False)
+    for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")

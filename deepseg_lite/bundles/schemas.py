@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from deepseg_lite.text import shortened
@@ -95,10 +95,11 @@ def parse_json(text: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"the key {shortened(twice, 40)!r} is there twice")
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"the key {shortened(key, 40)!r} is there twice")
+        table[key] = value
     return table
 
 
@@ -119,7 +120,7 @@ def _too_large(document: Any) -> str | None:
             elif isinstance(value, str):
                 if len(value) > MAX_TEXT:
                     return f"a text of it has {len(value)} characters, more than {MAX_TEXT}"
-            elif isinstance(value, int | float) and isfinite(value) and abs(value) > MAX_NUMBER:
+            elif isinstance(value, int | float) and MAX_NUMBER < abs(value) < inf:
                 return f"a number of it is beyond {MAX_NUMBER:.0e}"
         level = below
         if not level:

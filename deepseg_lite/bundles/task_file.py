@@ -71,7 +71,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Stage:
-    """One model of a release. ``archives`` holds the mirrors of every file to download."""
+    """One model of a release. ``archives`` holds the mirrors of every file to download.
+
+    ``manifest_sha256`` is the hash of the manifest of the bundle that is published.
+    """
 
     name: str
     model: str
@@ -87,6 +90,7 @@ class Stage:
     ensemble: str = "mean_logits"
     postprocessing: tuple[Mapping[str, Any], ...] = ()
     option: str | None = None
+    manifest_sha256: str | None = None
 
 
 @dataclass(frozen=True)

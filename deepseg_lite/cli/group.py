@@ -231,7 +231,7 @@ def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
         say(printable(path))
 
 
-for _command in (run, plan, bench, store.fetch, store.remove):
+for _command in (run, plan, bench, store.fetch, store.lock, store.remove):
     cli.add_command(_command)
 for _command in cli.commands.values():
     _command.params.append(_debug_option())

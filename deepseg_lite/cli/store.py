@@ -3,65 +3,95 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from deepseg_lite.cli.console import progress_bar, report_error, say
+from deepseg_lite.cli.options import options_of
 from deepseg_lite.errors import DeepsegError, OptionError
+from deepseg_lite.store.fetch_options import FetchOptions
 
 if TYPE_CHECKING:
-    from deepseg_lite.store.fetch import Installed
+    from deepseg_lite.store.arrival import Arrival
+    from deepseg_lite.store.installed import Installed
 
 
-@click.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option(
-    "--repo",
-    metavar="OWNER/NAME",
-    help="Repository on the Hugging Face Hub. Default: DEEPSEG_LITE_REPO.",
-)
-@click.option(
-    "--release", metavar="R", help="Release of the task's model. Default: the task's own."
-)
-@click.option("--revision", metavar="REV", help="Branch, tag or commit of the repository.")
-@click.option(
-    "--mirror",
-    metavar="URL",
-    help="HTTP(S) folder of bundles, tried after --repo. Default: DEEPSEG_LITE_MIRROR.",
-)
-@click.option("--force", is_flag=True, help="Fetch again what is here.")
-@click.option("--offline", is_flag=True, help="Never use the network (or set HF_HUB_OFFLINE=1).")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
-@click.pass_context
-def fetch(
-    ctx: click.Context,
-    /,
-    names: tuple[str, ...],
-    release: str | None,
-    as_json: bool,
-    **choices: Any,
-) -> None:
+def _fetch(*, names: tuple[str, ...], release: str | None, as_json: bool, **choices: Any) -> None:
     """Bring bundles into the local cache, and check those that are there.
 
-    NAME is a task or the name of a bundle. Prints the folder of each.
+    NAME is a task or the name of a bundle; without any, all that deepseg-lite.lock lists. Prints
+    the folder of each.
     """
     from deepseg_lite.bundles.bundle import read_bundle
-    from deepseg_lite.store.fetch import Installed, fetch
+    from deepseg_lite.store.fetch import fetch
+    from deepseg_lite.store.installed import Installed
+    from deepseg_lite.store.lock import find_lock
+    from deepseg_lite.store.pins import check_here, pins_of
     from deepseg_lite.store.sources import quieten_hub
 
+    ctx = click.get_current_context()
     quieten_hub()
+    lock = None if names else find_lock()
+    names = names or tuple(lock.bundles if lock else ())
+    if not names:
+        raise click.UsageError("NAME is needed, or a deepseg-lite.lock that lists some.", ctx)
+    if choices["sha256"] and len(names) > 1:
+        raise click.UsageError("--sha256 is of one bundle; give one NAME with it.", ctx)
 
     def bring(asked: str) -> dict[str, Any]:
         name, shipped = _bundle_of(asked, release)
         if shipped is not None:
-            return _report(Installed(read_bundle(shipped), {"shipped": True}, fetched=False))
+            bundle = read_bundle(shipped)
+            check_here(bundle, pins_of(name, choices["sha256"]))
+            return _report(Installed(bundle, {"shipped": True}, fetched=False))
         with progress_bar(name) as progress:
-            return _report(fetch(name, progress=progress, **choices))
+            given = cast("FetchOptions", choices)
+            return _report(fetch(name, progress=progress, listed=_list_companions, **given))
 
     _each(ctx, names, bring, "path", as_json=as_json)
+
+
+fetch = click.Command(
+    "fetch",
+    callback=_fetch,
+    help=_fetch.__doc__,
+    params=[
+        click.Argument(["names"], metavar="[NAME]...", nargs=-1),
+        click.Option(
+            ["--release"],
+            metavar="R",
+            help="Release of the task's model. Default: the task's own.",
+        ),
+        *options_of(FetchOptions),
+        click.Option(["as_json", "--json"], is_flag=True, help="Print a JSON report on stdout."),
+    ],
+)
+
+
+def _list_companions(arrivals: Sequence[Arrival]) -> None:
+    """Say what comes, and how much of it, where it is more than what was asked for."""
+    for arrival in arrivals if len(arrivals) > 1 else ():
+        bundle, url = arrival.bundle, arrival.source.record["url"]
+        click.echo(f"{bundle.name} {bundle.version}: {bundle.size / 1e6:.1f} MB, {url}", err=True)
+
+
+@click.command()
+@click.argument("names", metavar="[TASK]...", nargs=-1)
+def lock(names: tuple[str, ...]) -> None:
+    """Lock the models of a study: write deepseg-lite.lock in the working folder.
+
+    TASK is a task or a bundle that is here, put beside what the file lists; without any, it lists
+    all that is here. From then on fetch, run and Python refuse other models there and in the
+    folders below. DEEPSEG_LITE_LOCK names another file, or is off.
+    """
+    from deepseg_lite.store.locking import write_lock
+
+    written = write_lock(names)
+    for name, entry in written.bundles.items():
+        say(f"{name} {entry['version']} {entry['manifest_sha256']}")
 
 
 @click.command()
@@ -76,7 +106,7 @@ def remove(
 
     The bundles of a model's other steps go too, unless another bundle here needs them.
     """
-    from deepseg_lite.store.fetch import remove
+    from deepseg_lite.store.installed import remove
 
     def drop(asked: str) -> dict[str, Any]:
         freed = remove(_bundle_of(asked, release)[0])

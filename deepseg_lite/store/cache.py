@@ -58,7 +58,7 @@ def bundle_directory(name: str) -> Path:
 
 def is_name(name: str) -> bool:
     """Return whether a bundle may have that name; such a name is one plain folder."""
-    return _NAME.fullmatch(name) is not None
+    return len(name) <= 100 and _NAME.fullmatch(name) is not None
 
 
 def locate(name: str) -> Path | None:

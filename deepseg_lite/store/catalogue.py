@@ -8,7 +8,13 @@ from typing import Any
 
 from deepseg_lite.bundles.bundle import Bundle, Label
 from deepseg_lite.bundles.task_file import Task
-from deepseg_lite.store.tasks import find_bundle, how_to_get, installed_path, list_tasks, resolve
+from deepseg_lite.store.tasks import (
+    how_to_get,
+    installed_path,
+    list_tasks,
+    look_for_bundle,
+    resolve,
+)
 
 GROUPS = ("spinal cord", "gray matter", "pathology", "other")
 RETIRED = "retired"
@@ -86,7 +92,7 @@ def look_up(name: str) -> tuple[Bundle | None, Task | None]:
     task = resolve(name, list_tasks())
     if task is not None and installed_path(task) is None:
         return None, task
-    return find_bundle(name, retired=True)
+    return look_for_bundle(name, retired=True)
 
 
 def document(task: Task) -> dict[str, Any]:

@@ -2,80 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
 
-from deepseg_lite.bundles.bundle import Bundle, read_bundle
-from deepseg_lite.bundles.detector import parse_any, read_any
-from deepseg_lite.bundles.files import MANIFEST_NAME, BundleFiles, read_network
-from deepseg_lite.errors import (
-    BundleError,
-    BundleNotFoundError,
-    ChecksumError,
-    DeepsegError,
-    NetworkError,
-    OptionError,
-    OutputError,
-)
-from deepseg_lite.store import cache
+from deepseg_lite.errors import BundleNotFoundError, DeepsegError, NetworkError, OptionError
+from deepseg_lite.option import complete, takes
+from deepseg_lite.store import cache, partial
+from deepseg_lite.store.addresses import masked
+from deepseg_lite.store.arrival import Arrival, Progress, arrive, receive
 from deepseg_lite.store.download import network_forbidden
-from deepseg_lite.store.sources import Source, hub_source, mirror_source
+from deepseg_lite.store.fetch_options import FetchOptions
+from deepseg_lite.store.installed import Installed, installed, intact, own_companions
+from deepseg_lite.store.lock import find_lock, manifest_sha256
+from deepseg_lite.store.pins import check_here, pins_of, read_pin
+from deepseg_lite.store.sources import Place
+from deepseg_lite.text import one_line
 
-Progress = Callable[[int, int], None]
-
-CARD_NAME = "README.md"
-MAX_TEXT_BYTES = 4_000_000
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A bundle in the cache, where it came from, and whether it came just now."""
-
-    bundle: BundleFiles
-    source: Mapping[str, Any]
-    fetched: bool
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
+@takes(FetchOptions)
 def fetch(
     name: str,
     *,
-    repo: str | None = None,
-    revision: str | None = None,
-    mirror: str | None = None,
-    force: bool = False,
-    offline: bool = False,
     progress: Progress | None = None,
+    listed: Callable[[Sequence[Arrival]], None] | None = None,
+    **options: Unpack[FetchOptions],
 ) -> Installed:
     """Have a bundle in the cache: the one that is there, else from a repository or a mirror.
 
-    A model of several steps brings the bundles of the others along.
+    A model of several steps brings its companions along, the bundles called ``NAME.STEP``.
 
     Parameters
     ----------
     name : str
         Name of the bundle.
-    repo : str, optional
-        ``OWNER/NAME`` on the Hugging Face Hub, with one folder or one branch per bundle. Default
-        when no mirror is given either: ``DEEPSEG_LITE_REPO``.
-    revision : str, optional
-        Branch, tag or commit of ``repo``.
-    mirror : str, optional
-        HTTP(S) address of a folder of bundles, tried after ``repo``. Default when no repository is
-        given either: ``DEEPSEG_LITE_MIRROR``.
-    force : bool
-        Fetch it even if it is there.
-    offline : bool
-        Never use the network; ``HF_HUB_OFFLINE=1`` does the same.
     progress : callable, optional
         Called with the bytes received and the bytes of all networks; not for repositories, where
         huggingface_hub draws bars of its own.
+    listed : callable, optional
+        Called with all bundles that will be fetched, when their manifests are here.
 
     Raises
     ------
@@ -84,7 +53,8 @@ def fetch(
     BundleError
         If the manifest is invalid; its files are not fetched then.
     ChecksumError
-        If a file is not the one that the manifest describes.
+        If a file is not the one that the manifest describes, or the manifest not the one that it
+        must be.
     OptionError
         If it is here at another revision than asked for, or a place is not of the right form.
     NetworkError
@@ -92,181 +62,101 @@ def fetch(
     OutputError
         If the cache cannot be written, or the disk is too full.
     """
-    given: dict[str, Any] = {
-        "repo": repo,
-        "revision": revision,
-        "mirror": mirror,
-        "force": force,
-        "offline": offline,
-        "progress": progress,
-    }
-    installed = _fetch_one(name, **given)
-    if isinstance(installed.bundle, Bundle):
-        for companion in installed.bundle.companions:
-            fetch(companion, **given)
-    return installed
+    given = cast("FetchOptions", complete(FetchOptions, options))
+    try:
+        return _fetch(name, given, progress, listed)
+    except DeepsegError as error:  # with words of a server or a manifest in it
+        message = one_line(masked(error))
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
 
 
-def _fetch_one(
+def _fetch(
     name: str,
-    *,
-    repo: str | None,
-    revision: str | None,
-    mirror: str | None,
-    force: bool,
-    offline: bool,
+    given: FetchOptions,
     progress: Progress | None,
+    listed: Callable[[Sequence[Arrival]], None] | None,
 ) -> Installed:
     if not cache.is_name(name):
         raise BundleNotFoundError(
-            f"{name} is not the name of a bundle; a name has letters, digits, '.', '_' and '-'."
+            f"{name} is not the name of a bundle; a name has up to 100 letters, digits, '.', '_' "
+            "and '-'."
         )
-    if not force and (there := _intact(name)):
-        known = (there.source.get("revision"), there.source.get("asked_for"))
-        if revision is not None and revision not in known:
-            raise OptionError(
-                f"{name} is here already, at revision {known[0] or 'unknown'}; give `force` to "
-                f"have {revision} in its place."
-            )
-        return there
-    if network_forbidden(offline=offline):
+    pin, force, repin = read_pin(given["sha256"]), given["force"], given["repin"]
+    there = None if force else intact(name)
+    companions: Sequence[str] | None = None
+    if there is not None:
+        _check_revision(there, given["revision"])
+        check_here(there.bundle, pins_of(name, pin))
+        companions = [each for each in own_companions(there.bundle) if intact(each) is None]
+        if not companions:
+            return there
+    if network_forbidden(offline=given["offline"]):
+        needed = companions[0] if companions else name
         raise NetworkError(
-            f"fetching {name} needs the network, which `offline` or HF_HUB_OFFLINE forbids; copy "
-            f"the bundle's folder to {cache.bundle_directory(name)} or allow the network."
+            f"fetching {needed} needs the network, which `offline` or HF_HUB_OFFLINE forbids; copy "
+            f"the bundle's folder to {cache.bundle_directory(needed)} or allow the network."
         )
-    if repo is None and mirror is None:
-        repo = os.environ.get("DEEPSEG_LITE_REPO") or None
-        mirror = os.environ.get("DEEPSEG_LITE_MIRROR") or None
-    if revision is not None and repo is None:
-        raise OptionError("`revision` is a branch, tag or commit of a `repo`; give that too.")
-    places: list[Callable[[], Source]] = []
-    if repo is not None:
-        places.append(lambda: hub_source(repo, revision, name))
-    if mirror is not None:
-        places.append(lambda: mirror_source(mirror, name))
-    if not places:
-        raise BundleNotFoundError(
-            f"{name} is not on this machine and no place to fetch it from is known; give "
-            "`repo=OWNER/NAME` or `mirror=URL` (or set DEEPSEG_LITE_REPO, DEEPSEG_LITE_MIRROR)."
-        )
+    partial.sweep()
     failures: list[DeepsegError] = []
-    for place in places:
+    for place in _places(name, given):
         try:
-            return _install(name, place(), force=force, progress=progress)
+            with cache.workplace(cache.bundle_directory(name)) as work:
+                arrivals = arrive(name, companions, place, work, pin, repin=repin, force=force)
+                if listed is not None:
+                    listed(arrivals)
+                receive(arrivals, work, progress)
+                for arrival in reversed(arrivals):  # companions first
+                    _install(arrival, force=force)
         except (BundleNotFoundError, NetworkError) as error:
             failures.append(error)
+        else:
+            return there or installed(name)
     if len(failures) == 1:
         raise failures[0]
     raise type(failures[-1])(" ".join(map(str, failures)))
 
 
-def _intact(name: str) -> Installed | None:
-    """Return what the cache has if every file is the one its manifest describes."""
-    directory = cache.locate(name)
-    if directory is None:
-        return None
-    try:
-        bundle = read_any(directory)
-        for network in bundle.files:
-            read_network(bundle, network)
-    except BundleError:
-        return None
-    return Installed(bundle, cache.source_of(directory), fetched=False)
-
-
-def _install(name: str, source: Source, *, force: bool, progress: Progress | None) -> Installed:
-    """Bring a bundle into the cache: everything checked in a folder beside, then one rename."""
-    target = cache.bundle_directory(name)
-    with cache.workplace(target) as work:
-        staged = work / name
-        staged.mkdir()
-        bundle = _get_manifest(name, source, staged)
-        free = shutil.disk_usage(work).free
-        if bundle.size > free:
-            raise OutputError(
-                f"{name} needs {bundle.size / 1e6:.1f} MB, {cache.home()} has {free / 1e6:.1f} MB "
-                "free; make room or set DEEPSEG_LITE_HOME to a folder on another disk."
-            )
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress is not None:
-                progress(done, bundle.size)
-
-        for network in bundle.files:
-            try:
-                source.get(network.path, staged / network.path, network.size, advance)
-            except FileNotFoundError as error:
-                raise ChecksumError(
-                    f"{error} is missing there, though the manifest of {name} lists it; nothing "
-                    "was installed."
-                ) from error
-            read_network(bundle, network)
-        with suppress(FileNotFoundError):
-            source.get(CARD_NAME, staged / CARD_NAME, MAX_TEXT_BYTES, lambda _: None)
-        digest = hashlib.sha256((staged / MANIFEST_NAME).read_bytes()).hexdigest()
-        record = {**source.record, "manifest_sha256": digest}
-        (staged / cache.SOURCE_NAME).write_text(
-            json.dumps(record, indent=2) + "\n", encoding="utf-8"
+def _check_revision(there: Installed, revision: str | None) -> None:
+    known = (there.source.get("revision"), there.source.get("asked_for"))
+    if revision is not None and revision not in known:
+        raise OptionError(
+            f"{there.bundle.name} is here already, at revision {known[0] or 'unknown'}; give "
+            f"`force` to have {revision} in its place."
         )
-        cache.put(staged, target, keep=lambda: not force and _intact(name) is not None)
-    return Installed(read_any(target), cache.source_of(target), fetched=True)
 
 
-def _get_manifest(name: str, source: Source, folder: Path) -> BundleFiles:
-    """Fetch and validate the manifest; only then are there names of files to fetch."""
-    file = folder / MANIFEST_NAME
-    try:
-        source.get(MANIFEST_NAME, file, MAX_TEXT_BYTES, lambda _: None)
-    except FileNotFoundError as error:
-        raise BundleNotFoundError(f"{name} is not there: {error} does not exist.") from error
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BundleError(
-            f"the manifest of {name} there is not JSON ({error}); nothing was installed."
-        ) from error
-    bundle = replace(parse_any(manifest, Path(name)), path=folder)
-    if bundle.name != name:
-        raise BundleError(f"what is there for {name} calls itself {bundle.name}; not installed.")
-    return bundle
+def _places(name: str, given: FetchOptions) -> list[Place]:
+    """Return where to look: what was given, else what the lock says and then the environment."""
+    repo, revision, mirror = given["repo"], given["revision"], given["mirror"]
+    places = []
+    if repo is None and mirror is None:
+        lock = find_lock()
+        if revision is None and lock is not None and name in lock.bundles:
+            source = lock.bundles[name]["source"]
+            if source and "****" not in source.get("mirror", ""):
+                places.append(Place(**source))
+        repo = os.environ.get("DEEPSEG_LITE_REPO") or None
+        mirror = os.environ.get("DEEPSEG_LITE_MIRROR") or None
+    if revision is not None and repo is None:
+        raise OptionError("`revision` is a branch, tag or commit of a `repo`; give that too.")
+    if repo is not None:
+        places.append(Place(repo, revision))
+    if mirror is not None:
+        places.append(Place(mirror=mirror))
+    if not places:
+        raise BundleNotFoundError(
+            f"{name} is not on this machine and no place to fetch it from is known; give "
+            "`repo=OWNER/NAME` or `mirror=URL` (or set DEEPSEG_LITE_REPO, DEEPSEG_LITE_MIRROR)."
+        )
+    return places
 
 
-def remove(name: str) -> dict[str, int]:
-    """Remove a bundle from the cache, and its companions that no other bundle there needs.
-
-    Returns
-    -------
-    freed : dict of str to int
-        Bytes of the files of every bundle that was removed, by its name, the given one first.
-
-    Raises
-    ------
-    BundleNotFoundError
-        If the cache has no bundle of that name. Nothing outside the cache is ever removed.
-    OutputError
-        If one cannot be removed.
-    """
-    companions = _companions(name)
-    freed = {name: cache.remove(name)}
-    for companion in companions:
-        if cache.locate(companion) and companion not in _needed():
-            freed |= remove(companion)
-    return freed
-
-
-def _needed() -> set[str]:
-    """Return the companions of all bundles in the cache."""
-    manifests = (cache.home() / "bundles").glob(f"*/{MANIFEST_NAME}")
-    return {name for file in manifests for name in _companions(file.parent.name)}
-
-
-def _companions(name: str) -> tuple[str, ...]:
-    """Return the bundles that one in the cache needs; none where it cannot be understood."""
-    directory = cache.locate(name)
-    try:
-        return read_bundle(directory).companions if directory else ()
-    except DeepsegError:  # it is a detector, which needs none, or broken
-        return ()
+def _install(arrival: Arrival, *, force: bool) -> None:
+    """Bring a complete bundle into the cache, with a record of where it came from."""
+    staged, name = arrival.bundle.path, arrival.bundle.name
+    record = {**arrival.source.record, "manifest_sha256": manifest_sha256(staged)}
+    (staged / cache.SOURCE_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    target = cache.bundle_directory(name)
+    cache.put(staged, target, keep=lambda: not force and intact(name) is not None)

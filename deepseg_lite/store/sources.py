@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deepseg_lite.bundles.files import MANIFEST_NAME
+from deepseg_lite.bundles.files import MANIFEST_NAME, NetworkFile
 from deepseg_lite.errors import (
     BundleNotFoundError,
     ChecksumError,
@@ -22,7 +23,10 @@ from deepseg_lite.errors import (
     OptionError,
     OutputError,
 )
-from deepseg_lite.store.download import TRANSIENT, Advance, download, mirror_address, retry
+from deepseg_lite.store.addresses import below, masked, mirror_address
+from deepseg_lite.store.download import Progress, download, download_resumed, retry
+from deepseg_lite.store.partial import receiving
+from deepseg_lite.store.transfer import TRANSIENT
 
 Result = TypeVar("Result")
 
@@ -31,22 +35,47 @@ Result = TypeVar("Result")
 class Source:
     """One bundle elsewhere.
 
-    ``get(file, path, limit, advance)`` writes one of its files to ``path`` as `download` does, or
-    raises FileNotFoundError. ``record`` says where that is, for people and for ``source.json``.
+    ``get(file, path, limit)`` writes one of its files to ``path`` as `download` does, or raises
+    FileNotFoundError. ``get_network(network, path, progress)`` does so with a file that the
+    manifest lists; of a mirror it goes on where an earlier attempt at it ended. ``record`` says
+    where that is, for people and for ``source.json``.
     """
 
     record: Mapping[str, Any]
-    get: Callable[[str, Path, int, Advance], None]
+    get: Callable[[str, Path, int], None]
+    get_network: Callable[[NetworkFile, Path, Progress], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place with bundles: a repository, at a revision or its main branch, or else a mirror."""
+
+    repo: str | None = None
+    revision: str | None = None
+    mirror: str | None = None
+
+    def source(self, name: str) -> Source:
+        """Return the bundle of that name there."""
+        if self.repo is not None:
+            return hub_source(self.repo, self.revision, name)
+        return mirror_source(self.mirror or "", name)
 
 
 def mirror_source(url: str, name: str) -> Source:
     """Return a bundle below the address of a mirror."""
-    base = f"{mirror_address(url)}/{name}"
+    base = below(mirror_address(url), name)
 
-    def get(file: str, path: Path, limit: int, advance: Advance) -> None:
-        download(f"{base}/{file}", path, limit=limit, advance=advance)
+    def get(file: str, path: Path, limit: int) -> None:
+        download(below(base, file), path, limit=limit)
 
-    return Source({"url": base}, get)
+    def get_network(network: NetworkFile, path: Path, progress: Progress) -> None:
+        url, sha256 = below(base, network.path), network.sha256
+        with receiving(sha256, path.parent) as folder:
+            came = folder / "file"
+            download_resumed(url, came, limit=network.size, sha256=sha256, progress=progress)
+            _move(came, path)
+
+    return Source({"mirror": masked(url), "url": masked(base)}, get, get_network)
 
 
 def hub_source(repo: str, revision: str | None, name: str) -> Source:
@@ -71,7 +100,7 @@ def hub_source(repo: str, revision: str | None, name: str) -> Source:
                 f"that name; bundles there: {', '.join(known) or 'none'}."
             )
 
-    def get(file: str, path: Path, limit: int, _: Advance) -> None:  # it draws bars of its own
+    def get(file: str, path: Path, limit: int) -> None:
         remote = folder + file
         if remote not in sizes:
             raise FileNotFoundError(f"{repo}/{remote}")
@@ -86,16 +115,28 @@ def hub_source(repo: str, revision: str | None, name: str) -> Source:
                 repo, remote, revision=commit, local_dir=path.parent.parent / "hub"
             ),
         )
-        os.replace(local, path)
+        _move(Path(local), path)
+
+    # It draws bars of its own, and starts over after a failure.
+    def get_network(network: NetworkFile, path: Path, _: Progress) -> None:
+        get(network.path, path, network.size)
 
     record = {
         "repo": repo,
-        "url": f"{api.endpoint}/{repo}",
+        "url": masked(f"{api.endpoint}/{repo}"),
         "revision": commit,
         "asked_for": revision,
         "folder": folder,
     }
-    return Source(record, get)
+    return Source(record, get, get_network)
+
+
+def _move(came: Path, path: Path) -> None:
+    if came != path:
+        try:
+            shutil.move(came, path)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def quieten_hub() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from deepseg_lite.bundles.bundle import Bundle, read_bundle
 from deepseg_lite.bundles.files import MANIFEST_NAME
 from deepseg_lite.bundles.task_file import TASK_FILE, Task, read_names, read_task
-from deepseg_lite.errors import BundleNotFoundError, OptionError
+from deepseg_lite.errors import BundleError, BundleNotFoundError, OptionError
 from deepseg_lite.store.cache import is_name, locate, models_directory
+from deepseg_lite.store.lock import check_lock
 
 
 def list_tasks(directory: Path | None = None) -> list[Task]:
@@ -79,7 +80,28 @@ def find_bundle(
     release: str | None = None,
     retired: bool = False,
 ) -> tuple[Bundle, Task | None]:
-    """Return the bundle of a task's name or alias, or of a path.
+    """Return the bundle of a task's name or alias, or of a path, to run it.
+
+    Raises
+    ------
+    BundleNotFoundError, OptionError, BundleError
+        As `look_for_bundle`.
+    ChecksumError
+        If it is not the bundle of the lock in force.
+    """
+    bundle, task = look_for_bundle(name, directory, release=release, retired=retired)
+    check_lock(bundle)
+    return bundle, task
+
+
+def look_for_bundle(
+    name: str,
+    directory: Path | None = None,
+    *,
+    release: str | None = None,
+    retired: bool = False,
+) -> tuple[Bundle, Task | None]:
+    """Return the bundle of a task's name or alias, or of a path, whatever a lock says.
 
     Names come first: a folder of the same name must be given as ``./name``.
 
@@ -139,6 +161,21 @@ def find_bundle(
 
 
 def find_beside(name: str, bundle: Bundle) -> Bundle:
+    """Return the bundle of that name that another one needs, to run it.
+
+    Raises
+    ------
+    BundleNotFoundError, BundleError
+        As `look_for_beside`.
+    ChecksumError
+        If it is not the bundle of the lock in force.
+    """
+    found = look_for_beside(name, bundle)
+    check_lock(found)
+    return found
+
+
+def look_for_beside(name: str, bundle: Bundle) -> Bundle:
     """Return the bundle of that name that another one needs: beside it, or in the local cache.
 
     Raises
@@ -146,11 +183,17 @@ def find_beside(name: str, bundle: Bundle) -> Bundle:
     BundleNotFoundError
         If it is in neither place.
     BundleError
-        If it is invalid.
+        If it is invalid, or needs another one itself.
     """
     for path in (bundle.path.parent / name, locate(name)):
         if path is not None and (path / MANIFEST_NAME).is_file():
-            return read_bundle(path)
+            found = read_bundle(path)
+            if found.companions:
+                raise BundleError(
+                    f"{found.name}, which {bundle.name} needs, needs other bundles itself, which "
+                    f"none may. Get {bundle.name} again."
+                )
+            return found
     raise BundleNotFoundError(
         f"{bundle.name} needs the bundle {name}, which is another step of it; get it with "
         f"deepseg-lite fetch or an export, or put its folder beside {bundle.path}."

@@ -9,7 +9,7 @@ from pathlib import Path
 from deepseg_export.errors import ExportError
 from deepseg_lite.bundles.bundle import Bundle, read_bundle
 from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
-from deepseg_lite.store.fetch import CARD_NAME
+from deepseg_lite.store.arrival import CARD_NAME
 from deepseg_lite.store.sources import ask_hub, hub_api
 
 logger = logging.getLogger(__name__)

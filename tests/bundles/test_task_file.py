@@ -237,6 +237,10 @@ def test_unknown_keys_are_refused_everywhere(name):
         (SINGLE, "releases.0.crop", 1, "releases[0].crop: "),
         (SINGLE, "releases.0.archives.0.0", "ftp://x/y.zip", "releases[0].archives[0][0]: "),
         (SINGLE, "releases.0.archives.0.0", "https://x/y z.zip", "releases[0].archives[0][0]: "),
+        (SINGLE, "releases.0.manifest_sha256", "A" * 64, "releases[0].manifest_sha256: "),
+        (SINGLE, "shared.manifest_sha256", "a" * 64, "shared.manifest_sha256: "),
+        (CASCADE, "releases.0.manifest_sha256", "a" * 64, "each stage has its own"),
+        (CASCADE, f"{STAGE}.manifest_sha256", "a" * 63, f"{STAGE}.manifest_sha256: "),
         (SINGLE, "releases.0.layout.folds", ["5"], "releases[0].layout.folds[0]: "),
         (SINGLE, "releases.0.ensemble", "median", "releases[0].ensemble: "),
         (SINGLE, "releases.0.options", ["-thr"], "releases[0].options[0]: "),
@@ -256,6 +260,12 @@ def test_a_wrong_value_is_named_with_its_place(name, path, value, problem):
     problems = task_problems(_changed(name, path, value))
     where = problem.replace("releases.0.stages.1", "releases[0].stages[1]")
     assert any(where in found for found in problems), problems
+
+
+@pytest.mark.parametrize(("name", "path"), [(SINGLE, "releases.0"), (CASCADE, STAGE)])
+def test_a_published_bundle_may_be_pinned(name, path):
+    """Fault 11."""
+    assert task_problems(_changed(name, f"{path}.manifest_sha256", "a" * 64)) == []
 
 
 @pytest.mark.parametrize("key", ["model", "family", "labels", "outputs"])

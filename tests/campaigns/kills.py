@@ -178,7 +178,7 @@ class Fetching(Scene):
             shutil.copytree(self.old_folder, self.target)
         if self.command == "remove":
             return ["remove", NAME]
-        force = ["--force"] if self.command == "fetch --force" else []
+        force = ["--force", "--repin"] if self.command == "fetch --force" else []
         return ["fetch", NAME, "--mirror", self.url, *force]
 
     def after_kill(self, figures: Figures, *, is_signal: bool) -> Iterator[str]:
@@ -202,7 +202,7 @@ class Fetching(Scene):
             if (ended.code == 0) != was_there or self.target.exists():
                 yield f"the next remove ended with {ended}"
         elif self.command == "fetch --force":
-            fetch.append("--force")
+            fetch += ["--force", "--repin"]
         ended = run(fetch)
         if ended.code != 0:
             yield f"the next fetch ended with {ended}"

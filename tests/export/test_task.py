@@ -29,7 +29,7 @@ from helpers.tasks import RETIRED, TASK, UNSUPPORTED, add_task
 from deepseg_lite import load
 from deepseg_lite.bundles.bundle import read_bundle
 from deepseg_lite.errors import BundleNotFoundError, NetworkError, OptionError, OutputError
-from deepseg_lite.store import cache, download
+from deepseg_lite.store import cache, download, transfer
 from deepseg_lite.store.tasks import find_bundle
 from deepseg_lite.volume import Volume
 
@@ -64,14 +64,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 @pytest.fixture(autouse=True)
 def nothing_but_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the addresses of the task files from being asked."""
-    opened = download.urlopen
+    answer = transfer._answer
 
-    def urlopen(request: Any, **kwargs: Any) -> Any:
+    def answer_of_loopback(request: Any, meter: Any) -> Any:
         if request.host.split(":")[0] != "127.0.0.1":
             raise URLError("no such host")
-        return opened(request, **kwargs)
+        return answer(request, meter)
 
-    monkeypatch.setattr(download, "urlopen", urlopen)
+    monkeypatch.setattr(transfer, "_answer", answer_of_loopback)
 
 
 @pytest.fixture

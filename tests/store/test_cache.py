@@ -28,7 +28,7 @@ from deepseg_lite.errors import (
     OptionError,
     OutputError,
 )
-from deepseg_lite.store import cache, download, fetch
+from deepseg_lite.store import arrival, cache, download, fetch
 from deepseg_lite.store.cache import home, locate
 
 REPO = "someone/models"
@@ -295,8 +295,8 @@ def test_an_invalid_manifest_is_refused_before_its_files_are_fetched(manifest, p
 
 
 def test_an_endless_manifest_is_refused(place, server):
-    _change(server, "manifest.json", bytes(fetch.MAX_TEXT_BYTES + 1))
-    with pytest.raises(ChecksumError, match=str(fetch.MAX_TEXT_BYTES)):
+    _change(server, "manifest.json", bytes(arrival.MAX_TEXT_BYTES + 1))
+    with pytest.raises(ChecksumError, match=str(arrival.MAX_TEXT_BYTES)):
         fetch.fetch(NAME, **place)
     assert _left() == []
 
@@ -409,7 +409,7 @@ def test_a_file_that_changed_on_the_way_starts_over(server, tmp_path):
         server.mirror["file"] = b"b" * 900
 
     server.faults["file"] = ["cut"]
-    download.download(f"{server.url}/mirror/file", tmp_path / "f", limit=1000, advance=change)
+    download.download(f"{server.url}/mirror/file", tmp_path / "f", limit=1000, received=change)
     assert (tmp_path / "f").read_bytes() == b"b" * 900
 
 

@@ -14,7 +14,7 @@ import pytest
 from helpers.hub import HubServer
 
 from deepseg_lite.errors import ChecksumError, NetworkError, OptionError, OutputError
-from deepseg_lite.store import download
+from deepseg_lite.store import download, transfer
 from deepseg_lite.store.download import (
     download_resumed,
     mirror_address,
@@ -116,14 +116,14 @@ def test_a_range_that_the_server_does_not_have_starts_over(server, path, monkeyp
 
 def test_a_file_that_somebody_else_wrote_to_starts_over(server, path, monkeypatch):
     cut_off(server, path, monkeypatch)
-    opened = download._opened
+    opened = transfer._opened
 
     def disturbed(file: Path, mode: str):
         if mode == "ab":
             file.write_bytes(b"other")
         return opened(file, mode)
 
-    monkeypatch.setattr(download, "_opened", disturbed)
+    monkeypatch.setattr(transfer, "_opened", disturbed)
     download_resumed(url(server), path, limit=LIMIT)
     assert path.read_bytes() == CONTENT
 

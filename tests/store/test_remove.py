@@ -9,7 +9,7 @@ from helpers.bundles import write_bundle
 
 from deepseg_lite.errors import BundleNotFoundError
 from deepseg_lite.store import cache
-from deepseg_lite.store.fetch import remove
+from deepseg_lite.store.installed import remove
 
 
 def _install(name: str, *, needs: str | None = None) -> None:
@@ -27,50 +27,48 @@ def _installed() -> list[str]:
 
 
 @pytest.fixture
-def chain() -> None:
-    """Install a model that needs another, which needs a third."""
+def pair() -> None:
+    """Install a model with a companion."""
     _install("lesion", needs="lesion.cord")
-    _install("lesion.cord", needs="lesion.brain")
-    _install("lesion.brain")
+    _install("lesion.cord")
 
 
-@pytest.mark.usefixtures("chain")
+@pytest.mark.usefixtures("pair")
 def test_what_only_the_bundle_needs_goes_with_it():
     _install("other")
     freed = remove("lesion")
-    assert list(freed) == ["lesion", "lesion.cord", "lesion.brain"]
+    assert list(freed) == ["lesion", "lesion.cord"]
     assert all(size > 0 for size in freed.values())
     assert _installed() == ["other"]
 
 
-@pytest.mark.usefixtures("chain")
+@pytest.mark.usefixtures("pair")
 def test_what_another_bundle_needs_stays():
     _install("tumor", needs="lesion.cord")
     assert list(remove("lesion")) == ["lesion"]
-    assert _installed() == ["lesion.brain", "lesion.cord", "tumor"]
-    assert list(remove("tumor")) == ["tumor", "lesion.cord", "lesion.brain"]
-    assert _installed() == []
+    assert _installed() == ["lesion.cord", "tumor"]
 
 
-@pytest.mark.usefixtures("chain")
-def test_a_step_that_is_asked_for_goes_though_it_is_needed():
-    assert list(remove("lesion.cord")) == ["lesion.cord", "lesion.brain"]
+@pytest.mark.usefixtures("pair")
+def test_a_companion_that_is_asked_for_goes_though_it_is_needed():
+    assert list(remove("lesion.cord")) == ["lesion.cord"]
     assert list(remove("lesion")) == ["lesion"]
 
 
-def test_bundles_that_need_each_other_go_together():
-    _install("one", needs="two")
-    _install("two", needs="one")
-    assert list(remove("one")) == ["one", "two"]
+@pytest.mark.usefixtures("pair")
+def test_an_unrelated_bundle_that_is_named_stays():
+    """A manifest from a stranger decides about its own companions alone (fault 8)."""
+    _install("stranger", needs="lesion.cord")
+    remove("lesion")
+    assert list(remove("stranger")) == ["stranger"]
+    assert _installed() == ["lesion.cord"]
 
 
 def test_a_broken_bundle_goes_alone():
-    _install("good", needs="step")
-    _install("step")
-    _install("broken", needs="step")
-    (cache.bundle_directory("broken") / "manifest.json").write_text("{}")
-    assert list(remove("broken")) == ["broken"]
-    assert list(remove("good")) == ["good", "step"]
+    _install("good", needs="good.step")
+    _install("good.step")
+    (cache.bundle_directory("good") / "manifest.json").write_text("{}")
+    assert list(remove("good")) == ["good"]
 
 
 def test_what_is_not_there_is_an_error():
@@ -78,25 +76,24 @@ def test_what_is_not_there_is_an_error():
         remove("lesion")
 
 
-@pytest.mark.usefixtures("chain")
+@pytest.mark.usefixtures("pair")
 def test_the_command_says_what_it_removed(command):
     done = command("remove", "lesion")
     assert (done.code, done.err) == (0, "")
     assert [line.partition(":")[0] for line in done.out.splitlines()] == [
         "lesion",
         "lesion.cord",
-        "lesion.brain",
     ]
 
 
-@pytest.mark.usefixtures("chain")
+@pytest.mark.usefixtures("pair")
 def test_the_report_names_all_and_adds_up_their_sizes(command):
     sizes = [
         sum(file.stat().st_size for file in cache.bundle_directory(name).iterdir())
-        for name in ("lesion", "lesion.cord", "lesion.brain")
+        for name in ("lesion", "lesion.cord")
     ]
     done = command("remove", "lesion", "--json")
     (result,) = json.loads(done.out)["results"]
     assert result["name"] == "lesion"
-    assert result["removed"] == ["lesion", "lesion.cord", "lesion.brain"]
+    assert result["removed"] == ["lesion", "lesion.cord"]
     assert result["freed"] == sum(sizes)

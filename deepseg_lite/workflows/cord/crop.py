@@ -16,6 +16,7 @@ from deepseg_lite.notice import Notice, Warn, log
 from deepseg_lite.steps.box import Box
 from deepseg_lite.steps.faces import FACES
 from deepseg_lite.store.cache import bundle_directory, locate
+from deepseg_lite.store.lock import check_lock
 from deepseg_lite.volume import AnyArray, Volume
 from deepseg_lite.workflows.cord.faces import override_faces, pad_box, truncated_faces
 from deepseg_lite.workflows.cord.find import find_cord
@@ -153,6 +154,7 @@ def open_finder(name: str, threads: int) -> Finder:
             ),
         )
     bundle = read_detector(path)
+    check_lock(bundle)
     engine = cpu_engine()
     detector, classifier = (engine.open(bundle, network, threads) for network in bundle.networks)
     return lambda image: find_cord(image, detector, classifier, bundle.settings)

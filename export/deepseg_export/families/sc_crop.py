@@ -20,7 +20,7 @@ from deepseg_lite.bundles.bundle import CORD_DETECTOR
 from deepseg_lite.bundles.detector import read_detector
 from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
 from deepseg_lite.engines.onnxruntime_network import CPU, import_onnxruntime
-from deepseg_lite.store.fetch import CARD_NAME
+from deepseg_lite.store.arrival import CARD_NAME
 
 NAME, RELEASE = "sc_crop", "v0.0.11"
 URL = f"https://github.com/ivadomed/sc-crop/releases/download/{RELEASE}"

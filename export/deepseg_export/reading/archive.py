@@ -13,15 +13,20 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from deepseg_export.errors import CheckpointError
+from deepseg_export.reading.limits import check_file
 
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 1024**3
 # Deflate cannot do better than about 1032; trained weights hardly compress at all.
-MAX_RATIO = 200
+MAX_RATIO = 20
+MAX_MEMBERS = 100_000
+MAX_DIRECTORY_BYTES = 16 * 1024**2
 _RATIO_MATTERS_ABOVE = 64 * 1024**2
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 # The trained-model folder of nnU-Net is no wrapper, whatever else is beside it.
@@ -61,6 +66,8 @@ def opened_model(
             raise CheckpointError(
                 f"{source} does not exist; a model folder or a zip of one is needed."
             )
+        if not source.is_dir():
+            check_file(source, MAX_BYTES)
     if len(sources) == 1 and sources[0].is_dir():
         yield sources[0]
         return
@@ -88,7 +95,7 @@ def check_zip(path: Path) -> None:
     CheckpointError
         If it is damaged or hostile.
     """
-    with _readable(path) as archive:
+    with path.open("rb") as source, readable_zip(path, source) as archive:
         for member in checked_members(path, archive):
             with archive.open(member) as file:
                 while file.read(1024**2):
@@ -96,9 +103,21 @@ def check_zip(path: Path) -> None:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
+def readable_zip(path: Path, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """Give an open file as a zip file; what is wrong with it becomes an error of one line.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none, or damaged, encrypted or with too long a list of members.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined] # what ZipFile itself asks
+        if end and end[zipfile._ECD_SIZE] > MAX_DIRECTORY_BYTES:  # type: ignore[attr-defined]
+            raise CheckpointError(
+                f"{path} lists its members in more than {MAX_DIRECTORY_BYTES} bytes; refused."
+            )
+        with zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise CheckpointError(
@@ -110,7 +129,7 @@ def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _unpack(path: Path, folder: Path, is_wanted: Callable[[PurePosixPath], bool]) -> str:
     """Unpack what is wanted; return the top folder to unwrap, or '.'."""
-    with _readable(path) as archive:
+    with path.open("rb") as source, readable_zip(path, source) as archive:
         members = checked_members(path, archive)
         names = [PurePosixPath(item.filename) for item in members]
         chosen = [item for item, name in zip(members, names, strict=True) if is_wanted(name)]
@@ -156,10 +175,18 @@ def _lay_over(part: Path, root: Path, source: Path) -> None:
 
 
 def checked_members(
-    path: Path, archive: zipfile.ZipFile, *, max_bytes: int = MAX_BYTES
+    path: Path,
+    archive: zipfile.ZipFile,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_ratio: int = MAX_RATIO,
 ) -> list[zipfile.ZipInfo]:
     """Return the files of an archive after refusing names, links and sizes that do harm."""
     members = [item for item in archive.infolist() if not item.is_dir()]
+    if len(archive.infolist()) > MAX_MEMBERS:
+        raise CheckpointError(f"{path} has more than {MAX_MEMBERS} members; refused.")
+    if len(archive.NameToInfo) < len(archive.infolist()):
+        raise CheckpointError(f"{path} holds two members of one name; refused.")
     for item in archive.infolist():
         name = item.filename
         parts = PurePosixPath(name).parts
@@ -167,14 +194,18 @@ def checked_members(
             raise CheckpointError(f"{path} holds {name!r}, a path outside the archive; refused.")
         if stat.S_ISLNK(item.external_attr >> 16):
             raise CheckpointError(f"{path} holds {name!r}, a symbolic link; refused.")
+        if item.compress_type not in _METHODS:
+            raise CheckpointError(
+                f"{path} holds {name!r}, packed in another way than stored or deflated; refused."
+            )
     total = sum(item.file_size for item in members)
     if total > max_bytes:
         raise CheckpointError(
             f"{path} unpacks to {total} bytes, more than the {max_bytes} accepted; refused."
         )
-    if total > max(_RATIO_MATTERS_ABOVE, MAX_RATIO * path.stat().st_size):
+    if total > max(_RATIO_MATTERS_ABOVE, max_ratio * path.stat().st_size):
         raise CheckpointError(
-            f"{path} unpacks to {total} bytes, over {MAX_RATIO} times its own size; refused."
+            f"{path} unpacks to {total} bytes, over {max_ratio} times its own size; refused."
         )
     return members
 

@@ -1,0 +1,109 @@
+"""Limits on what is read, all of them said in the message of what is beyond them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from deepseg_export.errors import CheckpointError
+
+MAX_VALUES = 2_000_000
+"""Values of a document or pickle, with all that it refers to written out."""
+MAX_DEPTH = 100
+MAX_WHOLE = 2**63
+
+
+def check_file(path: Path, max_bytes: int) -> None:
+    """Refuse what is no plain file, which might never end, and what is too large.
+
+    Raises
+    ------
+    CheckpointError
+        If it is one of these, or cannot be looked at.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+        raise CheckpointError(f"{path} is {kind}; a file is needed.")
+    if found.st_size > max_bytes:
+        raise _too_large(path, max_bytes)
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a plain file.
+
+    Raises
+    ------
+    CheckpointError
+        As `check_file`, or if it cannot be read.
+    """
+    check_file(path, max_bytes)
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(content) > max_bytes:
+        raise _too_large(path, max_bytes)
+    return content
+
+
+def unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Return an error that says why a file cannot be read, in one line."""
+    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    line = " ".join(reason.split())[:150].rstrip(".")
+    return CheckpointError(f"{path} cannot be read: {line}; get it again.")
+
+
+def parts_of(value: Any) -> Iterable[Any]:
+    """Return what a value is made of; nothing for a plain one."""
+    if isinstance(value, Mapping):
+        return (*value.keys(), *value.values())
+    return value if isinstance(value, (list, tuple, set)) else ()
+
+
+def check_tree(
+    value: Any, path: Path, parts: Callable[[Any], Iterable[Any]] = parts_of
+) -> None:
+    """Refuse values that are too many, too deep or too large once they are written out.
+
+    Parameters
+    ----------
+    value : object
+        What was parsed. Values that are in several places, or in themselves, count each time.
+    path : Path
+        The file, for messages.
+    parts : callable
+        What a value is made of.
+
+    Raises
+    ------
+    CheckpointError
+        If it is beyond a limit.
+    """
+    level, count = [value], 0
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for item in level:
+            if type(item) is int and abs(item) >= MAX_WHOLE:
+                raise CheckpointError(f"{path} holds a number beyond {MAX_WHOLE}; refused.")
+            below.extend(parts(item))
+            if count + len(below) > MAX_VALUES:
+                raise CheckpointError(
+                    f"{path} holds more than {MAX_VALUES} values when its references are written "
+                    "out; refused."
+                )
+        if not below:
+            return
+        level, count = below, count + len(below)
+    raise CheckpointError(f"{path} is nested deeper than {MAX_DEPTH} levels; refused.")
+
+
+def _too_large(path: Path, max_bytes: int) -> CheckpointError:
+    return CheckpointError(f"{path} has more than the {max_bytes} bytes that are read; refused.")

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from deepseg_export.errors import CheckpointError
 from deepseg_export.reading.limits import check_file
@@ -112,12 +112,17 @@ def readable_zip(path: Path, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
         If it is none, or damaged, encrypted or with too long a list of members.
     """
     try:
-        end = zipfile._EndRecData(file)  # type: ignore[attr-defined] # what ZipFile itself asks
-        if end and end[zipfile._ECD_SIZE] > MAX_DIRECTORY_BYTES:  # type: ignore[attr-defined]
+        size, start = _directory(file)
+        if size > MAX_DIRECTORY_BYTES:
             raise CheckpointError(
                 f"{path} lists its members in more than {MAX_DIRECTORY_BYTES} bytes; refused."
             )
         with zipfile.ZipFile(file) as archive:
+            if archive.start_dir != start:
+                raise CheckpointError(
+                    f"{path} has bytes that belong to no member, in which other software may see "
+                    "another archive; refused. Get it again."
+                )
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise CheckpointError(
@@ -125,6 +130,14 @@ def readable_zip(path: Path, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
         ) from error
     except (OSError, RuntimeError) as error:  # RuntimeError: encrypted
         raise CheckpointError(f"{path} cannot be unpacked: {error}.") from error
+
+
+def _directory(file: BinaryIO) -> tuple[int, int]:
+    """Return how long the list of members is, and where it starts, as the file itself says."""
+    end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined] # what ZipFile asks, too
+    if not end:
+        raise zipfile.BadZipFile("it has no end")
+    return end[zipfile._ECD_SIZE], end[zipfile._ECD_OFFSET]  # type: ignore[attr-defined]
 
 
 def _unpack(path: Path, folder: Path, is_wanted: Callable[[PurePosixPath], bool]) -> str:

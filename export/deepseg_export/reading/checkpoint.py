@@ -190,7 +190,7 @@ def _read_zip(path: Path, file: BinaryIO, others: Others) -> Any:
                 storages[key] = storage_of(kind, count, _content(archive, members, top, key))
             return storages[key]
 
-        return _unpickle(io.BytesIO(archive.read(members[roots[0]])), others, stored)
+        return Unpickler(io.BytesIO(archive.read(members[roots[0]])), others, stored).load()
 
 
 def _content(
@@ -212,7 +212,7 @@ def _read_legacy(path: Path, file: BinaryIO, others: Others) -> Any:
     """
     room = path.stat().st_size
     pickles = _Pickles(file, min(MAX_PICKLE_BYTES, room))
-    storages: dict[str, tuple[Storage, Any, memoryview]] = {}
+    storages: dict[str, tuple[Storage, memoryview]] = {}
     named = 0
 
     def stored(kind: Any, key: Any, _location: Any, count: Any, view: Any = None) -> Storage:
@@ -222,19 +222,19 @@ def _read_legacy(path: Path, file: BinaryIO, others: Others) -> Any:
             if named > room:
                 raise pickle.UnpicklingError(f"it names {named} bytes of weights, and has {room}")
             buffer = bytearray(byte_size(kind, count))
-            storages[key] = storage_of(kind, count, buffer), kind, memoryview(buffer)
+            storages[key] = storage_of(kind, count, buffer), memoryview(buffer)
         whole = storages[key][0]
         if view is None:
             return whole
         _, offset, size = view
         return Storage(whole.flat.narrow(0, offset, size))
 
-    head = [_unpickle(pickles, others, None) for _ in range(3)]
+    head = [Unpickler(pickles, others).load() for _ in range(3)]
     if head[:2] != [MAGIC, PROTOCOL]:
         raise CheckpointError(f"{path} is no file of torch.save; get it again.")
-    content = _unpickle(pickles, others, stored)
-    for key in _unpickle(pickles, others, None):
-        storage, kind, buffer = storages[key]
+    content = Unpickler(pickles, others, stored).load()
+    for key in Unpickler(pickles, others).load():
+        storage, buffer = storages[key]
         count = int.from_bytes(_exactly(file, 8), "little")
         if count != len(storage.flat):
             raise pickle.UnpicklingError("a storage has another length than the pickle says")
@@ -261,22 +261,6 @@ class _Pickles:
     def readline(self) -> bytes:
         """Return a line."""
         return self._take(self._file.readline(self._left + 1), 1)
-
-
-def _unpickle(file: Any, others: Others, stored: Callable[..., Storage] | None) -> Any:
-    """Read one pickle; ``stored`` finds the storages that it names."""
-    machine = Unpickler(file, others)
-
-    def persistent_load(name: Any) -> Any:
-        kind, *arguments = name
-        if kind == "storage" and stored is not None:
-            return stored(*arguments)
-        if kind == "module" and stored is not None:  # with its source, which is not looked at
-            return arguments[0]
-        raise pickle.UnpicklingError("it refers to something of no known kind")
-
-    machine.persistent_load = persistent_load
-    return machine.load()
 
 
 def _fill(buffer: memoryview, source: Any) -> None:

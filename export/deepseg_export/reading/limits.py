@@ -68,9 +68,7 @@ def parts_of(value: Any) -> Iterable[Any]:
     return value if isinstance(value, (list, tuple, set)) else ()
 
 
-def check_tree(
-    value: Any, path: Path, parts: Callable[[Any], Iterable[Any]] = parts_of
-) -> None:
+def check_tree(value: Any, path: Path, parts: Callable[[Any], Iterable[Any]] = parts_of) -> None:
     """Refuse values that are too many, too deep or too large once they are written out.
 
     Parameters

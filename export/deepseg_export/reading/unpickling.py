@@ -61,7 +61,11 @@ class _Dispatch(dict[int, Any]):
         raise pickle.UnpicklingError(f"the instruction {code} is not known")
 
 
-class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+# The one that is written in Python, in which instructions can be left out.
+_Machine: Any = pickle._Unpickler
+
+
+class Unpickler(_Machine):  # type: ignore[misc]
     """Machine of the instructions that ``torch.save`` writes.
 
     Parameters
@@ -70,11 +74,18 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         Of one pickle or more.
     others : callable
         Class of holders for a module and a name that are not known; None where there is none.
+    find : callable, optional
+        What is beside the pickle, given what the pickle says of it.
     """
 
-    def __init__(self, file: Any, others: Callable[[str, str], type[Holder] | None]) -> None:
+    def __init__(
+        self,
+        file: Any,
+        others: Callable[[str, str], type[Holder] | None],
+        find: Callable[..., Any] | None = None,
+    ) -> None:
         super().__init__(file, encoding="utf-8")
-        self._others = others
+        self._others, self._find = others, find
         self._known = _functions()
         self._callable = {id(function) for function in self._known.values()}
         self._copied = 0
@@ -90,6 +101,15 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
         if found is None:
             raise ForbiddenGlobal(f"{module}.{name}"[:100])
         return found
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return what is beside the pickle."""
+        kind, *arguments = pid
+        if kind == "storage" and self._find is not None:
+            return self._find(*arguments)
+        if kind == "module" and self._find is not None:  # with its source, which is not looked at
+            return arguments[0]
+        raise pickle.UnpicklingError("it refers to something of no known kind")
 
     def load_reduce(self) -> None:
         """Call what stands for a name."""
@@ -143,8 +163,8 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
     dispatch = _Dispatch(
         {
-            getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]  # type: ignore[attr-defined]
-            for name in _INSTRUCTIONS
+            code: _Machine.dispatch[code]
+            for code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS)
         }
         | {
             pickle.REDUCE[0]: load_reduce,
@@ -269,7 +289,7 @@ def _scalar(kind: Any, data: Any) -> Any:
     known = {np.dtype(code).str[1:] for code in _NUMBERS}
     if kind.code not in known:
         raise pickle.UnpicklingError("a number is of no known type")
-    dtype = np.dtype(kind.code).newbyteorder(kind.order)  # type: ignore[call-overload]
+    dtype = np.dtype(kind.code).newbyteorder(kind.order)
     if len(data) != dtype.itemsize:
         raise pickle.UnpicklingError("a number has other bytes than its type")
     return np.frombuffer(data, dtype)[0]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.errors import CheckpointError, MissingPackageError
+from deepseg_export.errors import CheckpointError
+from deepseg_export.reading.documents import read_json, read_yaml
 
 TARGET, DISABLED = "_target_", "_disabled_"
 _SEPARATOR = re.compile(r"::|#")
@@ -35,7 +35,7 @@ def read_config(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
     Raises
     ------
     CheckpointError
-        If there is none, or it is no mapping.
+        If there is none, or it is no mapping, or beyond a limit.
     MissingPackageError
         If it is YAML and PyYAML is not installed.
     """
@@ -43,28 +43,7 @@ def read_config(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise CheckpointError(f"{folder} has no configs/{name}.json or .yaml.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else _read_yaml(text)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} cannot be read: {reason}.") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no mapping.")
-    return path, content
-
-
-def _read_yaml(text: str) -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingPackageError(
-            "Reading this bundle needs PyYAML, which is not installed: pip install pyyaml"
-        ) from error
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    return path, read_json(path) if path.suffix == ".json" else read_yaml(path)
 
 
 def resolve(document: Mapping[str, Any], value: Any, path: tuple[str, ...] = ()) -> Any:

@@ -17,7 +17,6 @@ from deepseg_export.families.nnunet.folder import (
     USUAL,
     find_model_folder,
     is_wanted,
-    read_json,
     select_checkpoints,
 )
 from deepseg_export.families.nnunet.labels import read_outputs
@@ -38,6 +37,7 @@ from deepseg_export.families.problems import Problems, collected
 from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
+from deepseg_export.reading.documents import read_json
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.errors import CheckpointError
+from deepseg_export.errors import CheckpointError, UnsupportedError
 
 MAX_VALUES = 2_000_000
 """Values of a document or pickle, with all that it refers to written out."""
 MAX_DEPTH = 100
 MAX_WHOLE = 2**63
+MAX_NUMBER = 65_536
+"""Largest whole number that a plan or configuration may say of a network."""
+MAX_ITEMS = 1024
+MAX_PATCH_VOXELS = 2**26
 
 
 def check_file(path: Path, max_bytes: int) -> None:
@@ -101,6 +106,48 @@ def check_tree(value: Any, path: Path, parts: Callable[[Any], Iterable[Any]] = p
             return
         level, count = below, count + len(below)
     raise CheckpointError(f"{path} is nested deeper than {MAX_DEPTH} levels; refused.")
+
+
+def check_numbers(value: Any) -> None:
+    """Refuse numbers and lists beyond those of any network, before one is built of them.
+
+    Parameters
+    ----------
+    value : object
+        Of plain values, no more than `check_tree` accepts.
+
+    Raises
+    ------
+    UnsupportedError
+        Naming what is too large.
+    """
+    left = [("", value)]
+    while left:
+        name, item = left.pop()
+        if isinstance(item, (int, float)) and abs(item) > MAX_NUMBER:
+            raise UnsupportedError(f"{name} is {item:.6g}; {MAX_NUMBER} is the most")
+        if isinstance(item, (list, tuple)) and len(item) > MAX_ITEMS:
+            raise UnsupportedError(f"{name} has {len(item)} items; {MAX_ITEMS} are the most")
+        if isinstance(item, Mapping):
+            left += [(str(key)[:80], below) for key, below in item.items()]
+        elif isinstance(item, (list, tuple)):
+            left += [(name, below) for below in item]
+
+
+def check_patch(sizes: Sequence[int | None]) -> None:
+    """Refuse patches that no machine computes; None is an axis of any size.
+
+    Raises
+    ------
+    UnsupportedError
+        If they have too many voxels.
+    """
+    voxels = math.prod(max(1, int(size)) for size in sizes if size is not None)
+    if voxels > MAX_PATCH_VOXELS:
+        raise UnsupportedError(
+            f"a patch of {' x '.join(str(size)[:12] for size in sizes[:4])} has more than the "
+            f"{MAX_PATCH_VOXELS} voxels that are accepted"
+        )
 
 
 def _too_large(path: Path, max_bytes: int) -> CheckpointError:

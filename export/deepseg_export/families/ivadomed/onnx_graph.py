@@ -13,13 +13,16 @@ import numpy as np
 from deepseg_export.errors import CheckpointError, UnsupportedError, VerificationError
 from deepseg_export.families.checkpoint import ReadyGraph
 from deepseg_export.families.ivadomed.onnx_repair import cast_booleans
-from deepseg_export.network.conversion import OPSET, clean
+from deepseg_export.network.conversion import OPSET, clean, messages_of
 from deepseg_export.network.verify import SEED, compare
+from deepseg_export.reading.limits import read_file
 from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
 
 logger = logging.getLogger(__name__)
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_LOOPS = ("Loop", "Scan")
+_MAX_BYTES = 2 * 1024**3
 # Size of axes that are free while the graph is checked: odd somewhere on the way down a U-Net.
 _FREE_SIZE, _CHECKED_SIZE = 52, 64
 
@@ -75,10 +78,9 @@ def read_graph(path: Path, input_shape: Sequence[int | None], classes: int) -> R
 def _parsed(path: Path) -> Any:
     import onnx
 
+    content = read_file(path, _MAX_BYTES)
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; get it again.") from error
+        model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's error, of a package that nothing else needs
         raise CheckpointError(f"{path} is not a readable ONNX file; get it again.") from error
     if not model.graph.node or not any(e.domain in _DOMAINS[:2] for e in model.opset_import):
@@ -175,8 +177,16 @@ def _shape_ends(path: Path, model: Any, input_shape: Sequence[int | None], class
     domains = {entry.domain for entry in model.opset_import} - set(_DOMAINS)
     if domains:
         raise UnsupportedError(f"{path.name} needs operators of {', '.join(sorted(domains))}.")
-    if any(item.data_location == onnx.TensorProto.EXTERNAL for item in graph.initializer):
-        raise UnsupportedError(f"{path.name} keeps its weights in other files; one file is needed.")
+    for item in messages_of(model):
+        if isinstance(item, onnx.TensorProto) and item.data_location == onnx.TensorProto.EXTERNAL:
+            raise UnsupportedError(
+                f"{path.name} keeps its weights in other files; one file is needed."
+            )
+        if isinstance(item, onnx.NodeProto) and item.op_type in _LOOPS:
+            raise UnsupportedError(
+                f"{path.name} has the operator {item.op_type}, which may never end; a network "
+                "without loops is needed."
+            )
     constants = {item.name for item in graph.initializer}
     inputs = [item for item in graph.input if item.name not in constants]
     if len(inputs) != 1 or not graph.output:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.errors import UnsupportedError
+from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.families.checkpoint import Checkpoint, ReadyGraph
 from deepseg_export.families.options import Options
 from deepseg_export.families.table import FAMILIES
@@ -23,7 +23,7 @@ from deepseg_lite.bundles.bundle import read_bundle
 from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
 from deepseg_lite.bundles.manifest import manifest_problems
 from deepseg_lite.bundles.onnx_metadata import append_manifest
-from deepseg_lite.errors import OptionError
+from deepseg_lite.errors import DeepsegError, OptionError
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def export(
     lone_file = output.suffix == ".onnx"
     with staged_output(output, force=force) as staged:
         require_packages(GRAPH_PACKAGES)
-        checkpoint = load()
+        checkpoint = _loaded(load)
         if adapt is not None:
             checkpoint = adapt(checkpoint)
         check(checkpoint, lone_file=lone_file)
@@ -99,6 +99,19 @@ def export(
         manifest = {**checkpoint.manifest, "networks": networks, "export": record}
         write(manifest, staged, lone_file=lone_file)
     return output
+
+
+def _loaded(load: Callable[[], Checkpoint]) -> Checkpoint:
+    """Return the model, or an error of one line for whatever its files make readers raise."""
+    try:
+        return load()
+    except DeepsegError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:150].rstrip(".")
+        raise CheckpointError(
+            f"The model cannot be understood: {type(error).__name__}, {reason}; get it again."
+        ) from error
 
 
 def convert(

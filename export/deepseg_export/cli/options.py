@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,45 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = click.Path(path_type=Path)
 
 
+_MAX_LINE = 290
+_ENDING = 90
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line for a terminal: no control characters, not too long.
+
+    The middle is left out of a long one: it starts with what was given and ends with what to do.
+    """
+    shown = "".join("?" if unicodedata.category(c)[0] == "C" else c for c in " ".join(text.split()))
+    if len(shown) <= _MAX_LINE:
+        return shown
+    more = " ... (-v shows all) ... "
+    return f"{shown[: _MAX_LINE - _ENDING - len(more)]}{more}{shown[-_ENDING:]}"
+
+
+class _Formatter(logging.Formatter):
+    """Formatter of log records, each in a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(record.getMessage())
+
+
 class Command(click.Command):
     """A command that turns our errors into one message and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it with our log on stderr."""
         handler, logger = logging.StreamHandler(sys.stderr), logging.getLogger("deepseg_export")
+        handler.setFormatter(_Formatter())
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG if ctx.params.get("verbose") else logging.INFO)
         try:
             return super().invoke(ctx)
-        except DeepsegError as error:
+        except (DeepsegError, OSError, MemoryError) as error:
             if ctx.params.get("verbose"):
                 traceback.print_exc()
-            click.echo(f"error: {in_flags(str(error))}", err=True)
+            reason = in_flags(str(error)) or type(error).__name__
+            click.echo(one_line(f"error: {reason}"), err=True)
             ctx.exit(1)
         finally:
             logger.removeHandler(handler)

@@ -22,6 +22,8 @@ from deepseg_export.reading.unpickling import ForbiddenGlobal, Holder, Unpickler
 
 MAX_BYTES = 16 * 1024**3
 MAX_PICKLE_BYTES = 16 * 1024**2
+MAX_READS = 6_000_000
+"""Pieces of a pickle, one or two for each instruction: some seconds."""
 MAX_RATIO = 4
 """Bytes of weights for each of the file: torch does not compress at all."""
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -175,7 +177,10 @@ def _read_zip(path: Path, file: BinaryIO, others: Others) -> Any:
             )
         top = roots[0].removesuffix("data.pkl")
         if members[roots[0]].file_size > MAX_PICKLE_BYTES:
-            raise _too_long(path)
+            raise CheckpointError(
+                f"{path} has a pickle of more than the {MAX_PICKLE_BYTES} bytes that are read; "
+                "refused."
+            )
         order = members.get(f"{top}byteorder")
         if order is not None and archive.read(order) != b"little":
             raise CheckpointError(
@@ -190,7 +195,9 @@ def _read_zip(path: Path, file: BinaryIO, others: Others) -> Any:
                 storages[key] = storage_of(kind, count, _content(archive, members, top, key))
             return storages[key]
 
-        return Unpickler(io.BytesIO(archive.read(members[roots[0]])), others, stored).load()
+        return Unpickler(
+            _Pickles(io.BytesIO(archive.read(members[roots[0]]))), others, stored
+        ).load()
 
 
 def _content(
@@ -245,13 +252,16 @@ def _read_legacy(path: Path, file: BinaryIO, others: Others) -> Any:
 class _Pickles:
     """Part of a file with pickles, which may not be longer than is said."""
 
-    def __init__(self, file: BinaryIO, left: int) -> None:
-        self._file, self._left = file, left
+    def __init__(self, file: BinaryIO, left: int = MAX_PICKLE_BYTES) -> None:
+        self._file, self._left, self._reads = file, left, 0
 
     def _take(self, data: bytes, wanted: int) -> bytes:
         self._left -= len(data)
+        self._reads += 1
         if self._left < 0 or len(data) < wanted:
-            raise EOFError("it ends too early")
+            raise EOFError(f"its pickle ends too early, or has more than {MAX_PICKLE_BYTES} bytes")
+        if self._reads > MAX_READS:
+            raise pickle.UnpicklingError(f"its pickle has more than {MAX_READS} pieces")
         return data
 
     def read(self, size: int) -> bytes:
@@ -278,12 +288,6 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
     if len(data) < size:
         raise EOFError("it ends within the weights")
     return data
-
-
-def _too_long(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} has a pickle of more than the {MAX_PICKLE_BYTES} bytes that are read; refused."
-    )
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:

@@ -21,7 +21,7 @@ from deepseg_export.reading.tensors import (
 )
 
 _INSTRUCTIONS = (
-    *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE"),
+    *("PROTO", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE"),
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"),
     *("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINPERSID"),
     *("EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "LIST"),
@@ -99,7 +99,8 @@ class Unpickler(_Machine):  # type: ignore[misc]
         if found is None:
             found = self._others(module, name)
         if found is None:
-            raise ForbiddenGlobal(f"{module}.{name}"[:100])
+            shown = f"{module}.{name}".encode("unicode_escape").decode()
+            raise ForbiddenGlobal(shown[:100])
         return found
 
     def persistent_load(self, pid: Any) -> Any:
@@ -110,6 +111,10 @@ class Unpickler(_Machine):  # type: ignore[misc]
         if kind == "module" and self._find is not None:  # with its source, which is not looked at
             return arguments[0]
         raise pickle.UnpicklingError("it refers to something of no known kind")
+
+    def load_frame(self) -> None:
+        """Pass over the length of a block, which only helps readers that read ahead."""
+        self.read(8)
 
     def load_reduce(self) -> None:
         """Call what stands for a name."""
@@ -167,6 +172,7 @@ class Unpickler(_Machine):  # type: ignore[misc]
             for code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS)
         }
         | {
+            pickle.FRAME[0]: load_frame,
             pickle.REDUCE[0]: load_reduce,
             pickle.NEWOBJ[0]: load_newobj,
             pickle.BUILD[0]: load_build,

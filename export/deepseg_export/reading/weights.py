@@ -68,10 +68,7 @@ def load_into(network: Any, weights: Mapping[str, Any], where: str, what: str | 
     CheckpointError
         If they are not the network's, or not finite.
     """
-    import torch
-
     its_class = f"its {type(network).__name__}"
-
     strange = [key for key, value in weights.items() if not _is_real(value)]
     if strange:
         raise CheckpointError(f"{where}: weights are no real numbers: {_shortened(strange)}.")
@@ -82,10 +79,23 @@ def load_into(network: Any, weights: Mapping[str, Any], where: str, what: str | 
         raise CheckpointError(
             f"{where}: the weights are not those of {what or its_class}: {_shortened(lines)}."
         ) from error
+    check_finite(weights, where)
+    return network.float().eval()
+
+
+def check_finite(weights: Mapping[str, Any], where: str) -> None:
+    """Refuse weights that are not finite.
+
+    Raises
+    ------
+    CheckpointError
+        Naming them.
+    """
+    import torch
+
     broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise CheckpointError(f"{where}: weights are not finite: {_shortened(broken)}.")
-    return network.float().eval()
 
 
 def _is_real(value: Any) -> bool:

@@ -42,9 +42,10 @@ def test_bad_checkpoints_end_in_one_line(tmp_path, monkeypatch):
         work = tmp_path / str(len(names))
         for folder in ("in", "out", "tmp"):
             (work / folder).mkdir(parents=True)
-        monkeypatch.setattr("tempfile.tempdir", str(work / "tmp"))
         path = make(work / "in")
-        result = invoke(cli, [*command, path, "-o", work / "out" / "bundle"])
+        with monkeypatch.context() as patched:
+            patched.setattr("tempfile.tempdir", str(work / "tmp"))
+            result = invoke(cli, [*command, path, "-o", work / "out" / "bundle"])
         told = f"{name}: exit code {result.exit_code}, {result.stderr!r:.500}"
         assert isinstance(result.exception, SystemExit), f"{told}, {result.exception!r}"
         assert result.exit_code in (1, 2), told

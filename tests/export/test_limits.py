@@ -51,7 +51,7 @@ def save(path: Path, pickled: bytes, **storages: bytes) -> Path:
         (os.mkfifo, "is a pipe, socket or device; a file is needed"),
         (lambda path: path.symlink_to("/dev/zero"), "is a pipe, socket or device"),
         (lambda path: path.symlink_to(path.name), "cannot be read: .*symbolic links"),
-        (lambda path: None, "cannot be read: No such file"),
+        (lambda path: None, "does not exist; a file is needed"),
         (lambda path: path.write_bytes(bytes(11)), "more than the 10 bytes that are read"),
     ],
 )

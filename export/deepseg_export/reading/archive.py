@@ -62,12 +62,8 @@ def opened_model(
     contains ``nnUNetTrainer``. A single archive is searched at any depth, so it stays as it is.
     """
     for source in sources:
-        if not source.exists():
-            raise CheckpointError(
-                f"{source} does not exist; a model folder or a zip of one is needed."
-            )
-        if not source.is_dir():
-            check_file(source, MAX_BYTES)
+        if not os.path.isdir(source):
+            check_file(source, MAX_BYTES, "a model folder or a zip of one")
     if len(sources) == 1 and sources[0].is_dir():
         yield sources[0]
         return

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from deepseg_export.errors import CheckpointError
 from deepseg_export.reading.archive import checked_members, readable_zip
-from deepseg_export.reading.limits import check_file, check_tree
+from deepseg_export.reading.limits import check_file, check_tree, unreadable
 from deepseg_export.reading.tensors import Storage, byte_size, storage_of
 from deepseg_export.reading.unpickling import ForbiddenGlobal, Holder, Unpickler, holder_parts
 
@@ -73,6 +73,8 @@ def read_saved(path: Path, others: Others) -> Any:
                 raise CheckpointError(f"{path} is no file of torch.save; get it again.")
     except (CheckpointError, ForbiddenGlobal):
         raise
+    except OSError as error:
+        raise unreadable(path, error) from error
     except Exception as error:  # a damaged pickle may raise anything at all
         raise _damaged(path, error) from error
     check_tree(content, path, holder_parts)

@@ -21,7 +21,7 @@ MAX_ITEMS = 1024
 MAX_PATCH_VOXELS = 2**26
 
 
-def check_file(path: Path, max_bytes: int) -> None:
+def check_file(path: Path, max_bytes: int, needed: str = "a file") -> None:
     """Refuse what is no plain file, which might never end, and what is too large.
 
     Raises
@@ -31,11 +31,13 @@ def check_file(path: Path, max_bytes: int) -> None:
     """
     try:
         found = os.stat(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; {needed} is needed.") from error
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
-        raise CheckpointError(f"{path} is {kind}; a file is needed.")
+        raise CheckpointError(f"{path} is {kind}; {needed} is needed.")
     if found.st_size > max_bytes:
         raise _too_large(path, max_bytes)
 
@@ -63,7 +65,8 @@ def unreadable(path: Path, error: Exception) -> CheckpointError:
     """Return an error that says why a file cannot be read, in one line."""
     reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     line = " ".join(reason.split())[:150].rstrip(".")
-    return CheckpointError(f"{path} cannot be read: {line}; get it again.")
+    advice = "" if isinstance(error, OSError) else "; get it again"
+    return CheckpointError(f"{path} cannot be read: {line}{advice}.")
 
 
 def parts_of(value: Any) -> Iterable[Any]:

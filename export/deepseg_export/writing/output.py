@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,7 +67,7 @@ def check_free(path: Path, *, force: bool) -> None:
     OutputError
         If something is in the way.
     """
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return
     if not force:
         raise OutputError(f"{path} exists; give another -o, or --force to replace it.")

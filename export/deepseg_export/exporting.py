@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from deepseg_lite.errors import DeepsegError, OptionError
 logger = logging.getLogger(__name__)
 
 CARD_NAME = "README.md"
+_CACHES = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def export(
@@ -65,7 +68,7 @@ def export(
         If an option does not fit the model.
     """
     lone_file = output.suffix == ".onnx"
-    with staged_output(output, force=force) as staged:
+    with staged_output(output, force=force) as staged, _caches_in(staged.parent / "caches"):
         require_packages(GRAPH_PACKAGES)
         checkpoint = _loaded(load)
         if adapt is not None:
@@ -99,6 +102,19 @@ def export(
         manifest = {**checkpoint.manifest, "networks": networks, "export": record}
         write(manifest, staged, lone_file=lone_file)
     return output
+
+
+@contextmanager
+def _caches_in(folder: Path) -> Iterator[None]:
+    """Have torch keep what it compiles in a folder that goes with the export, not in TMPDIR."""
+    if _CACHES in os.environ:  # the user has chosen one
+        yield
+        return
+    os.environ[_CACHES] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[_CACHES]
 
 
 def _loaded(load: Callable[[], Checkpoint]) -> Checkpoint:

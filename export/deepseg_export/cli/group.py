@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from deepseg_export.cli import quantize, tasks
+from deepseg_export.cli.ending import ended_by_signals
 from deepseg_export.cli.options import (
     CONTEXT,
     PATH,
@@ -146,4 +147,5 @@ cli.add_command(quantize.quantize)
 
 def main() -> None:
     """Run the command line."""
-    cli(prog_name="deepseg-export")
+    with ended_by_signals():
+        cli(prog_name="deepseg-export")

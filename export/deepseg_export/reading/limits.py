@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ MAX_WHOLE = 2**63
 MAX_NUMBER = 65_536
 """Largest whole number that a plan or configuration may say of a network."""
 MAX_ITEMS = 1024
-MAX_PATCH_VOXELS = 2**26
+MAX_PATCH_VOXELS = 2**24
 
 
 def check_file(path: Path, max_bytes: int, needed: str = "a file") -> None:
@@ -151,6 +152,31 @@ def check_patch(sizes: Sequence[int | None]) -> None:
             f"a patch of {' x '.join(str(size)[:12] for size in sizes[:4])} has more than the "
             f"{MAX_PATCH_VOXELS} voxels that are accepted"
         )
+
+
+@contextmanager
+def limited_memory(more_bytes: int) -> Iterator[None]:
+    """Have this process fail to get memory beyond what it has and so much more.
+
+    For native code that computes what a stranger's file says: it reports a failed allocation, and
+    the machine stays usable. Without effect where the system keeps no such account.
+    """
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, OSError, ValueError):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = pages * resource.getpagesize() + more_bytes
+    if soft != resource.RLIM_INFINITY:
+        most = min(most, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _too_large(path: Path, max_bytes: int) -> CheckpointError:

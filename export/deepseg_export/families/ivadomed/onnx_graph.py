@@ -15,7 +15,7 @@ from deepseg_export.families.checkpoint import ReadyGraph
 from deepseg_export.families.ivadomed.onnx_repair import cast_booleans
 from deepseg_export.network.conversion import OPSET, clean, messages_of
 from deepseg_export.network.verify import SEED, compare
-from deepseg_export.reading.limits import read_file
+from deepseg_export.reading.limits import limited_memory, read_file
 from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _LOOPS = ("Loop", "Scan")
 _MAX_BYTES = 2 * 1024**3
+_MAX_NODES = 5000
+_MAX_MEMORY = 6 * 1024**3
 # Size of axes that are free while the graph is checked: odd somewhere on the way down a U-Net.
 _FREE_SIZE, _CHECKED_SIZE = 52, 64
 
@@ -46,6 +48,11 @@ def read_graph(path: Path, input_shape: Sequence[int | None], classes: int) -> R
     UnsupportedError
         If ONNX Runtime cannot run it; the message gives its reason.
     """
+    with limited_memory(_MAX_MEMORY):
+        return _read_graph(path, input_shape, classes)
+
+
+def _read_graph(path: Path, input_shape: Sequence[int | None], classes: int) -> ReadyGraph:
     model = _parsed(path)
     given = _opset(model)
     _shape_ends(path, model, input_shape, classes)
@@ -177,7 +184,13 @@ def _shape_ends(path: Path, model: Any, input_shape: Sequence[int | None], class
     domains = {entry.domain for entry in model.opset_import} - set(_DOMAINS)
     if domains:
         raise UnsupportedError(f"{path.name} needs operators of {', '.join(sorted(domains))}.")
+    nodes = 0
     for item in messages_of(model):
+        nodes += isinstance(item, onnx.NodeProto)
+        if nodes > _MAX_NODES:
+            raise UnsupportedError(
+                f"{path.name} has more than the {_MAX_NODES} nodes that are accepted."
+            )
         if isinstance(item, onnx.TensorProto) and item.data_location == onnx.TensorProto.EXTERNAL:
             raise UnsupportedError(
                 f"{path.name} keeps its weights in other files; one file is needed."

@@ -22,7 +22,7 @@ from deepseg_export.packages import GRAPH_PACKAGES, package_versions, require_pa
 from deepseg_export.writing.card import write_card
 from deepseg_export.writing.output import staged_output
 from deepseg_lite.bundles.bundle import read_bundle
-from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
+from deepseg_lite.bundles.files import MANIFEST_NAME, check_network
 from deepseg_lite.bundles.manifest import manifest_problems
 from deepseg_lite.bundles.onnx_metadata import append_manifest
 from deepseg_lite.errors import DeepsegError, OptionError
@@ -188,7 +188,7 @@ def check(checkpoint: Checkpoint, *, lone_file: bool) -> None:
 
 
 def write(manifest: dict[str, Any], staged: Path, *, lone_file: bool) -> None:
-    """Add manifest and card to the networks, then read all of it back."""
+    """Add manifest and card to the networks, then read all of it back, as a run would."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if lone_file:
         staged.write_bytes(append_manifest(staged.read_bytes(), text))
@@ -197,4 +197,4 @@ def write(manifest: dict[str, Any], staged: Path, *, lone_file: bool) -> None:
         (staged / CARD_NAME).write_text(write_card(manifest), encoding="utf-8")
     bundle = read_bundle(staged)
     for file in bundle.files:
-        read_network(bundle, file)
+        check_network(bundle, file)

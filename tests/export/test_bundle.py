@@ -17,6 +17,7 @@ from deepseg_export.families import nnunet
 from deepseg_export.families.nnunet import Options, load
 from deepseg_export.network.conversion import check_size, to_onnx
 from deepseg_export.network.verify import compare, verify
+from helpers.ivadomed_models import make_onnx
 from helpers.nnunet_models import write_model
 from helpers.paths import ROOT
 
@@ -52,7 +53,8 @@ def bundle_path(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the conversion out where it is not what is tested."""
-    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: b"\x0a\x00")
+    onnx_file = make_onnx(opset=18)
+    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: onnx_file)
     monkeypatch.setattr(exporting, "verify", lambda *_: exporting_agreement())
 
 

@@ -100,7 +100,7 @@ def load_problem(data: bytes) -> str | None:
     try:
         _session(data)
     except Exception as error:  # onnxruntime's exceptions share no base class
-        return str(error).strip().splitlines()[0].rstrip(".")
+        return str(error).strip().splitlines()[0][:150].rstrip(".")
     return None
 
 
@@ -116,8 +116,8 @@ def _run(data: bytes, batch: np.ndarray) -> np.ndarray:
     try:
         result: np.ndarray = session.run(None, {session.get_inputs()[0].name: batch})[0]
     except Exception as error:  # onnxruntime's exceptions share no base class
-        reason = str(error).strip().splitlines()[0]
-        raise VerificationError(f"it fails on input of {batch.shape}: {reason}") from error
+        reason = str(error).strip().splitlines()[0][-150:]
+        raise VerificationError(f"the graph fails on input of {batch.shape}: {reason}.") from error
     return result
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,32 +13,17 @@ import click
 
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.option import in_flags
+from deepseg_lite.text import one_line, printable
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = click.Path(path_type=Path)
-
-
-_MAX_LINE = 290
-_ENDING = 90
-
-
-def one_line(text: str) -> str:
-    """Return a message as one line for a terminal: no control characters, not too long.
-
-    The middle is left out of a long one: it starts with what was given and ends with what to do.
-    """
-    shown = "".join("?" if unicodedata.category(c)[0] == "C" else c for c in " ".join(text.split()))
-    if len(shown) <= _MAX_LINE:
-        return shown
-    more = " ... (-v shows all) ... "
-    return f"{shown[: _MAX_LINE - _ENDING - len(more)]}{more}{shown[-_ENDING:]}"
 
 
 class _Formatter(logging.Formatter):
     """Formatter of log records, each in a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return one_line(record.getMessage())
+        return printable(super().format(record))
 
 
 class Command(click.Command):

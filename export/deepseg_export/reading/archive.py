@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from deepseg_export.errors import CheckpointError
 from deepseg_export.reading.limits import check_file
+from deepseg_lite.leftovers import working_folder
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ def opened_model(
     Yields
     ------
     folder : Path
-        A single source that is a folder, or a temporary folder that is removed afterwards.
+        A single source that is a folder, or a temporary folder that is removed afterwards, by a
+        later export where this one was killed.
 
     Raises
     ------
@@ -67,11 +69,11 @@ def opened_model(
     if len(sources) == 1 and sources[0].is_dir():
         yield sources[0]
         return
-    with tempfile.TemporaryDirectory(prefix="deepseg-export-") as work:
-        root = Path(work) / "model"
+    with working_folder(Path(tempfile.gettempdir())) as work:
+        root = work / "model"
         root.mkdir()
         for source in sources:
-            part = root if len(sources) == 1 else Path(work) / "part"
+            part = root if len(sources) == 1 else work / "part"
             try:
                 part.mkdir(exist_ok=True)
                 top = (_copy if source.is_dir() else _unpack)(source, part, is_wanted)

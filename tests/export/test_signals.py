@@ -27,7 +27,7 @@ def wait(*_, **__):
     time.sleep(600)
 
 if sys.argv.pop(1) == "reading":
-    nnunet.read_trusted = wait
+    nnunet.read_trained = wait
 exporting.convert = wait
 main()
 """

@@ -22,6 +22,7 @@ from deepseg_export.tasks.everything import Outcome, export_all
 from deepseg_export.tasks.export import Supply, export_task
 from deepseg_export.tasks.pins import pin_file
 from helpers.hub import HubServer
+from helpers.ivadomed_models import make_onnx
 from helpers.monai_models import write_lightning
 from helpers.nnunet_models import write_zip
 from helpers.tasks import RETIRED, TASK, UNSUPPORTED, add_task
@@ -37,7 +38,7 @@ pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("dynamic_network_architectures")
 
-from helpers.ivadomed_models import make_onnx, make_settings  # noqa: E402 - it imports torch
+from helpers.ivadomed_models import make_settings  # noqa: E402 - it imports torch
 from helpers.ivadomed_models import write_model as write_ivadomed  # noqa: E402
 
 pytestmark = pytest.mark.export
@@ -85,7 +86,8 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the conversion out; test_export_bundle has it."""
-    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: b"\x0a\x00")
+    onnx_file = make_onnx(opset=18)
+    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: onnx_file)
     monkeypatch.setattr(exporting, "verify", lambda *_: Agreement(1e-6, 1e-7))
 
 

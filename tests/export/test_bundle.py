@@ -17,7 +17,6 @@ from deepseg_export.families import nnunet
 from deepseg_export.families.nnunet import Options, load
 from deepseg_export.network.conversion import check_size, to_onnx
 from deepseg_export.network.verify import compare, verify
-from helpers.ivadomed_models import make_onnx
 from helpers.nnunet_models import write_model
 from helpers.paths import ROOT
 
@@ -31,6 +30,9 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytest.importorskip("dynamic_network_architectures")
+
+from helpers.ivadomed_models import make_onnx  # noqa: E402 - it imports torch
+
 pytestmark = pytest.mark.export
 
 

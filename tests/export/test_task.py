@@ -22,7 +22,6 @@ from deepseg_export.tasks.everything import Outcome, export_all
 from deepseg_export.tasks.export import Supply, export_task
 from deepseg_export.tasks.pins import pin_file
 from helpers.hub import HubServer
-from helpers.ivadomed_models import make_onnx
 from helpers.monai_models import write_lightning
 from helpers.nnunet_models import write_zip
 from helpers.tasks import RETIRED, TASK, UNSUPPORTED, add_task

@@ -37,7 +37,7 @@ pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("dynamic_network_architectures")
 
-from helpers.ivadomed_models import make_settings  # noqa: E402 - it imports torch
+from helpers.ivadomed_models import make_onnx, make_settings  # noqa: E402 - it imports torch
 from helpers.ivadomed_models import write_model as write_ivadomed  # noqa: E402
 
 pytestmark = pytest.mark.export

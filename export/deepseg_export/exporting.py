@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.errors import UnsupportedError
+from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.families.checkpoint import Checkpoint, ReadyGraph
 from deepseg_export.families.options import Options
 from deepseg_export.families.table import FAMILIES
@@ -20,14 +22,15 @@ from deepseg_export.packages import GRAPH_PACKAGES, package_versions, require_pa
 from deepseg_export.writing.card import write_card
 from deepseg_export.writing.output import staged_output
 from deepseg_lite.bundles.bundle import read_bundle
-from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
+from deepseg_lite.bundles.files import MANIFEST_NAME, check_network
 from deepseg_lite.bundles.manifest import manifest_problems
 from deepseg_lite.bundles.onnx_metadata import append_manifest
-from deepseg_lite.errors import OptionError
+from deepseg_lite.errors import DeepsegError, OptionError
 
 logger = logging.getLogger(__name__)
 
 CARD_NAME = "README.md"
+_CACHES = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def export(
@@ -65,9 +68,9 @@ def export(
         If an option does not fit the model.
     """
     lone_file = output.suffix == ".onnx"
-    with staged_output(output, force=force) as staged:
+    with staged_output(output, force=force) as staged, _caches_in(staged.parent / "caches"):
         require_packages(GRAPH_PACKAGES)
-        checkpoint = load()
+        checkpoint = _loaded(load)
         if adapt is not None:
             checkpoint = adapt(checkpoint)
         check(checkpoint, lone_file=lone_file)
@@ -99,6 +102,32 @@ def export(
         manifest = {**checkpoint.manifest, "networks": networks, "export": record}
         write(manifest, staged, lone_file=lone_file)
     return output
+
+
+@contextmanager
+def _caches_in(folder: Path) -> Iterator[None]:
+    """Have torch keep what it compiles in a folder that goes with the export, not in TMPDIR."""
+    if _CACHES in os.environ:  # the user has chosen one
+        yield
+        return
+    os.environ[_CACHES] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[_CACHES]
+
+
+def _loaded(load: Callable[[], Checkpoint]) -> Checkpoint:
+    """Return the model, or an error of one line for whatever its files make readers raise."""
+    try:
+        return load()
+    except DeepsegError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:150].rstrip(".")
+        raise CheckpointError(
+            f"The model cannot be understood: {type(error).__name__}, {reason}; get it again."
+        ) from error
 
 
 def convert(
@@ -159,7 +188,7 @@ def check(checkpoint: Checkpoint, *, lone_file: bool) -> None:
 
 
 def write(manifest: dict[str, Any], staged: Path, *, lone_file: bool) -> None:
-    """Add manifest and card to the networks, then read all of it back."""
+    """Add manifest and card to the networks, then read all of it back, as a run would."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if lone_file:
         staged.write_bytes(append_manifest(staged.read_bytes(), text))
@@ -168,4 +197,4 @@ def write(manifest: dict[str, Any], staged: Path, *, lone_file: bool) -> None:
         (staged / CARD_NAME).write_text(write_card(manifest), encoding="utf-8")
     bundle = read_bundle(staged)
     for file in bundle.files:
-        read_network(bundle, file)
+        check_network(bundle, file)

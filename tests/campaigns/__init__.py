@@ -1,1 +1,1 @@
-"""Campaigns: commands that are killed, or that run at once, many times; see README.md."""
+"""Campaigns: bad inputs by the hundred; commands killed, or run at once; see README.md."""

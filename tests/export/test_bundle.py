@@ -30,6 +30,9 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytest.importorskip("dynamic_network_architectures")
+
+from helpers.ivadomed_models import make_onnx  # noqa: E402 - it imports torch
+
 pytestmark = pytest.mark.export
 
 
@@ -52,7 +55,8 @@ def bundle_path(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the conversion out where it is not what is tested."""
-    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: b"\x0a\x00")
+    onnx_file = make_onnx(opset=18)
+    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: onnx_file)
     monkeypatch.setattr(exporting, "verify", lambda *_: exporting_agreement())
 
 

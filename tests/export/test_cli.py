@@ -16,6 +16,8 @@ from deepseg_export.tasks import everything
 from deepseg_export.tasks import export as exports
 from helpers.click_runner import invoke
 
+from deepseg_lite.cli.console import progress_bar
+
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("dynamic_network_architectures")
@@ -90,7 +92,9 @@ def test_archives_follow_from(monkeypatch):
         "tiny",
         Path("out"),
         "r2",
-        exports.Supply(paths, "http://m", offline=True, keep_downloads=True, repin=True),
+        exports.Supply(
+            paths, "http://m", offline=True, keep_downloads=True, repin=True, progress=progress_bar
+        ),
         {"folds": ["0"], "checkpoint": "c", "orientation": "RAS", "trust_checkpoint": True},
         True,
     ]

@@ -7,6 +7,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,19 @@ def test_every_failure_is_told_when_all_fail(server, tmp_path):
     assert "not a readable zip" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "m.zip").exists()
+
+
+def test_the_caller_shows_how_far_it_is(server, tmp_path):
+    shown = []
+
+    @contextmanager
+    def progress(name):
+        shown.append(name)
+        yield lambda done, total: shown.append((done, total))
+
+    server.mirror["a/m.zip"] = GOOD
+    obtain(tmp_path, urls(server, "a"), check_zip, progress=progress)
+    assert (shown[0], shown[-1]) == ("m.zip", (len(GOOD), len(GOOD)))
 
 
 def test_a_large_file_is_refused(server, tmp_path):

@@ -165,7 +165,7 @@ def _write_script(path: Path) -> None:
     [
         (lambda path: path.write_bytes(b"no pickle"), "no file of torch.save"),
         (lambda path: path.write_bytes(b"\x80\x02garbage"), "not a readable checkpoint"),
-        (lambda path: path.write_bytes(b"PK\x03\x04broken"), "not a readable checkpoint"),
+        (lambda path: path.write_bytes(b"PK\x03\x04broken"), "not a readable zip"),
         (_write_pickle, "holds a dict"),
         (_write_script, "TorchScript"),
     ],

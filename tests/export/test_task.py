@@ -85,7 +85,8 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the conversion out; test_export_bundle has it."""
-    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: b"\x0a\x00")
+    onnx_file = make_onnx(opset=18)
+    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: onnx_file)
     monkeypatch.setattr(exporting, "verify", lambda *_: Agreement(1e-6, 1e-7))
 
 

@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs" / "users" / "warnings.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def dark(tmp_path):
-    """An image in which the tiny model finds nothing."""
+    """Write an image in which the tiny model finds nothing."""
     return write_image(tmp_path / "dark.nii.gz", make_data() * 0.4, make_affine("LPS"))
 
 

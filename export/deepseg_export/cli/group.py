@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from deepseg_export.cli.options import (
     run_options,
     trust_option,
 )
+from deepseg_lite.cli.console import run_to_end
+from deepseg_lite.leftovers import ended_by_signals
 
 
 def _version() -> str:
@@ -145,5 +148,7 @@ cli.add_command(quantize.quantize)
 
 
 def main() -> None:
-    """Run the command line."""
-    cli(prog_name="deepseg-export")
+    """Run the command line; errors end in one line and exit code 1."""
+    with ended_by_signals():
+        code = run_to_end(lambda: cli.main(prog_name="deepseg-export", standalone_mode=False))
+    sys.exit(code)

@@ -13,9 +13,17 @@ import click
 
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.option import in_flags
+from deepseg_lite.text import one_line, printable
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = click.Path(path_type=Path)
+
+
+class _Formatter(logging.Formatter):
+    """Formatter of log records, each in a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class Command(click.Command):
@@ -24,14 +32,16 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it with our log on stderr."""
         handler, logger = logging.StreamHandler(sys.stderr), logging.getLogger("deepseg_export")
+        handler.setFormatter(_Formatter())
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG if ctx.params.get("verbose") else logging.INFO)
         try:
             return super().invoke(ctx)
-        except DeepsegError as error:
+        except (DeepsegError, OSError, MemoryError) as error:
             if ctx.params.get("verbose"):
                 traceback.print_exc()
-            click.echo(f"error: {in_flags(str(error))}", err=True)
+            reason = in_flags(str(error)) or type(error).__name__
+            click.echo(one_line(f"error: {reason}"), err=True)
             ctx.exit(1)
         finally:
             logger.removeHandler(handler)

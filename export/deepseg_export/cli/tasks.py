@@ -17,6 +17,7 @@ from deepseg_export.cli.options import (
     run_options,
     trust_option,
 )
+from deepseg_lite.cli.console import progress_bar
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -58,7 +59,7 @@ def task(
         raise click.UsageError(f"{more[0]} is one argument too many; archives go after --from.")
     from deepseg_export.tasks.export import Supply, export_task
 
-    supply = Supply((*sources, *more), mirror, offline, keep_downloads, repin)
+    supply = Supply((*sources, *more), mirror, offline, keep_downloads, repin, progress_bar)
     click.echo(
         export_task(name, output, release=release, supply=supply, choices=choices, force=force)
     )
@@ -96,7 +97,7 @@ def export_everything(
     from deepseg_export.tasks.everything import export_all
     from deepseg_export.tasks.export import Supply
 
-    supply = Supply(sources, mirror, offline, keep_downloads, repin)
+    supply = Supply(sources, mirror, offline, keep_downloads, repin, progress_bar)
     outcomes = export_all(output, supply=supply, force=force)
     rows = [("TASK", "RELEASE", "RESULT")]
     rows += [(outcome.task, outcome.release, outcome.result) for outcome in outcomes]
@@ -120,4 +121,4 @@ def cord_detector(output: Path | None, verbose: bool, **choices: Any) -> None:
     """Download and convert what finds the cord, for models of cropped volumes (sc-crop)."""
     from deepseg_export.tasks.cord_detector import install_cord_detector
 
-    click.echo(install_cord_detector(output, **choices))
+    click.echo(install_cord_detector(output, progress=progress_bar, **choices))

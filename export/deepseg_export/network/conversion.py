@@ -97,20 +97,20 @@ def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
 
 def clean(model: Any) -> None:
     """Remove notes that leak file paths, stack traces and class names from an ONNX model."""
-    for message in _messages(model):
+    for message in messages_of(model):
         for name in ("metadata_props", "doc_string"):
             if any(field.name == name for field in message.DESCRIPTOR.fields):
                 message.ClearField(name)
 
 
-def _messages(message: Any) -> Iterator[Any]:
+def messages_of(message: Any) -> Iterator[Any]:
     """Yield a protobuf message and all messages inside it."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
             repeated = value if not hasattr(value, "ListFields") else [value]
             for item in repeated:
-                yield from _messages(item)
+                yield from messages_of(item)
 
 
 def check_size(network: Any, max_bytes: int = MAX_WEIGHT_BYTES) -> None:

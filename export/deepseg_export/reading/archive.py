@@ -13,15 +13,21 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from deepseg_export.errors import CheckpointError
+from deepseg_export.reading.limits import check_file
+from deepseg_lite.leftovers import working_folder
 
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 1024**3
 # Deflate cannot do better than about 1032; trained weights hardly compress at all.
-MAX_RATIO = 200
+MAX_RATIO = 20
+MAX_MEMBERS = 100_000
+MAX_DIRECTORY_BYTES = 16 * 1024**2
 _RATIO_MATTERS_ABOVE = 64 * 1024**2
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 # The trained-model folder of nnU-Net is no wrapper, whatever else is beside it.
@@ -44,7 +50,8 @@ def opened_model(
     Yields
     ------
     folder : Path
-        A single source that is a folder, or a temporary folder that is removed afterwards.
+        A single source that is a folder, or a temporary folder that is removed afterwards, by a
+        later export where this one was killed.
 
     Raises
     ------
@@ -57,18 +64,16 @@ def opened_model(
     contains ``nnUNetTrainer``. A single archive is searched at any depth, so it stays as it is.
     """
     for source in sources:
-        if not source.exists():
-            raise CheckpointError(
-                f"{source} does not exist; a model folder or a zip of one is needed."
-            )
+        if not os.path.isdir(source):
+            check_file(source, MAX_BYTES, "a model folder or a zip of one")
     if len(sources) == 1 and sources[0].is_dir():
         yield sources[0]
         return
-    with tempfile.TemporaryDirectory(prefix="deepseg-export-") as work:
-        root = Path(work) / "model"
+    with working_folder(Path(tempfile.gettempdir())) as work:
+        root = work / "model"
         root.mkdir()
         for source in sources:
-            part = root if len(sources) == 1 else Path(work) / "part"
+            part = root if len(sources) == 1 else work / "part"
             try:
                 part.mkdir(exist_ok=True)
                 top = (_copy if source.is_dir() else _unpack)(source, part, is_wanted)
@@ -88,7 +93,7 @@ def check_zip(path: Path) -> None:
     CheckpointError
         If it is damaged or hostile.
     """
-    with _readable(path) as archive:
+    with path.open("rb") as source, readable_zip(path, source) as archive:
         for member in checked_members(path, archive):
             with archive.open(member) as file:
                 while file.read(1024**2):
@@ -96,9 +101,26 @@ def check_zip(path: Path) -> None:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
+def readable_zip(path: Path, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """Give an open file as a zip file; what is wrong with it becomes an error of one line.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none, or damaged, encrypted or with too long a list of members.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
+        size, start = _directory(file)
+        if size > MAX_DIRECTORY_BYTES:
+            raise CheckpointError(
+                f"{path} lists its members in more than {MAX_DIRECTORY_BYTES} bytes; refused."
+            )
+        with zipfile.ZipFile(file) as archive:
+            if archive.start_dir != start:
+                raise CheckpointError(
+                    f"{path} has bytes that belong to no member, in which other software may see "
+                    "another archive; refused. Get it again."
+                )
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise CheckpointError(
@@ -108,9 +130,17 @@ def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
         raise CheckpointError(f"{path} cannot be unpacked: {error}.") from error
 
 
+def _directory(file: BinaryIO) -> tuple[int, int]:
+    """Return how long the list of members is, and where it starts, as the file itself says."""
+    end: Any = zipfile._EndRecData(file)  # type: ignore[attr-defined] # what ZipFile asks, too
+    if not end:
+        raise zipfile.BadZipFile("it has no end")
+    return end[zipfile._ECD_SIZE], end[zipfile._ECD_OFFSET]  # type: ignore[attr-defined]
+
+
 def _unpack(path: Path, folder: Path, is_wanted: Callable[[PurePosixPath], bool]) -> str:
     """Unpack what is wanted; return the top folder to unwrap, or '.'."""
-    with _readable(path) as archive:
+    with path.open("rb") as source, readable_zip(path, source) as archive:
         members = checked_members(path, archive)
         names = [PurePosixPath(item.filename) for item in members]
         chosen = [item for item, name in zip(members, names, strict=True) if is_wanted(name)]
@@ -156,10 +186,18 @@ def _lay_over(part: Path, root: Path, source: Path) -> None:
 
 
 def checked_members(
-    path: Path, archive: zipfile.ZipFile, *, max_bytes: int = MAX_BYTES
+    path: Path,
+    archive: zipfile.ZipFile,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_ratio: int = MAX_RATIO,
 ) -> list[zipfile.ZipInfo]:
     """Return the files of an archive after refusing names, links and sizes that do harm."""
     members = [item for item in archive.infolist() if not item.is_dir()]
+    if len(archive.infolist()) > MAX_MEMBERS:
+        raise CheckpointError(f"{path} has more than {MAX_MEMBERS} members; refused.")
+    if len(archive.NameToInfo) < len(archive.infolist()):
+        raise CheckpointError(f"{path} holds two members of one name; refused.")
     for item in archive.infolist():
         name = item.filename
         parts = PurePosixPath(name).parts
@@ -167,14 +205,18 @@ def checked_members(
             raise CheckpointError(f"{path} holds {name!r}, a path outside the archive; refused.")
         if stat.S_ISLNK(item.external_attr >> 16):
             raise CheckpointError(f"{path} holds {name!r}, a symbolic link; refused.")
+        if item.compress_type not in _METHODS:
+            raise CheckpointError(
+                f"{path} holds {name!r}, packed in another way than stored or deflated; refused."
+            )
     total = sum(item.file_size for item in members)
     if total > max_bytes:
         raise CheckpointError(
             f"{path} unpacks to {total} bytes, more than the {max_bytes} accepted; refused."
         )
-    if total > max(_RATIO_MATTERS_ABOVE, MAX_RATIO * path.stat().st_size):
+    if total > max(_RATIO_MATTERS_ABOVE, max_ratio * path.stat().st_size):
         raise CheckpointError(
-            f"{path} unpacks to {total} bytes, over {MAX_RATIO} times its own size; refused."
+            f"{path} unpacks to {total} bytes, over {max_ratio} times its own size; refused."
         )
     return members
 

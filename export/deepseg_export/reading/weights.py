@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from deepseg_export.errors import CheckpointError
+from deepseg_export.errors import CheckpointError, UnsupportedError
+
+MAX_LAYERS = 10_000
+_SLACK_BYTES = 16 * 1024**2
+
+
+@contextmanager
+def no_larger_than(weights: Mapping[str, Any]) -> Iterator[None]:
+    """Stop a network from being built that has many more weights than its file, or layers.
+
+    Raises
+    ------
+    UnsupportedError
+        As soon as one layer or weight too many is added.
+    """
+    from torch.nn.modules import module as hooks
+
+    most = 8 * sum(value.numel() for value in weights.values() if hasattr(value, "numel"))
+    most += _SLACK_BYTES
+    layers = size = 0
+
+    def count_layer(*_: Any) -> None:
+        nonlocal layers
+        layers += 1
+        if layers > MAX_LAYERS:
+            raise UnsupportedError(f"it has more than {MAX_LAYERS} layers")
+
+    def count_weights(_layer: Any, _name: str, weight: Any) -> None:
+        nonlocal size
+        size += 0 if weight is None else weight.numel() * weight.element_size()
+        if size > most:
+            raise UnsupportedError(f"it has more than {most} bytes of weights, the file fewer")
+
+    handles = [
+        hooks.register_module_module_registration_hook(count_layer),
+        hooks.register_module_parameter_registration_hook(count_weights),
+        hooks.register_module_buffer_registration_hook(count_weights),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def load_into(network: Any, weights: Mapping[str, Any], where: str, what: str | None = None) -> Any:
@@ -25,10 +68,10 @@ def load_into(network: Any, weights: Mapping[str, Any], where: str, what: str | 
     CheckpointError
         If they are not the network's, or not finite.
     """
-    import torch
-
     its_class = f"its {type(network).__name__}"
-
+    strange = [key for key, value in weights.items() if not _is_real(value)]
+    if strange:
+        raise CheckpointError(f"{where}: weights are no real numbers: {_shortened(strange)}.")
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -36,12 +79,31 @@ def load_into(network: Any, weights: Mapping[str, Any], where: str, what: str | 
         raise CheckpointError(
             f"{where}: the weights are not those of {what or its_class}: {_shortened(lines)}."
         ) from error
+    check_finite(weights, where)
+    return network.float().eval()
+
+
+def check_finite(weights: Mapping[str, Any], where: str) -> None:
+    """Refuse weights that are not finite.
+
+    Raises
+    ------
+    CheckpointError
+        Naming them.
+    """
+    import torch
+
     broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise CheckpointError(f"{where}: weights are not finite: {_shortened(broken)}.")
-    return network.float().eval()
+
+
+def _is_real(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor) and not value.is_complex()
 
 
 def _shortened(lines: Sequence[str]) -> str:
     more = f" and {len(lines) - 2} more" if len(lines) > 2 else ""
-    return f"{'; '.join(line[:200] for line in lines[:2])}{more}"
+    return f"{'; '.join(line[:80] for line in lines[:2])}{more}"

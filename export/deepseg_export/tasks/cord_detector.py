@@ -14,7 +14,7 @@ from deepseg_export.families.sc_crop import (
     export_cord_detector,
 )
 from deepseg_export.reading.checkpoint import file_sha256
-from deepseg_export.tasks.downloads import obtain
+from deepseg_export.tasks.downloads import Progress, obtain, silent
 from deepseg_export.writing.output import check_free
 from deepseg_lite.store import cache
 
@@ -26,6 +26,7 @@ def install_cord_detector(
     mirror: str | None = None,
     offline: bool = False,
     force: bool = False,
+    progress: Progress = silent,
 ) -> Path:
     """Make the bundle that finds the cord, of sc-crop's official networks.
 
@@ -41,6 +42,8 @@ def install_cord_detector(
         Never use the network.
     force : bool
         Replace the bundle that is there.
+    progress : callable, optional
+        Shows how far a download is.
 
     Returns
     -------
@@ -61,7 +64,9 @@ def install_cord_detector(
     folder = source or cache.home() / "downloads" / NAME / RELEASE
     if source is None:
         for name in OFFICIAL_SHA256:
-            obtain(folder, [f"{URL}/{name}"], _check, mirror=mirror, offline=offline)
+            obtain(
+                folder, [f"{URL}/{name}"], _check, mirror=mirror, offline=offline, progress=progress
+            )
     detector, classifier = (folder / name for name in OFFICIAL_SHA256)
     export_cord_detector(detector, classifier, output, force=force)
     if source is None:

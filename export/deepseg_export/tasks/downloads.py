@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from deepseg_export.errors import CheckpointError
-from deepseg_lite.cli.console import progress_bar
 from deepseg_lite.errors import ChecksumError, DeepsegError, NetworkError
 from deepseg_lite.store.download import (
     download_resumed,
@@ -21,6 +21,9 @@ from deepseg_lite.store.download import (
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 8 * 1024**3
+
+Progress = Callable[[str], AbstractContextManager["Callable[[int, int], None] | None"]]
+"""Given the name of a file, a context with a hook for bytes received and bytes in all, or None."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ def file_name(urls: Sequence[str]) -> str:
     return PurePosixPath(unquote(urlsplit(urls[0]).path)).name
 
 
+def silent(_name: str) -> AbstractContextManager[None]:
+    """Give no hook."""
+    return nullcontext()
+
+
 def obtain(
     folder: Path,
     urls: Sequence[str],
@@ -44,6 +52,7 @@ def obtain(
     mirror: str | None = None,
     offline: bool = False,
     max_bytes: int = MAX_BYTES,
+    progress: Progress = silent,
 ) -> Received:
     """Have a file: the one that is there, else from its mirrors in turn.
 
@@ -61,6 +70,8 @@ def obtain(
         Never use the network; ``HF_HUB_OFFLINE=1`` does the same.
     max_bytes : int
         Size that is accepted.
+    progress : callable, optional
+        Shows how far a download is.
 
     Raises
     ------
@@ -83,8 +94,8 @@ def obtain(
     for url in (*places, *urls):
         logger.info("Downloading %s", url)
         try:
-            with progress_bar(name) as progress:
-                download_resumed(url, path, limit=max_bytes, progress=progress)
+            with progress(name) as advance:
+                download_resumed(url, path, limit=max_bytes, progress=advance)
             try:
                 check(path)
             except DeepsegError:

@@ -18,7 +18,7 @@ from deepseg_export.packages import GRAPH_PACKAGES, require_packages
 from deepseg_export.reading.archive import check_zip
 from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_export.tasks.choosing import choose_release, find_task
-from deepseg_export.tasks.downloads import Received, find_local, obtain
+from deepseg_export.tasks.downloads import Progress, Received, find_local, obtain, silent
 from deepseg_export.tasks.merging import merged
 from deepseg_export.tasks.parts import Part, parts_of
 from deepseg_export.tasks.pins import check_pins, record_pins
@@ -35,7 +35,8 @@ class Supply:
     """Supply of archives: their sources, and their use.
 
     ``sources`` are archives or folders on this machine. Without any, the official archives are
-    downloaded; ``mirror`` is the address of a folder that is tried first.
+    downloaded; ``mirror`` is the address of a folder that is tried first. ``progress`` shows how
+    far a download is.
     """
 
     sources: Sequence[Path] = ()
@@ -43,6 +44,7 @@ class Supply:
     offline: bool = False
     keep_downloads: bool = False
     repin: bool = False
+    progress: Progress = silent
 
 
 def export_task(
@@ -224,5 +226,13 @@ def _download(part: Part, supply: Supply) -> list[Received]:
         folder = folder / part.stage.name
         mirror = mirror and f"{mirror.rstrip('/')}/{part.stage.name}"
     return [
-        obtain(folder, urls, check_zip, mirror=mirror, offline=supply.offline) for urls in archives
+        obtain(
+            folder,
+            urls,
+            check_zip,
+            mirror=mirror,
+            offline=supply.offline,
+            progress=supply.progress,
+        )
+        for urls in archives
     ]

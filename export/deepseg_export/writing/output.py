@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
 
+from deepseg_lite.atomic import install
 from deepseg_lite.bundles.files import MANIFEST_NAME
 from deepseg_lite.errors import DeepsegError, OutputError
+from deepseg_lite.leftovers import working_folder
 
 
 @contextmanager
@@ -31,26 +32,21 @@ def staged_output(path: Path, *, force: bool) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If something is in the way, or writing fails. Nothing is left behind.
+        If something is in the way, or writing fails. Nothing is left behind, but by a kill; that
+        goes with the next output beside it.
     """
     check_free(path, force=force)
     made = _make_parents(path)
     try:
         try:
-            # One file system for both, so that the final step is a rename; the cache sweeps .tmp.
-            work = Path(mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-        try:
-            yield work / path.name
-            check_free(path, force=force)
-            _swap(work / path.name, path, work / "replaced")
+            with working_folder(path.parent) as work:
+                yield work / path.name
+                check_free(path, force=force)
+                install(work / path.name, path)
         except OSError as error:
             if isinstance(error, DeepsegError):
                 raise
-            raise OutputError(f"{path} was not written: {error}.") from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            raise OutputError(f"{path} was not written: {error.strerror or error}.") from error
     except BaseException:
         with suppress(OSError):  # others may have put something there meanwhile
             for parent in reversed(made):
@@ -66,7 +62,7 @@ def check_free(path: Path, *, force: bool) -> None:
     OutputError
         If something is in the way.
     """
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return
     if not force:
         raise OutputError(f"{path} exists; give another -o, or --force to replace it.")
@@ -89,16 +85,3 @@ def _make_parents(path: Path) -> list[Path]:
     except OSError as error:
         raise OutputError(f"{path.parent} cannot be made: {error.strerror}.") from error
     return missing
-
-
-def _swap(staged: Path, path: Path, replaced: Path) -> None:
-    """Move ``staged`` to ``path``, and what was there to ``replaced``."""
-    had_one = path.exists() or path.is_symlink()
-    if had_one:
-        path.rename(replaced)
-    try:
-        staged.rename(path)
-    except BaseException:
-        if had_one:
-            replaced.rename(path)
-        raise

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.errors import CheckpointError
+from deepseg_export.reading.documents import read_json
 
 # The part of ivadomed's default configuration that inference looks at.
 DEFAULTS: Mapping[str, Any] = {
@@ -35,19 +34,13 @@ def read_configuration(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If it cannot be read or holds no object.
+        If it cannot be read or holds no object, or is beyond a limit.
 
     Notes
     -----
     Source: ivadomed 2.9.10, ``config_manager.py`` and ``config/config_default.json``.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; get the model again.") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object; the model's settings are needed.")
-    return _merged(DEFAULTS, _renamed(content))
+    return _merged(DEFAULTS, _renamed(read_json(path)))
 
 
 def _renamed(content: Any) -> Any:

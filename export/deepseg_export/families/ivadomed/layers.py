@@ -49,6 +49,8 @@ def convolution(weights: Weights, prefix: str, stride: int = 1) -> nn.Module:
     if weight.ndim not in kinds:
         raise CheckpointError(f"{prefix} has weights of {weight.ndim} axes; 4 or 5 are needed.")
     outputs, inputs, size = weight.shape[:3]
+    if set(weight.shape[2:]) != {size}:
+        raise CheckpointError(f"{prefix} has weights of {tuple(weight.shape)}; a cube is needed.")
     has_bias = f"{prefix}.bias" in weights
     layer = kinds[weight.ndim](inputs, outputs, size, stride, padding=size // 2, bias=has_bias)
     layer.weight.data = weight

@@ -13,13 +13,18 @@ import numpy as np
 from deepseg_export.errors import CheckpointError, UnsupportedError, VerificationError
 from deepseg_export.families.checkpoint import ReadyGraph
 from deepseg_export.families.ivadomed.onnx_repair import cast_booleans
-from deepseg_export.network.conversion import OPSET, clean
+from deepseg_export.network.conversion import OPSET, clean, messages_of
 from deepseg_export.network.verify import SEED, compare
+from deepseg_export.reading.limits import limited_memory, read_file
 from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
 
 logger = logging.getLogger(__name__)
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_LOOPS = ("Loop", "Scan")
+_MAX_BYTES = 2 * 1024**3
+_MAX_NODES = 5000
+_MAX_MEMORY = 6 * 1024**3
 # Size of axes that are free while the graph is checked: odd somewhere on the way down a U-Net.
 _FREE_SIZE, _CHECKED_SIZE = 52, 64
 
@@ -43,6 +48,11 @@ def read_graph(path: Path, input_shape: Sequence[int | None], classes: int) -> R
     UnsupportedError
         If ONNX Runtime cannot run it; the message gives its reason.
     """
+    with limited_memory(_MAX_MEMORY):
+        return _read_graph(path, input_shape, classes)
+
+
+def _read_graph(path: Path, input_shape: Sequence[int | None], classes: int) -> ReadyGraph:
     model = _parsed(path)
     given = _opset(model)
     _shape_ends(path, model, input_shape, classes)
@@ -75,10 +85,9 @@ def read_graph(path: Path, input_shape: Sequence[int | None], classes: int) -> R
 def _parsed(path: Path) -> Any:
     import onnx
 
+    content = read_file(path, _MAX_BYTES)
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; get it again.") from error
+        model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's error, of a package that nothing else needs
         raise CheckpointError(f"{path} is not a readable ONNX file; get it again.") from error
     if not model.graph.node or not any(e.domain in _DOMAINS[:2] for e in model.opset_import):
@@ -91,7 +100,7 @@ def load_problem(data: bytes) -> str | None:
     try:
         _session(data)
     except Exception as error:  # onnxruntime's exceptions share no base class
-        return str(error).strip().splitlines()[0].rstrip(".")
+        return str(error).strip().splitlines()[0][:150].rstrip(".")
     return None
 
 
@@ -107,8 +116,8 @@ def _run(data: bytes, batch: np.ndarray) -> np.ndarray:
     try:
         result: np.ndarray = session.run(None, {session.get_inputs()[0].name: batch})[0]
     except Exception as error:  # onnxruntime's exceptions share no base class
-        reason = str(error).strip().splitlines()[0]
-        raise VerificationError(f"it fails on input of {batch.shape}: {reason}") from error
+        reason = str(error).strip().splitlines()[0][-150:]
+        raise VerificationError(f"the graph fails on input of {batch.shape}: {reason}.") from error
     return result
 
 
@@ -175,8 +184,22 @@ def _shape_ends(path: Path, model: Any, input_shape: Sequence[int | None], class
     domains = {entry.domain for entry in model.opset_import} - set(_DOMAINS)
     if domains:
         raise UnsupportedError(f"{path.name} needs operators of {', '.join(sorted(domains))}.")
-    if any(item.data_location == onnx.TensorProto.EXTERNAL for item in graph.initializer):
-        raise UnsupportedError(f"{path.name} keeps its weights in other files; one file is needed.")
+    nodes = 0
+    for item in messages_of(model):
+        nodes += isinstance(item, onnx.NodeProto)
+        if nodes > _MAX_NODES:
+            raise UnsupportedError(
+                f"{path.name} has more than the {_MAX_NODES} nodes that are accepted."
+            )
+        if isinstance(item, onnx.TensorProto) and item.data_location == onnx.TensorProto.EXTERNAL:
+            raise UnsupportedError(
+                f"{path.name} keeps its weights in other files; one file is needed."
+            )
+        if isinstance(item, onnx.NodeProto) and item.op_type in _LOOPS:
+            raise UnsupportedError(
+                f"{path.name} has the operator {item.op_type}, which may never end; a network "
+                "without loops is needed."
+            )
     constants = {item.name for item in graph.initializer}
     inputs = [item for item in graph.input if item.name not in constants]
     if len(inputs) != 1 or not graph.output:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepseg_export.errors import UnsupportedError
+from deepseg_export.reading.limits import check_patch
 
 # Where an axis order of ivadomed, (height, width, depth), is in an image that is oriented RAS.
 _HEIGHT_WIDTH_DEPTH = {"axial": "xyz", "sagittal": "zyx", "coronal": "zxy"}
@@ -134,4 +135,5 @@ def _frame(values: list[Any], volume: bool) -> list[Any]:
 def _sizes(values: Any, count: int, what: str) -> list[int]:
     if len(values) != count or any(type(value) is not int or value < 1 for value in values):
         raise UnsupportedError(f"{what} {values}: {count} whole numbers above 0 are needed")
+    check_patch(values)
     return list(values)

@@ -10,6 +10,7 @@ from deepseg_export.families.ivadomed.layers import ACTIVATIONS, Weights
 from deepseg_export.families.ivadomed.modified_unet import Modified3DUNet
 from deepseg_export.families.ivadomed.pickled import PickledNetwork, read_pickle, read_trusted
 from deepseg_export.families.ivadomed.unet import Unet
+from deepseg_export.reading.weights import check_finite
 
 _MAX_DEPTH = 16
 
@@ -37,6 +38,7 @@ def rebuild(path: Path, axes: int, classes: int, *, trust: bool = False) -> tupl
         network = read_trusted(path)
         return network, _activation(_find(network)) == "relu"
     pickled = read_pickle(path)
+    check_finite(pickled.weights, path.name)
     weights = Weights(pickled.weights, path.name)
     is_unet = pickled.kind == "Unet"
     activation = pickled.settings.get("decoder.final_activation" if is_unet else "final_activation")

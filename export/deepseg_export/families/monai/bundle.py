@@ -98,8 +98,8 @@ def _load(folder: Path, name: str, options: Options) -> Checkpoint:
     if problems or definition is None:
         raise UnsupportedError(f"{name} cannot be exported: {'; '.join(problems)}.")
 
-    network = build_network(definition)
     weights = read_weights(weights_file, trust=options.trust_checkpoint)
+    network = build_network(definition, weights)
     network = load_into(network, weights, f"{name}, {weights_file.name}")
     formats = metadata.get("network_data_format")
     formats = formats if isinstance(formats, Mapping) else {}

@@ -9,6 +9,7 @@ from deepseg_export.errors import UnsupportedError
 from deepseg_export.families.monai.arguments import Arguments, as_sizes, as_three
 from deepseg_export.families.monai.config import TARGET
 from deepseg_export.families.monai.spatial import PAD_MODES
+from deepseg_export.reading.limits import check_patch
 
 # How fast and where it runs, not what it computes.
 _NO_MATTER = (
@@ -48,6 +49,7 @@ def read_inferer(component: Any) -> dict[str, Any]:
     arguments.only("with_coord", False)
     arguments.only("roi_weight_map", None)
     patch_size = as_sizes("roi_size", arguments.take("roi_size"))
+    check_patch(patch_size)
     overlap = as_three("overlap", arguments.take("overlap", 0.25))
     if not all(item is not None and 0 <= item < 1 for item in overlap):
         raise UnsupportedError(f"overlap is {overlap}; numbers from 0 to below 1 are needed")

@@ -6,6 +6,7 @@ Nothing in such a file says how an image is prepared; the toolbox had it in its 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -75,7 +76,7 @@ def load_lightning(model: Path | Sequence[Path], options: Options) -> Checkpoint
     require_packages(PACKAGES)
     sources = (model,) if isinstance(model, Path) else tuple(model)
     given = ", ".join(map(str, sources))
-    if len(sources) == 1 and sources[0].suffix == ".ckpt" and sources[0].is_file():
+    if len(sources) == 1 and sources[0].suffix == ".ckpt" and os.path.isfile(sources[0]):
         return _load(sources[0], sources[0].name, options)
     with opened_model(sources, _is_wanted) as root:
         found = sorted(file for file in root.rglob("*.ckpt") if file.is_file())

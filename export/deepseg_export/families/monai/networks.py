@@ -9,6 +9,8 @@ from typing import Any
 from deepseg_export.errors import MissingPackageError, UnsupportedError
 from deepseg_export.families.monai.arguments import Arguments
 from deepseg_export.families.monai.config import TARGET
+from deepseg_export.reading.limits import check_numbers, check_patch
+from deepseg_export.reading.weights import no_larger_than
 
 NETWORKS = (
     "AttentionUnet",
@@ -28,6 +30,7 @@ NETWORKS = (
 """Classes of ``monai.networks.nets`` that give one map per class on the grid of their input."""
 
 _PREFIXES = ("", "monai.networks.nets.")
+_MAX_WINDOW = 16
 
 
 def check_network(component: Any) -> Mapping[str, Any]:
@@ -56,10 +59,22 @@ def check_network(component: Any) -> Mapping[str, Any]:
     strange = _reserved(plain)
     if strange is not None:
         raise UnsupportedError(f"{strange!r} inside a network's arguments is not supported")
+    check_numbers(plain)
+    image, windows = (plain.get(argument, 1) for argument in ("img_size", "window_size"))
+    check_patch(_three(image))
+    if max(_three(windows)) > _MAX_WINDOW:
+        raise UnsupportedError(f"window_size is {windows}; {_MAX_WINDOW} is the most")
     # VNet and UNETR are 3-D unless they are told otherwise.
     if plain.get("spatial_dims", 3) != 3:
         raise UnsupportedError(f"the network has {plain['spatial_dims']} dimensions, 3 are needed")
     return {TARGET: f"monai.networks.nets.{name}", **plain}
+
+
+def _three(value: Any) -> list[int]:
+    values = value if isinstance(value, (list, tuple)) else [value] * 3
+    if not values or not all(type(item) is int for item in values):
+        raise UnsupportedError(f"{value!r} is no size")
+    return list(values)
 
 
 def _reserved(value: Any) -> str | None:
@@ -74,8 +89,8 @@ def _reserved(value: Any) -> str | None:
     return None
 
 
-def build_network(definition: Mapping[str, Any]) -> Any:
-    """Build a network that `check_network` returned.
+def build_network(definition: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    """Build a network that `check_network` returned, for weights that it must not exceed.
 
     Raises
     ------
@@ -93,13 +108,13 @@ def build_network(definition: Mapping[str, Any]) -> Any:
         ) from error
     name = str(definition[TARGET]).rpartition(".")[2]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), no_larger_than(weights):
             warnings.simplefilter("ignore")
             parser = ConfigParser({"network": dict(definition)}, globals=False)
             return parser.get_parsed_content("network")
     except Exception as error:  # MONAI wraps whatever its networks raise
         reason = " ".join(str(error.__cause__ or error).split())
-        raise UnsupportedError(f"MONAI cannot build {name}: {reason[:300]}.") from error
+        raise UnsupportedError(f"MONAI cannot build {name}: {reason[:200]}.") from error
 
 
 def output_channels(network: Any, input_shape: tuple[int, ...]) -> int:

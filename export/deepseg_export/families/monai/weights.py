@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deepseg_export.errors import CheckpointError
+from deepseg_export.reading.checkpoint import checked_dictionary, load_trusted, read_saved
+from deepseg_export.reading.unpickling import Inert
 
 _PLACES = ("state_dict", "model", "network", "net", "model_state_dict")
 _PREFIXES = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
-
-
-class Inert:
-    """Stand-in for any class that a checkpoint names: it takes everything and does nothing."""
-
-    def __new__(cls, *_arguments: Any, **_keywords: Any) -> Inert:
-        """Make one, whatever is given."""
-        return super().__new__(cls)
-
-    def __init__(self, *_arguments: Any, **_keywords: Any) -> None: ...
-
-    def __setstate__(self, _state: Any) -> None: ...
-
-    def __setitem__(self, _key: Any, _value: Any) -> None: ...
-
-    def append(self, _value: Any) -> None:
-        """Drop a value."""
-
-    def extend(self, _values: Any) -> None:
-        """Drop values."""
 
 
 def read_weights(path: Path, *, trust: bool = False) -> dict[str, Any]:
@@ -67,44 +48,28 @@ def read_weights(path: Path, *, trust: bool = False) -> dict[str, Any]:
 
 
 def _read_pickle(path: Path, trust: bool) -> Mapping[Any, Any]:
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if trust:
-                content = torch.load(path, map_location="cpu", weights_only=False)
-            else:
-                named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-                with torch.serialization.safe_globals([(Inert, name) for name in named]):
-                    content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle may raise anything at all
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint ({reason}); get it again."
-        ) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path} holds a {type(content).__name__}; a checkpoint dictionary is needed."
-        )
-    return content
+    content = _trusted(path) if trust else read_saved(path, lambda module, name: Inert)
+    return checked_dictionary(path, content)
 
 
 def _read_script(path: Path, trust: bool) -> Mapping[Any, Any]:
-    import torch
-
     if not trust:
         raise CheckpointError(
             f"{path} is TorchScript, which may run code of its own when it is loaded; model.pt "
             "beside it is better. If you trust where it comes from, give --trust-checkpoint."
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            state: Mapping[Any, Any] = torch.jit.load(str(path), map_location="cpu").state_dict()
-    except Exception as error:  # as above
-        raise CheckpointError(f"{path} is not readable TorchScript; get it again.") from error
+    state: Mapping[Any, Any] = _trusted(path, is_script=True).state_dict()
     return state
+
+
+def _trusted(path: Path, *, is_script: bool = False) -> Any:
+    try:
+        return load_trusted(path, is_script=is_script)
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path} needs {error.name}, which is not installed; install it beside this software, "
+            "or leave --trust-checkpoint out."
+        ) from error
 
 
 def _is_state(value: Any) -> bool:

@@ -17,7 +17,6 @@ from deepseg_export.families.nnunet.folder import (
     USUAL,
     find_model_folder,
     is_wanted,
-    read_json,
     select_checkpoints,
 )
 from deepseg_export.families.nnunet.labels import read_outputs
@@ -38,6 +37,8 @@ from deepseg_export.families.problems import Problems, collected
 from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
+from deepseg_export.reading.documents import read_json
+from deepseg_export.reading.limits import check_patch
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
@@ -230,7 +231,11 @@ def _describe(
 def _three_axes(patch_size: Sequence[int]) -> list[int]:
     if len(patch_size) not in (2, 3):
         raise UnsupportedError(f"{list(patch_size)} has neither 2 nor 3 axes")
-    return [1] * (3 - len(patch_size)) + [int(size) for size in patch_size]
+    sizes = [1] * (3 - len(patch_size)) + [int(size) for size in patch_size]
+    if min(sizes) < 1:
+        raise UnsupportedError(f"{sizes} are no sizes")
+    check_patch(sizes)
+    return sizes
 
 
 def _mirror_axes(axes: Sequence[int], patch_size: Sequence[int]) -> list[int]:

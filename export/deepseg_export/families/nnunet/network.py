@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from deepseg_export.errors import UnsupportedError
-from deepseg_export.reading.weights import load_into
+from deepseg_export.reading.limits import check_numbers, check_patch
+from deepseg_export.reading.weights import load_into, no_larger_than
 
 _PACKAGE = "dynamic_network_architectures"
 _LEGACY_CLASSES = {
@@ -45,8 +46,11 @@ def read_architecture(configuration: Mapping[str, Any]) -> Architecture:
     -----
     Source: nnunetv2 2.8.1, ``get_network_from_plans``.
     """
+    check_numbers(configuration)
     described = configuration.get("architecture") or _from_legacy(configuration)
     arguments = dict(described["arch_kwargs"])
+    if isinstance(arguments.get("input_shape"), list):
+        check_patch(arguments["input_shape"])
     for name in described["_kw_requires_import"]:
         if arguments[name] is not None:
             arguments[name] = _locate_module(arguments[name])
@@ -86,11 +90,13 @@ def build_network(
     """
     name = architecture.network_class.__name__
     try:
-        network = architecture.network_class(
-            input_channels=channels, num_classes=heads, **architecture.arguments
-        )
+        with no_larger_than(weights):
+            network = architecture.network_class(
+                input_channels=channels, num_classes=heads, **architecture.arguments
+            )
     except Exception as error:  # upstream asserts, and fails in every other way
-        raise UnsupportedError(f"{name} cannot be built from the plans: {error}") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UnsupportedError(f"{name} cannot be built from the plans: {reason}.") from error
     prefixes = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
     weights = {prefixes.sub("", str(key)): value for key, value in weights.items()}
     what = f"the {name} in plans.json with {heads} outputs"

@@ -9,6 +9,7 @@ from deepseg_export.errors import UnsupportedError
 
 _OPPOSITE = str.maketrans("LRAPIS", "RLPASI")
 ORIENTATION_KEY = "image_orientation"
+_MAX_CHAIN = 32
 
 
 def resolve_configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -29,6 +30,8 @@ def resolve_configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]
     while parent is not None:
         if parent in chain:
             raise UnsupportedError(f"{' -> '.join([*chain, parent])} inherit in a circle")
+        if len(chain) == _MAX_CHAIN:
+            raise UnsupportedError(f"{name!r} inherits over more than {_MAX_CHAIN} levels")
         if parent not in configurations:
             raise UnsupportedError(
                 f"{parent!r} is not in the plans, which have {', '.join(configurations)}"

@@ -21,6 +21,7 @@ from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.onnxruntime_network import CPU
 from deepseg_lite.errors import ChecksumError, OptionError
 from deepseg_lite.store import fetch
+from deepseg_lite.store.installed import intact
 
 EXACT, OTHER = "threshold_3d.onnx", "threshold_3d_high.onnx"
 """The variant of these bundles has a threshold of its own, 0.7 in place of 0.5."""
@@ -152,4 +153,4 @@ def test_variants_come_along_when_a_bundle_is_fetched(bundle):
     there = installed.bundle.path / "model.int8.onnx"
     assert there.read_bytes() == (DATA / OTHER).read_bytes()
     there.write_bytes(bytes(there.stat().st_size))
-    assert fetch._intact(name) is None
+    assert intact(name) is None

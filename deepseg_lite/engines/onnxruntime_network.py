@@ -15,7 +15,7 @@ import numpy as np
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_network
 from deepseg_lite.engines.cuda_buffers import DeviceBuffers, cuda_options
-from deepseg_lite.errors import ProviderError
+from deepseg_lite.errors import ProviderError, reason
 from deepseg_lite.failures import TOO_LITTLE_MEMORY, is_out_of_memory, why_not_loaded
 from deepseg_lite.volume import FloatArray
 
@@ -98,7 +98,7 @@ class OnnxNetwork:
             if is_out_of_memory(error):
                 advice = TOO_LITTLE_MEMORY
             raise ProviderError(
-                f"ONNX Runtime {ort.__version__} cannot open {path}: {_first_line(error)}. {advice}"
+                f"ONNX Runtime {ort.__version__} cannot open {path}: {reason(error)}. {advice}"
             ) from error
         if self._session.get_providers()[0] != provider:
             raise ProviderError(_problem(ort, provider))
@@ -122,8 +122,7 @@ class OnnxNetwork:
         except Exception as error:
             advice = TOO_LITTLE_MEMORY if is_out_of_memory(error) else "Run on another device."
             raise ProviderError(
-                f"ONNX Runtime failed on input of shape {batch.shape}: {_first_line(error)}. "
-                f"{advice}"
+                f"ONNX Runtime failed on input of shape {batch.shape}: {reason(error)}. {advice}"
             ) from error
         return result
 
@@ -150,8 +149,7 @@ def import_onnxruntime() -> Any:
     except (ImportError, OSError, MemoryError) as error:
         advice = 'run pip install "deepseg-lite[cpu]", or "deepseg-lite[gpu]" for CUDA'
         raise ProviderError(
-            f"ONNX Runtime cannot be imported ({_first_line(error)}): "
-            f"{why_not_loaded(error) or advice}."
+            f"ONNX Runtime cannot be imported ({reason(error)}): {why_not_loaded(error) or advice}."
         ) from error
     if os.environ["ORT_DISABLE_TELEMETRY"] != "0":  # a host program may have imported it before
         onnxruntime.disable_telemetry_events()
@@ -245,10 +243,5 @@ def _cuda_library_problem(ort: Any) -> str | None:
         )
         ctypes.CDLL(str(folder / f"{prefix}onnxruntime_providers_cuda.{suffix}"))
     except OSError as error:
-        return _first_line(error)
+        return reason(error)
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")

@@ -22,7 +22,8 @@ from deepseg_lite.inference.sliding_window import (
     predict_rows,
     predict_sliding_window,
 )
-from deepseg_lite.notice import Notice, Warn, log
+from deepseg_lite.inference.spacing import check_spacing
+from deepseg_lite.notice import Warn, log
 from deepseg_lite.steps.box import Box
 from deepseg_lite.steps.frame import reoriented_spacing, to_frame
 from deepseg_lite.steps.intensity import normalize_instance
@@ -31,9 +32,6 @@ from deepseg_lite.volume import AnyArray, FloatArray, Spacing, Volume
 from deepseg_lite.watch import Watch
 
 T = TypeVar("T")
-UNUSUAL = (0.2, 8.0)
-"""Ratios of an image's voxel sizes to those of a model's training beyond which it is told; thick
-slices are usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,28 +256,11 @@ def prepare(
         context["prior"] = to_frame(mask, inputs.orientation, inputs.axes)[0]
     trail: list[Record] = [frame]
     for step in bundle.preprocessing:
-        _check_spacing(framed.spacing, step.get("spacing"), warn)
+        check_spacing(framed.spacing, step.get("spacing"), warn)
         framed, record = apply_step(PREPROCESSING, step, framed, **context)
         if record is not None:
             trail.append(record)
     return framed, trail
-
-
-def _check_spacing(spacing: Spacing, target: Sequence[float | None] | None, warn: Warn) -> None:
-    """Tell of a voxel that is far larger or smaller than what an image is resampled to."""
-    ratios = [size / new for size, new in zip(spacing, target or (), strict=False) if new]
-    low, high = UNUSUAL
-    if all(low <= ratio <= high for ratio in ratios):
-        return
-    said, wanted = (
-        " x ".join("any" if size is None else f"{size:.3g}" for size in sizes)
-        for sizes in (spacing, target or ())
-    )
-    text = (
-        f"a voxel of {said} mm is resampled to {wanted} mm, far from what the model was trained "
-        "on: the unit or the header may be wrong. Check the voxel size and the result."
-    )
-    warn(Notice("voxel-size-unusual", text, figures={"spacing": list(spacing), "ratios": ratios}))
 
 
 def fold_scores(

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from deepseg_lite.errors import ChecksumError, DeepsegError, OutputError
 from deepseg_lite.store.addresses import masked
-from deepseg_lite.store.addresses import mirror_address as mirror_address
 from deepseg_lite.store.transfer import Transfer, in_one_line, is_transient
 
 Received = Callable[[int], None]

@@ -167,7 +167,7 @@ FIELDS = {
 @pytest.mark.parametrize(("fields", "message"), FIELDS.values(), ids=FIELDS)
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_a_field_that_cannot_be_used_is_named(tmp_path, fields, message, name):
-    """Fault 25: one line, whatever a header says; and no memory for what is not there (16)."""
+    """Fault 25: one line, whatever a header says; fault 16: no memory for what is not there."""
     with pytest.raises(ImageError) as caught:
         read(saved(tmp_path / name, base(), **fields))
     text = str(caught.value).replace(str(tmp_path), "")

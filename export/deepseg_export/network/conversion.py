@@ -13,6 +13,7 @@ from typing import Any
 from deepseg_export.errors import ExportError, UnsupportedError
 from deepseg_export.network.exact_norm import with_exact_norms
 from deepseg_export.network.flops import count_flop, note_flop
+from deepseg_lite.errors import reason
 
 OPSET = 18
 INPUT, OUTPUT = "image", "logits"
@@ -81,9 +82,8 @@ def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
             flop = count_flop(program.model_proto)
             model = with_exact_norms(program.model_proto)
     except Exception as error:  # any of torch, onnxscript and onnx may give up in its own way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnsupportedError(
-            f"torch cannot convert {type(network).__name__} to ONNX: {reason}."
+            f"torch cannot convert {type(network).__name__} to ONNX: {reason(error)}."
         ) from error
     clean(model)
     note_flop(model, flop)

@@ -12,6 +12,7 @@ import numpy as np
 from deepseg_export.errors import VerificationError
 from deepseg_export.network.conversion import INPUT, OUTPUT, example_shapes
 from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
+from deepseg_lite.errors import reason
 
 logger = logging.getLogger(__name__)
 
@@ -140,9 +141,8 @@ def _exported(session: Any, batch: np.ndarray) -> np.ndarray:
 
 
 def _failure(what: str, batch: np.ndarray, error: Exception) -> VerificationError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return VerificationError(
-        f"{what} fails on input of shape {batch.shape}: {reason[:300]}. The model cannot be "
+        f"{what} fails on input of shape {batch.shape}: {reason(error)}. The model cannot be "
         "exported with patches of this size."
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepseg_export.errors import QuantizationError
+from deepseg_lite.errors import reason
 
 OPSET = 18
 
@@ -32,7 +33,7 @@ def read_model(onnx_file: bytes) -> Any:
     except Exception as error:  # of no class of its own
         raise QuantizationError(
             f"The network is of ONNX opset {opset} and cannot be brought to {OPSET}: "
-            f"{str(error).strip().splitlines()[0]}. Export the model again."
+            f"{reason(error)}. Export the model again."
         ) from error
 
 

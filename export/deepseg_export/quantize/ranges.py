@@ -10,6 +10,7 @@ import numpy as np
 from deepseg_export.errors import QuantizationError
 from deepseg_export.quantize.graph import add_constant, constants, convolutions, read_model
 from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
+from deepseg_lite.errors import reason
 
 
 @dataclass(eq=False)
@@ -66,8 +67,8 @@ class ObservedNetwork:
             )
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise QuantizationError(
-                f"ONNX Runtime cannot run the network to calibrate it: "
-                f"{str(error).strip().splitlines()[0]}. Export the model again."
+                "ONNX Runtime cannot run the network to calibrate it: "
+                f"{reason(error)}. Export the model again."
             ) from error
         self._ranges = ranges
         self._input = self._session.get_inputs()[0]

@@ -11,12 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 from deepseg_export.errors import CheckpointError
 from deepseg_lite.errors import ChecksumError, DeepsegError, NetworkError
-from deepseg_lite.store.download import (
-    download_resumed,
-    mirror_address,
-    network_forbidden,
-    record_of,
-)
+from deepseg_lite.store.addresses import below, masked, mirror_address
+from deepseg_lite.store.download import download_resumed, network_forbidden, record_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +24,7 @@ Progress = Callable[[str], AbstractContextManager["Callable[[int, int], None] | 
 
 @dataclass(frozen=True)
 class Received:
-    """A file on this machine, and the address it came from."""
+    """A file on this machine, and the address it came from, without secrets."""
 
     path: Path
     url: str
@@ -89,10 +85,10 @@ def obtain(
             f"downloading {name} needs the network, which --offline or HF_HUB_OFFLINE forbids; "
             f"put it into {folder}, give --from, or allow the network."
         )
-    places = [f"{mirror_address(mirror)}/{name}"] if mirror else []
+    places = [below(mirror_address(mirror), name)] if mirror else []
     failures = []
     for url in (*places, *urls):
-        logger.info("Downloading %s", url)
+        logger.info("Downloading %s", masked(url))
         try:
             with progress(name) as advance:
                 download_resumed(url, path, limit=max_bytes, progress=advance)
@@ -102,11 +98,11 @@ def obtain(
                 path.unlink()
                 raise
         except FileNotFoundError as error:
-            failures.append(f"{error} does not exist.")
+            failures.append(f"{masked(error)} does not exist.")
         except (ChecksumError, NetworkError, CheckpointError) as error:
             failures.append(str(error))
         else:
-            return Received(path, url)
+            return Received(path, masked(url))
     raise NetworkError(f"{name} cannot be had. {' '.join(failures)}")
 
 

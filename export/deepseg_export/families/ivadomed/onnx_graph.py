@@ -17,6 +17,7 @@ from deepseg_export.network.conversion import OPSET, clean, messages_of
 from deepseg_export.network.verify import SEED, compare
 from deepseg_export.reading.limits import limited_memory, read_file
 from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
+from deepseg_lite.errors import reason
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def load_problem(data: bytes) -> str | None:
     try:
         _session(data)
     except Exception as error:  # onnxruntime's exceptions share no base class
-        return str(error).strip().splitlines()[0][:150].rstrip(".")
+        return reason(error)
     return None
 
 
@@ -116,8 +117,9 @@ def _run(data: bytes, batch: np.ndarray) -> np.ndarray:
     try:
         result: np.ndarray = session.run(None, {session.get_inputs()[0].name: batch})[0]
     except Exception as error:  # onnxruntime's exceptions share no base class
-        reason = str(error).strip().splitlines()[0][-150:]
-        raise VerificationError(f"the graph fails on input of {batch.shape}: {reason}.") from error
+        raise VerificationError(
+            f"the graph fails on input of {batch.shape}: {reason(error)}."
+        ) from error
     return result
 
 

@@ -102,7 +102,10 @@ class OnnxNetwork:
             ) from error
         if self._session.get_providers()[0] != provider:
             raise ProviderError(_problem(ort, provider))
-        self._input, self._output = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if not inputs or not outputs:
+            raise ProviderError(f"{path} has no input or no output. Export the model again.")
+        self._input, self._output = inputs[0], outputs[0]
         self.input_shape: Sequence[object] = self._input.shape
         self.output_shape: Sequence[object] = self._output.shape
         self._buffers: DeviceBuffers | None = None

@@ -70,6 +70,8 @@ class OpenvinoNetwork:
         path = check_network(bundle, network)
         try:
             self._model = self._core.read_model(path)
+            self.input_shape = _sizes(self._model.input(0))
+            self.output_shape = _sizes(self._model.output(0))
             split_joined_inputs(ov, self._model)
             if precision == "bf16":
                 make_norms_plain(ov, self._model)
@@ -82,8 +84,6 @@ class OpenvinoNetwork:
             raise ProviderError(
                 f"openvino {ov.__version__} cannot open {path}: {_reason(error)}. {advice}"
             ) from error
-        self.input_shape = _sizes(self._model.input(0))
-        self.output_shape = _sizes(self._model.output(0))
         self._requests: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, batch: FloatArray) -> FloatArray:

@@ -90,9 +90,9 @@ def read_header(stream: Stream, name: str, *, single: bool) -> Header:
     clean.set_data_shape(shape)
     try:
         dtype = raw.get_data_dtype()
+        clean.set_data_dtype(dtype)
     except (HeaderDataError, KeyError):
         raise _unusable(name, "datatype", raw["datatype"], "it names no type of voxels") from None
-    clean.set_data_dtype(dtype)
     offset = _offset(raw, name, single, notices)
     slope, inter = _number(raw["scl_slope"]), _number(raw["scl_inter"])
     if slope == 0 or not math.isfinite(slope):

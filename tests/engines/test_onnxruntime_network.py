@@ -428,3 +428,13 @@ def test_cgroup_quotas_are_rounded_up(tmp_path, files, limit):
         (tmp_path / name).write_text(text)
     found = machine._cgroup_cpus(tmp_path)
     assert list(found) == [limit] if limit else min(found) > 1000
+
+
+def test_a_network_without_an_input_is_refused(tiny_bundle, monkeypatch):
+    """Fault 25: found by the corpus of bad inputs."""
+    opened = SimpleNamespace(
+        get_inputs=list, get_outputs=lambda: [None], get_providers=lambda: [CPU]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: opened)
+    with pytest.raises(ProviderError, match="has no input or no output"):
+        _open(read_bundle(tiny_bundle))

@@ -157,6 +157,8 @@ FIELDS = {
     "dim-huge": ({"dim": [5, 32767, 32767, 32767, 32767, 32767, 1, 1]}, "no shape of an image"),
     "dim-large": ({"dim": [3, 32767, 32767, 900, 1, 1, 1, 1]}, "is truncated"),
     "datatype": ({"datatype": 7}, "datatype is 7"),
+    "datatype-binary": ({"datatype": 1}, "datatype is 1"),
+    "datatype-none": ({"datatype": 0}, "datatype is 0"),
     "qform": ({"quatern_b": np.nan, "sform_code": 0}, "the qform is"),
     "pixdim": ({"pixdim": [1, np.nan, 1, 1, 1, 1, 1, 1], "sform_code": 0}, "pixdim is [nan"),
     "sform": ({"srow_x": [0, 0, 0, 0]}, "cannot be inverted"),

@@ -91,6 +91,10 @@ class OnnxNetwork:
             self._session = ort.InferenceSession(
                 str(path), options, providers=providers, enable_fallback=0
             )
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            if not inputs or not outputs:
+                raise ValueError("it has no input or no output")
+            self._input, self._output = inputs[0], outputs[0]
         except MemoryError:
             raise
         except Exception as error:
@@ -102,10 +106,6 @@ class OnnxNetwork:
             ) from error
         if self._session.get_providers()[0] != provider:
             raise ProviderError(_problem(ort, provider))
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if not inputs or not outputs:
-            raise ProviderError(f"{path} has no input or no output. Export the model again.")
-        self._input, self._output = inputs[0], outputs[0]
         self.input_shape: Sequence[object] = self._input.shape
         self.output_shape: Sequence[object] = self._output.shape
         self._buffers: DeviceBuffers | None = None

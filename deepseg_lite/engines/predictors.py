@@ -57,6 +57,11 @@ def _check(opened: OpenNetwork, bundle: Bundle, network: Network) -> None:
             f"{bundle.network_path(network)} takes arrays of {axes} axes; "
             "4 for a 2-D or 5 for a 3-D network are needed. Export it again."
         )
+    if len(opened.output_shape) != axes:
+        raise BundleError(
+            f"{bundle.network_path(network)} takes arrays of {axes} axes and gives "
+            f"{len(opened.output_shape)}; a network that segments has as many. Export it again."
+        )
     found = (opened.input_shape[1], opened.output_shape[1])
     expected = (len(bundle.inputs.channel_names), bundle.outputs.channel_count)
     if any(isinstance(f, int) and f != e for f, e in zip(found, expected, strict=True)):

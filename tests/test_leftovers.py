@@ -210,6 +210,9 @@ def test_a_folder_that_cannot_be_locked_is_no_error(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_block_cleanly(tmp_path, number):
     before = signal.getsignal(number)

@@ -95,6 +95,8 @@ class OnnxNetwork:
             if not inputs or not outputs:
                 raise ValueError("it has no input or no output")
             self._input, self._output = inputs[0], outputs[0]
+            self.input_shape: Sequence[object] = self._input.shape
+            self.output_shape: Sequence[object] = self._output.shape
         except MemoryError:
             raise
         except Exception as error:
@@ -106,8 +108,6 @@ class OnnxNetwork:
             ) from error
         if self._session.get_providers()[0] != provider:
             raise ProviderError(_problem(ort, provider))
-        self.input_shape: Sequence[object] = self._input.shape
-        self.output_shape: Sequence[object] = self._output.shape
         self._buffers: DeviceBuffers | None = None
         self.calls_at_once = 1
         if provider == CUDA:

@@ -15,9 +15,9 @@ from helpers.hub import HubServer
 
 from deepseg_lite.errors import ChecksumError, NetworkError, OptionError, OutputError
 from deepseg_lite.store import download, transfer
+from deepseg_lite.store.addresses import mirror_address
 from deepseg_lite.store.download import (
     download_resumed,
-    mirror_address,
     network_forbidden,
     record_of,
 )

@@ -345,7 +345,9 @@ def test_a_variant_below_its_gate_is_not_written(bundle, tmp_path):
     done = quantize(bundle, "--calibrate", faint, "--held-out", bright, "--force")
     assert done.exit_code == 1
     assert "error: int8 does not agree with fp32, so nothing was written. Dice of" in done.stderr
-    assert "cord 0.0000 on held-out images by CPUExecutionProvider" in done.stderr
+    assert "lowest Dice cord 0.0000" in done.stderr
+    assert "0.0000 on held-out images by CPUExecutionProvider" in done.stderr
+    assert "; and 1 more. Calibrate" in done.stderr
     assert contents(bundle) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("bright.nii.gz", "bundle", "faint.nii.gz")

@@ -17,7 +17,8 @@ pytest.importorskip("dynamic_network_architectures")
 pytestmark = pytest.mark.export
 
 WAITING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # of nohup, it would stay ignored
 from deepseg_export import exporting
 from deepseg_export.cli.group import main
 from deepseg_export.families import nnunet

@@ -10,6 +10,7 @@ import numpy as np
 
 from deepseg_export.errors import QuantizationError
 from deepseg_lite.bundles.bundle import Outputs
+from deepseg_lite.bundles.schemas import in_words
 from deepseg_lite.errors import OptionError
 
 FOREGROUND = "foreground"
@@ -96,7 +97,7 @@ def check_gate(
     Raises
     ------
     QuantizationError
-        With all figures that are too low.
+        With a figure that is too low, and how many more there are; all were logged.
     """
     low = [
         f"{name} {dice:.4f} on {each['images'].replace('_', '-')} images by {each['provider']} "
@@ -108,7 +109,7 @@ def check_gate(
     if low:
         raise QuantizationError(
             f"{precision} does not agree with fp32, so nothing was written. Dice of "
-            f"{'; '.join(low)}. Calibrate on more images like those it is for, or lower the gate "
+            f"{in_words(low, 100)}. Calibrate on more images like those it is for, or lower the gate "
             "with --gate NAME=DICE."
         )
 

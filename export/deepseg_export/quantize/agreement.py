@@ -109,8 +109,8 @@ def check_gate(
     if low:
         raise QuantizationError(
             f"{precision} does not agree with fp32, so nothing was written. Dice of "
-            f"{in_words(low, 100)}. Calibrate on more images like those it is for, or lower the gate "
-            "with --gate NAME=DICE."
+            f"{in_words(low, 100)}. Calibrate on more images like those it is for, or lower the "
+            "gate with --gate NAME=DICE."
         )
 
 

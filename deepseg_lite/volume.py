@@ -25,6 +25,13 @@ Slices = tuple[slice, ...]
 """Cuts a box out of an array, one slice an axis."""
 
 
+def voxel_volume(affine: Affine, spacing: Sequence[float]) -> float:
+    """Return the volume of a voxel in mm3: where axes are sheared, less than its sides' product."""
+    box = float(np.prod(voxel_sizes(affine)))
+    share = abs(float(np.linalg.det(affine[:3, :3]))) / box
+    return float(np.prod(spacing)) * (share if share < 1 - 1e-6 else 1.0)
+
+
 MAX_VOXELS = 2**31
 """Voxels of the largest grid that an image is brought to."""
 
@@ -65,8 +72,8 @@ class Volume:
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of a voxel: by the affine's determinant, right for sheared images, too."""
-        return abs(float(np.linalg.det(self.affine[:3, :3])))
+        """Volume of a voxel."""
+        return voxel_volume(self.affine, self.spacing)
 
     @property
     def orientation(self) -> str:

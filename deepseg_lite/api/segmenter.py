@@ -179,10 +179,12 @@ class Segmenter:
         given = read_images(images, affine, watch.warn)
         found = self.segment(given.volume, settings, stored=given.stored, watch=watch)
         data = cleaned(found.data, outputs, settings, given.volume.spacing)
-        notice_empty(list(data) if data.ndim == 4 else [data], files, outputs, watch.warn)
+        has_maps = data.ndim == 4
+        shown = returned_files(outputs, soft=has_maps)
+        notice_empty(list(data) if has_maps else [data], shown, outputs, watch.warn)
         if given.like is None:
             return data
-        image = make_image(np.moveaxis(data, 0, -1) if data.ndim == 4 else data, given.like)
+        image = make_image(np.moveaxis(data, 0, -1) if has_maps else data, given.like)
         image.extra["warnings"] = tuple(watch.notices)
         return image
 

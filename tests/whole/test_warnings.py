@@ -8,7 +8,7 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.bundles import make_affine, make_data, write_bundle, write_image
+from helpers.bundles import make_affine, make_data, make_manifest, write_bundle, write_image
 from helpers.paths import ROOT
 
 import deepseg_lite
@@ -98,6 +98,21 @@ def test_python_is_told_as_it_happens_and_with_the_result(tiny_bundle, dark):
     told.clear()
     segment(make_data() * 0.4, affine=np.eye(4), notify=told.append, soft=True)
     assert [notice.code for notice in told] == ["empty"]
+
+
+def test_maps_without_anything_are_empty_in_python_too(tmp_path, dark):
+    """Fault 2: models whose result is a map for each label."""
+    steps = {"values": "maps", "channels": 2}
+    outputs = {**make_manifest()["outputs"], **steps}
+    outputs["labels"] = [{"name": "dark", "values": [1]}, {"name": "cord", "values": [2]}]
+    bundle = write_bundle(tmp_path / "b", outputs=outputs)
+    told: list[Notice] = []
+    segment = deepseg_lite.load(bundle, device="cpu", threads=1)
+    result = segment(dark, notify=told.append)
+    assert result.shape[-1] == 2
+    assert [(notice.code, notice.figures["structures"]) for notice in told] == [
+        ("structure-empty", ["cord"])
+    ]
 
 
 def test_every_code_is_on_the_page():

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from deepseg_lite.bundles.bundle import Workflow, WorkflowFile
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.settings import Settings
-from deepseg_lite.volume import Affine, AnyArray
+from deepseg_lite.volume import Affine, AnyArray, voxel_volume
 from deepseg_lite.workflows.spine.tables import NAMES, STEP1, STEP2, USUAL_DISCS
 
 DEFAULT, LABEL_VERT = "default", "label-vert"
@@ -61,7 +62,7 @@ def volumes_mm3(
     array: AnyArray, output: Output, names: Mapping[int, str], affine: Affine
 ) -> dict[str, float]:
     """Return the volume of every value that occurs, by its name; of probabilities, their sum."""
-    voxel = abs(float(np.linalg.det(affine[:3, :3])))
+    voxel = voxel_volume(affine, voxel_sizes(affine))
     if output.kind == "soft":
         return {output.structure: round(float(array.sum(dtype=np.float64)) * voxel, 2)}
     counts = np.bincount(array.ravel(), minlength=256)

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from deepseg_lite.api.spine_segmenter import SpineSegmenter
     from deepseg_lite.bundles.bundle import Bundle, read_bundle
     from deepseg_lite.errors import Cancelled, DeepsegError
+    from deepseg_lite.notice import Notice
     from deepseg_lite.performance.plan.limit import limit_memory
 
 _HOME = {
     "Bundle": "bundles.bundle",
     "Cancelled": "errors",
     "DeepsegError": "errors",
+    "Notice": "notice",
     "Segmenter": "api.segmenter",
     "SpineSegmenter": "api.spine_segmenter",
     "limit_memory": "performance.plan.limit",
@@ -34,6 +36,7 @@ __all__ = [
     "Bundle",
     "Cancelled",
     "DeepsegError",
+    "Notice",
     "Segmenter",
     "SpineSegmenter",
     "__version__",

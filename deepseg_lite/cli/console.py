@@ -161,7 +161,7 @@ def _in_words(error: Exception) -> list[str]:
 def run_to_end(command: Callable[[], Any]) -> int:
     """Run a command line, and return its exit code; every error is one line on stderr."""
     _open_streams()
-    _session.__init__()  # type: ignore[misc]
+    _session.tracebacks, _session.failure = False, None
     code: Any = 0
     try:
         code = command()

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from deepseg_lite.errors import ImageError, reason
+from deepseg_lite.nifti.names import is_image_name, is_nifti_name
 from deepseg_lite.text import shown
 
 _RECORD_BYTES = 1 << 20
@@ -43,7 +44,7 @@ class ModelName(FilePath):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name or path as a text."""
-        if str(value).lower().endswith((".nii", ".nii.gz")):
+        if is_nifti_name(value):
             self.fail(
                 f"{shown(value)} is an image, and a task or a bundle is needed here; "
                 f"deepseg-lite run TASK -i {shown(value)} segments it.",
@@ -118,7 +119,6 @@ def _listed(folder: Path) -> list[Path]:
 def _chosen(word: str, paths: Iterable[Path], kind: str) -> Found:
     """Return the images among files, without results of earlier runs."""
     from deepseg_lite.nifti.contents import holds_dicom, what_a_folder_is
-    from deepseg_lite.nifti.names import is_image_name
 
     files = sorted(p for p in paths if is_image_name(p.name) and not p.name.startswith("."))
     results = {folder: _results_in(folder) for folder in {file.parent for file in files}}

@@ -102,3 +102,21 @@ def test_what_a_kill_left_goes_with_the_next_export(make_model, tmp_path):
         process.terminate()
         process.communicate()
     assert left(out, temporary) == []
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(143)], ids=["SIGINT", "SIGTERM"])
+def test_an_end_within_torch_is_no_failure_of_torch(monkeypatch, end):
+    """Torch turns what it is ended by into an error of its own."""
+    import torch
+    from deepseg_export.network.conversion import to_onnx
+
+    def export(*_: object, **__: object) -> None:
+        try:
+            raise end
+        except BaseException as inner:
+            raise RuntimeError("Failed to export the model") from inner
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    with pytest.raises(type(end)) as caught:
+        to_onnx(torch.nn.Conv3d(1, 2, 1), (1, 8, 8, 8))
+    assert caught.value is end

@@ -82,6 +82,8 @@ def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
             flop = count_flop(program.model_proto)
             model = with_exact_norms(program.model_proto)
     except Exception as error:  # any of torch, onnxscript and onnx may give up in its own way
+        if (end := _end_within(error)) is not None:
+            raise end from None
         raise UnsupportedError(
             f"torch cannot convert {type(network).__name__} to ONNX: {reason(error)}."
         ) from error
@@ -93,6 +95,16 @@ def to_onnx(network: Any, input_shape: Sequence[int | None]) -> bytes:
         raise ExportError(f"The exported network is not valid ONNX: {error}.") from error
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _end_within(error: BaseException) -> BaseException | None:
+    """Return the interrupt, or the exit by a signal, that torch took for a failure of its own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if not isinstance(seen, Exception):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def clean(model: Any) -> None:

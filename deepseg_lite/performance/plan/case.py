@@ -15,10 +15,9 @@ from deepseg_lite.nifti.checks import check_type
 from deepseg_lite.nifti.reading import load_image
 from deepseg_lite.notice import Warn, ignore
 from deepseg_lite.performance.plan.costs import Costs
-from deepseg_lite.performance.plan.grid import Shape
 from deepseg_lite.performance.plan.models import kind_of
 from deepseg_lite.performance.plan.network import CaseSizes, PartPlan, peak_together, plan_part
-from deepseg_lite.volume import Spacing
+from deepseg_lite.volume import Shape, Spacing
 
 EMPTY = "which patches are empty"
 """A fact that a header does not tell; the kinds of models and the steps have others."""

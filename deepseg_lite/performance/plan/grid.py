@@ -15,9 +15,7 @@ import numpy as np
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.steps.frame import reoriented_spacing, to_frame
 from deepseg_lite.steps.table import PREPROCESSING, apply_step, keywords_of
-from deepseg_lite.volume import Volume
-
-Shape = tuple[int, int, int]
+from deepseg_lite.volume import Shape, Volume
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from deepseg_lite.performance.calibration import NetworkMemory
 from deepseg_lite.steps.resample import SLAB_VOXELS
+from deepseg_lite.volume import Shape
 
 FLOAT, DOUBLE = 4, 8
 HEAP_BYTES = 2**25
@@ -26,8 +27,6 @@ PROGRAM_BYTES = 2**22
 PLACE_BYTES, KEPT_PLACE_BYTES = 48, 20
 """Memory of `deepseg_lite.steps.grid_sample.pull` for each voxel whose place it works out, and for
 each of the slab before."""
-
-Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from deepseg_lite.inference.patches import plan_windows
 from deepseg_lite.inference.restore import decodes_rows
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.performance.plan.costs import Costs
-from deepseg_lite.performance.plan.grid import Shape, plan_grid
+from deepseg_lite.performance.plan.grid import plan_grid
 from deepseg_lite.performance.plan.memory import RunShapes, overlapping, peak
 from deepseg_lite.steps.grid_sample import SLAB_VOXELS
-from deepseg_lite.volume import Volume
+from deepseg_lite.volume import Shape, Volume
 
 
 @dataclass(frozen=True)

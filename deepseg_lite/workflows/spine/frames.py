@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.volume import Affine, AnyArray, FloatArray
+from deepseg_lite.volume import Affine, AnyArray, FloatArray, Shape
 from deepseg_lite.workflows.spine.svd import invert
 
 SLAB_VOXELS = 2**17
 """Voxels whose places exist at a time; they should fit the processor's cache."""
-
-Shape = tuple[int, int, int]
 
 _TO_LPS = np.array([-1.0, -1.0, 1.0])  # and back
 

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from deepseg_lite.errors import ImageError
 from deepseg_lite.steps.frame import to_frame
-from deepseg_lite.volume import Affine, AnyArray, FloatArray, LabelArray, Spacing, Volume
-from deepseg_lite.workflows.spine.frames import Frame, Shape, pull
+from deepseg_lite.volume import Affine, AnyArray, FloatArray, LabelArray, Shape, Spacing, Volume
+from deepseg_lite.workflows.spine.frames import Frame, pull
 from deepseg_lite.workflows.spine.headers import stored
 
 

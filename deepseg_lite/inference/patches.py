@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from deepseg_lite.bundles.bundle import SlidingWindow
-from deepseg_lite.errors import ImageError
+from deepseg_lite.errors import ImageError, OptionError
 from deepseg_lite.volume import FloatArray
 
 
@@ -63,6 +63,12 @@ def plan_windows(
             stride_starts(size, patch, distance, clamp=clamp)
             for size, patch, distance in zip(shape, patch_size, stride, strict=True)
         )
+    count = math.prod(map(len, starts))
+    if count > MAX_PATCHES:
+        raise OptionError(
+            f"{count} patches would be needed for {' x '.join(map(str, shape))} voxels, more than "
+            f"{MAX_PATCHES}; give a larger `step`, or a model whose patches overlap less."
+        )
     if window.importance_map == "gaussian":
         importance = gaussian_importance(patch_size, window.sigma_scale)
     else:
@@ -101,6 +107,7 @@ def stride_starts(size: int, patch: int, stride: int, *, clamp: bool = False) ->
 
 
 SMALLEST_WEIGHT = 1e-3
+MAX_PATCHES = 1_000_000
 
 
 def whole_axes(patch_size: Sequence[int | None], shape: Sequence[int]) -> tuple[int, int, int]:
@@ -166,6 +173,8 @@ def patch_starts(size: int, patch: int, step: float) -> list[int]:
     count = math.ceil((size - patch) / (patch * step)) + 1
     if count == 1:
         return [0]
+    if count > size - patch:  # nearer than a voxel, so every voxel is one
+        return list(range(size - patch + 1))
     interval = (size - patch) / (count - 1)
     return sorted({round(interval * index) for index in range(count)})
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from deepseg_lite.inference.patches import gaussian_importance, interval_starts, whole_axes
+from deepseg_lite.bundles.bundle import SlidingWindow
+from deepseg_lite.errors import OptionError
+from deepseg_lite.inference.patches import (
+    gaussian_importance,
+    interval_starts,
+    patch_starts,
+    plan_windows,
+    whole_axes,
+)
 from deepseg_lite.steps.pad import pad_to_patch
 
 
@@ -60,3 +70,23 @@ def test_large_images_are_left_alone():
     padded, inside = pad_to_patch(data, (2, 4, 3), "constant", 0.0)
     assert padded is data
     assert inside == (slice(0, 4),) * 3
+
+
+@pytest.mark.parametrize("step", [1e-12, 1e-4, 0.01, 1 / 8, 0.13, 0.5])
+@pytest.mark.parametrize(("size", "patch"), [(9, 8), (30, 8), (64, 8), (8, 8)])
+def test_steps_below_a_voxel_take_no_time(size, patch, step):
+    """Fault 9: no number makes a run endless. Upstream's own formula, where it can be computed."""
+    found = patch_starts(size, patch, step)
+    if step < 1e-3:
+        assert found == list(range(size - patch + 1))
+        return
+    count = math.ceil((size - patch) / (patch * step)) + 1
+    interval = (size - patch) / max(count - 1, 1)
+    assert found == sorted({round(interval * index) for index in range(count)})
+
+
+def test_more_patches_than_anybody_waits_for_are_refused():
+    """Fault 9."""
+    window = SlidingWindow((4, 4, 4), "spread", "constant", overlap=(0.5, 0.5, 0.5))
+    with pytest.raises(OptionError, match=r"\d+ patches would be needed .*larger `step`"):
+        plan_windows(window, (201, 201, 201), 0.1)

@@ -134,7 +134,7 @@ class SpineSegmenter:
         if settings["iso"] and given.like is None:
             raise OptionError("iso gives another grid than the array's; give a nibabel image.")
         found = self.label(given, settings, watch)
-        _notice_empty(found, watch.warn)
+        tell_missing(found.empty, len(found.arrays), watch.warn)
         if given.like is None:
             return dict(found.arrays)
         made = self._images(found, given.like, settings)
@@ -188,7 +188,7 @@ class SpineSegmenter:
         self, found: SpineLabels, image: SpatialImage, settings: Settings, warn: Warn = log
     ) -> Result:
         """Return the images that are written, and the volumes in them."""
-        _notice_empty(found, warn)
+        tell_missing(found.empty, len(found.arrays), warn)
         tables = [file.names for file in self.files(settings)]
         suffixes = [file.suffix for file in chosen_files(self.workflow, settings)]
         labels = {
@@ -250,11 +250,6 @@ class SpineSegmenter:
     def check_channel_count(self, count: int) -> None:
         """Raise `ImageError` unless ``count`` images make one case of this model."""
         self.first.check_channel_count(count)
-
-
-def _notice_empty(found: SpineLabels, warn: Warn) -> None:
-    missing = [output for output, array in found.arrays.items() if not array.any()]
-    tell_missing(missing, len(found.arrays), warn)
 
 
 def _for_networks(settings: Settings) -> Settings:

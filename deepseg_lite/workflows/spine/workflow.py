@@ -83,6 +83,11 @@ class SpineLabels:
     arrays: Mapping[str, AnyArray]
     affine: Affine
 
+    @property
+    def empty(self) -> list[str]:
+        """Return the names of results without a voxel."""
+        return [output for output, array in self.arrays.items() if not array.any()]
+
 
 def label_image(
     data: AnyArray,

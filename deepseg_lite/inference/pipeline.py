@@ -13,7 +13,7 @@ from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.inference.background import find_background
 from deepseg_lite.inference.decoding import average, majority
 from deepseg_lite.inference.patches import plan_windows
-from deepseg_lite.inference.restore import Rows, decodes_rows, finish, restore, restore_both
+from deepseg_lite.inference.restore import decodes_rows, finish, restore, restore_asked
 from deepseg_lite.inference.settings import Settings, ensemble_of, make_settings
 from deepseg_lite.inference.sliding_window import (
     Predictor,
@@ -162,7 +162,9 @@ def predict(
         folds = partial(fold_scores, data, bundle, predictors, settings, fold_count, watch)
         if settings["in_rows"] and fold_count == 1 and decodes_rows(bundle, settings):
             for rows in folds(predict_window=predict_rows):
-                result, probabilities = _restore(rows, trail, bundle, settings, soft_labels)
+                result, probabilities = restore_asked(
+                    rows, trail, bundle.outputs, settings, soft_labels
+                )
             return Prediction(None, result, probabilities)
         if ensemble_of(settings, bundle) == "mean_logits":
             return Prediction(average(folds(predict_window=predict_sliding_window)))
@@ -187,24 +189,14 @@ def complete(
     data, probabilities = predicted.data, predicted.probabilities
     if predicted.scores is not None:
         with watch.stage("restore"):
-            data, probabilities = _restore([predicted.scores], trail, bundle, settings, soft_labels)
+            data, probabilities = restore_asked(
+                [predicted.scores], trail, bundle.outputs, settings, soft_labels
+            )
     assert data is not None
     with watch.stage("postprocess"):
         if not predicted.is_finished:
             data = finish(data, spacing, bundle, settings)
     return Segmentation(data, probabilities)
-
-
-def _restore(
-    scores: Rows,
-    trail: Sequence[Record],
-    bundle: Bundle,
-    settings: Settings,
-    soft_labels: Sequence[int],
-) -> tuple[AnyArray, FloatArray | None]:
-    if soft_labels:
-        return restore_both(scores, trail, bundle.outputs, soft_labels)
-    return restore(scores, trail, bundle.outputs, settings), None
 
 
 def _decode_each(

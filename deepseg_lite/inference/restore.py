@@ -159,3 +159,19 @@ def decode_on_undo(scores: Rows, trail: Sequence[Record], decode_slabs: SlabDeco
     for record in reversed(trail[:last]):
         result = record.undo(result)
     return result
+
+
+def restore_asked(
+    scores: Rows,
+    trail: Sequence[Record],
+    outputs: Outputs,
+    settings: Settings,
+    soft_labels: Sequence[int],
+) -> tuple[AnyArray, FloatArray | None]:
+    """Return what a run gives (X, Y, Z), and with ``soft_labels`` their probabilities (L, X, Y, Z).
+
+    See `restore` and `restore_both`.
+    """
+    if soft_labels:
+        return restore_both(scores, trail, outputs, soft_labels)
+    return restore(scores, trail, outputs, settings), None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite import atomic, leftovers
 from deepseg_lite.api.case_errors import errors_of
@@ -23,6 +25,7 @@ from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.nifti.names import is_nifti_name, stem
 from deepseg_lite.nifti.reading import load_image
 from deepseg_lite.nifti.writing import image_bytes, make_image
+from deepseg_lite.notice import Warn
 from deepseg_lite.steps.box import box_mask
 from deepseg_lite.watch import Watch
 
@@ -34,7 +37,8 @@ class Case:
     """The images of one case, one per channel, and the files its results go to.
 
     ``paths`` are where ``files`` go, one for one; ``cropbox`` is for the box around the cord.
-    ``overwrite`` is whether files that are there may be replaced.
+    ``overwrite`` is whether files that are there may be replaced, ``fields`` are more fields of the
+    record.
     """
 
     images: tuple[Path, ...]
@@ -42,6 +46,7 @@ class Case:
     paths: tuple[Path, ...]
     cropbox: Path | None = None
     overwrite: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tables(self) -> dict[Path, bytes]:
@@ -122,14 +127,7 @@ def name_outputs(
         box = _named(first, output, CROPBOX) if cropbox else None
         inputs = tuple(Path(image) for image in case_images)
         cases.append(Case(inputs, files, paths, box, overwrite))
-    written = [file for case in cases for file in case.written]
-    for folder in {file.parent for file in written}:
-        leftovers.sweep(folder)  # half a case of a killed run is no result
-    _check_outputs(cases, overwrite=overwrite)
-    for folder in {file.parent for file in written}:
-        check_folder(folder)
-    for file in written:
-        check_name(file)
+    check_outputs(cases, overwrite=overwrite)
     return cases
 
 
@@ -150,7 +148,26 @@ def _named(image: Path, output: Path | None, suffix: str) -> Path:
     return folder / f"{name}_{suffix.replace('/', '-')}{extension}"
 
 
-def _check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
+def check_outputs(cases: Sequence[Case], *, overwrite: bool) -> None:
+    """Refuse outputs that cannot be written; what killed runs have left goes first.
+
+    Raises
+    ------
+    OptionError, OutputError
+        As `name_outputs`.
+    """
+    files = [file for case in cases for file in case.written]
+    folders = {file.parent for file in files}
+    for folder in folders:
+        leftovers.sweep(folder)  # half a case of a killed run is no result
+    _check_places(cases, overwrite=overwrite)
+    for folder in folders:
+        check_folder(folder)
+    for file in files:
+        check_name(file)
+
+
+def _check_places(cases: Sequence[Case], *, overwrite: bool) -> None:
     written = Counter(os.path.realpath(file) for case in cases for file in case.written)
     for name, count in written.items():
         if count > 1:
@@ -188,6 +205,8 @@ class FileRun:
         The command line, for the record.
     watch : Watch, optional
         Takes the time of the stages.
+    open_image : callable, optional
+        Opens an image, and is given what to tell of doubtful things; default `load_image`.
     """
 
     def __init__(
@@ -198,8 +217,10 @@ class FileRun:
         *,
         command: Sequence[str] = (),
         watch: Watch | None = None,
+        open_image: Callable[[Path, Warn], SpatialImage] | None = None,
     ) -> None:
         self.model, self.case, self.settings, self.command = model, case, settings, command
+        self._open_image = open_image or load_image
         self.watch = watch or Watch()
         self.watch.file = str(case.images[0])
 
@@ -207,7 +228,7 @@ class FileRun:
         """Read the images, and do all that comes before the networks."""
         with self._named_errors():
             paths = self.case.images
-            self._opened = [load_image(path, self.watch.warn) for path in paths]
+            self._opened = [self._open_image(path, self.watch.warn) for path in paths]
             names = [str(path) for path in paths]
             self._run = self.model.case(self._opened, names, self.settings, self.watch)
             self._run.prepare()
@@ -250,6 +271,7 @@ class FileRun:
             "Volumes_mm3": dict(result.volumes_mm3),
             "Seconds": recorded_seconds(self.watch.seconds),
             "SHA256": {path.name: sha256(data).hexdigest() for path, data in contents.items()},
+            **case.fields,
         }
         outputs = [str(path) for path in contents]
         contents |= case.tables

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import zip_longest
 from typing import NoReturn, Protocol, TypeVar
 
 Given = TypeVar("Given")
@@ -40,13 +39,13 @@ def run_through(case: Case[T]) -> T:
     return case.finish()
 
 
-def in_turn(cases: Sequence[Case[T]]) -> Outcomes[T]:
+def in_turn(cases: Iterable[Case[T]]) -> Outcomes[T]:
     """Run cases one after another; see `overlapped`."""
     for case in cases:
         yield partial(run_through, case)
 
 
-def overlapped(cases: Sequence[Case[T]], first: Callable[[], None] | None = None) -> Outcomes[T]:
+def overlapped(cases: Iterable[Case[T]], first: Callable[[], None] | None = None) -> Outcomes[T]:
     """Run cases in order; during the networks of one, the last is finished and the next prepared.
 
     That is done in a second thread. The first preparation and the last finish have no networks to
@@ -55,8 +54,8 @@ def overlapped(cases: Sequence[Case[T]], first: Callable[[], None] | None = None
 
     Parameters
     ----------
-    cases : sequence of Case
-        None of them begun.
+    cases : iterable of Case
+        None of them begun. Each is asked for when the one before has been prepared.
     first : callable, optional
         More work before the first networks run, such as opening them; it is done in the second
         thread while the first case is prepared.
@@ -71,17 +70,21 @@ def overlapped(cases: Sequence[Case[T]], first: Callable[[], None] | None = None
     outcome: Callable[[], T] | None = None
     try:
         opened = helper.submit(first or (lambda: None))
-        prepared = [_done(case.prepare) for case in cases[:1]]
+        coming = iter(cases)
+        case = next(coming, None)
+        prepared = None if case is None else _done(case.prepare)
         opened.result()
-        for case, following in zip_longest(cases, cases[1:]):
-            prepared += [helper.submit(following.prepare)] if following else []
-            failure = prepared.pop(0).exception() or _done(case.predict).exception()
+        while case is not None and prepared is not None:
+            following = next(coming, None)
+            ready = None if following is None else helper.submit(following.prepare)
+            failure = prepared.exception() or _done(case.predict).exception()
             if outcome is not None:
                 yield outcome
             if failure is not None:
                 outcome = partial(_raise, failure)
             else:
-                outcome = helper.submit(case.finish).result if following else case.finish
+                outcome = case.finish if ready is None else helper.submit(case.finish).result
+            case, prepared = following, ready
         if outcome is not None:
             yield outcome
     finally:

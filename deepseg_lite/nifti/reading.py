@@ -37,6 +37,7 @@ class Voxels:
         self.path, self.header = path, header
         self.shape, self.dtype, self.ndim = header.shape, header.dtype, len(header.shape)
         self.slope, self.inter = header.slope, header.inter
+        self.held: AnyArray | None = None  # all voxels, where they stay in memory
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
         """Return all voxels, scaled."""
@@ -55,6 +56,8 @@ class Voxels:
         ImageError
             If the file is truncated, damaged, or does not fit its header.
         """
+        if self.held is not None:
+            return self.held
         header = self.header
         size = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
         try:
@@ -147,6 +150,19 @@ def load_image(path: Path | str, warn: Warn = log) -> SpatialImage:
     image = kind(Voxels(voxels_path, header), affine, header.clean)
     image.file_map["image"].filename = str(path)
     return image
+
+
+def hold_voxels(image: SpatialImage, name: str, warn: Warn = log) -> None:
+    """Read the voxels of an image of `load_image` now; they stay in memory, not to be changed.
+
+    Raises
+    ------
+    ImageError
+        As `Voxels.read`.
+    """
+    held = image.dataobj.read(name, warn)
+    held.flags.writeable = False
+    image.dataobj.held = held
 
 
 def _check_file(path: Path) -> None:

@@ -1,0 +1,257 @@
+"""Running of jobs in this process: models stay in memory, and a case that fails ends alone."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from threading import Lock
+from time import perf_counter
+from typing import Any, cast
+
+from nibabel.spatialimages import SpatialImage
+
+from deepseg_lite.api import loader
+from deepseg_lite.api.case_errors import errors_of
+from deepseg_lite.api.cases import Case, FileRun, check_outputs
+from deepseg_lite.api.load_options import LoadOptions
+from deepseg_lite.api.model import Model
+from deepseg_lite.dataset.job import DONE, FAILED, Job, Outcome, add_to_log
+from deepseg_lite.errors import DeepsegError, OptionError
+from deepseg_lite.inference.fitting import fit_settings
+from deepseg_lite.inference.overlap import in_turn, overlapped
+from deepseg_lite.inference.settings import Settings, make_settings
+from deepseg_lite.nifti.names import stem
+from deepseg_lite.nifti.reading import hold_voxels, load_image
+from deepseg_lite.notice import Notice, Warn, ignore
+from deepseg_lite.watch import Watch
+
+
+class Models:
+    """Models in memory, each loaded when a job first asks for it.
+
+    Parameters
+    ----------
+    threads : int, optional
+        CPU threads of models whose jobs do not say; by default what this process may use.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads
+        self._loaded: dict[str, Model] = {}
+        self._lock = Lock()
+
+    def of(self, job: Job) -> Model:
+        """Return the model of a job, its networks open."""
+        options = {"threads": self._threads, **job.load, "open_networks": True}
+        key = json.dumps([job.task, options], sort_keys=True)
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = loader.load(job.task, **cast("LoadOptions", options))
+            return self._loaded[key]
+
+
+class Images:
+    """Images as jobs open them: those that the next job has, too, are read once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, tuple[SpatialImage, list[Notice]]] = {}
+
+    def opener(self, job: Job) -> Callable[[Path, Warn], SpatialImage]:
+        """Return what opens the images of a job; called for one job after another."""
+
+        def open_image(path: Path, warn: Warn) -> SpatialImage:
+            self._kept = {kept: self._kept[kept] for kept in self._kept if str(kept) in job.images}
+            if job.keeps_images and path not in self._kept:
+                self._kept[path] = _read(path)
+            found = self._kept.get(path) if job.keeps_images else self._kept.pop(path, None)
+            if found is None:
+                return load_image(path, warn)
+            image, notices = found
+            for notice in notices:
+                warn(notice)
+            return image
+
+        return open_image
+
+
+def _read(path: Path) -> tuple[SpatialImage, list[Notice]]:
+    """Return an image whose voxels are in memory, and what was doubtful about it."""
+    notices: list[Notice] = []
+    image = load_image(path, notices.append)
+    hold_voxels(image, str(path), notices.append)
+    return image, notices
+
+
+class JobRun:
+    """Run of one job in three steps, so that jobs can overlap; see `FileRun`."""
+
+    def __init__(
+        self, job: Job, models: Models, open_image: Callable[[Path, Warn], SpatialImage]
+    ) -> None:
+        self.job, self._models, self._open_image = job, models, open_image
+        self.watch = Watch(notify=ignore)  # told with the outcome
+        self.seconds = 0.0
+        self._run: FileRun | None = None
+        self._begun = datetime.now(timezone.utc)
+
+    def prepare(self) -> None:
+        """Load the model if it is the first of its jobs, and do all that comes before networks."""
+        self._timed(self._prepare)
+
+    def predict(self) -> None:
+        """Run the networks."""
+        if self._run is not None:
+            self._timed(self._run.predict)
+
+    def finish(self) -> Outcome:
+        """Write the files."""
+        if self._run is not None:
+            self._timed(self._run.finish)
+        self._run = None
+        return self._outcome()
+
+    def failed(self, error: Exception) -> Outcome:
+        """Return the outcome of a run that failed."""
+        self._run = None
+        return self._outcome(error)
+
+    def _timed(self, step: Callable[[], object]) -> None:
+        started = perf_counter()
+        try:
+            step()
+        finally:
+            self.seconds += perf_counter() - started
+
+    def _prepare(self) -> None:
+        job = self.job
+        with errors_of(Path(job.images[0])):
+            if is_recorded(job):
+                return
+            model = self._models.of(job)
+            settings = fit_settings(make_settings(**cast("Settings", job.settings)), model.bundle)
+            case = case_of(job, model, settings)
+        run = FileRun(
+            model,
+            case,
+            settings,
+            command=job.command,
+            watch=self.watch,
+            open_image=self._open_image,
+        )
+        run.prepare()
+        self._run = run
+
+    def _outcome(self, error: Exception | None = None) -> Outcome:
+        text, kind = (None, None) if error is None else (str(error), type(error).__name__)
+        warnings = tuple(notice.record() for notice in self.watch.notices)
+        status = DONE if error is None else FAILED
+        with suppress(OSError):  # a log that cannot be written does not take a result away
+            self._log(error)
+        seconds = round(self.seconds, 4)
+        return Outcome(self.job.id, status, text, kind, warnings, seconds)
+
+    def _log(self, error: Exception | None) -> None:
+        job = self.job
+        lines = [f"{self._begun:%Y-%m-%dT%H:%M:%SZ} {job.task}: {', '.join(job.images)}"]
+        lines += [f"warning: {notice}" for notice in self.watch.notices]
+        stages = ", ".join(f"{stage} {s:.3f} s" for stage, s in self.watch.seconds.items())
+        lines += [stages] if stages else []
+        if error is None:
+            lines.append(f"done in {self.seconds:.3f} s")
+        else:
+            lines.append(f"failed after {self.seconds:.3f} s: {error}")
+            lines += "".join(traceback.format_exception(error)).splitlines()
+        add_to_log(job, *lines)
+
+
+def case_of(job: Job, model: Model, settings: Settings) -> Case:
+    """Return the case of a job, checked.
+
+    Raises
+    ------
+    OptionError
+        If the outputs are not those that the model gives, a file is in the way, or an option does
+        not fit the model.
+    ImageError
+        If there are not as many images as the model has channels.
+    OutputError
+        If the outputs cannot be written.
+    """
+    model.check_channel_count(len(job.images))
+    model.check_settings(settings)
+    files = model.files(settings)
+    if len(files) != len(job.outputs):
+        raise OptionError(
+            f"{len(job.outputs)} outputs were given; {model.bundle.name} writes {len(files)} with "
+            "these settings, one name for each is needed."
+        )
+    case = Case(
+        images=tuple(map(Path, job.images)),
+        files=files,
+        paths=tuple(map(Path, job.outputs)),
+        cropbox=None if job.cropbox is None else Path(job.cropbox),
+        overwrite=job.overwrite,
+        fields=job.fields,
+    )
+    check_outputs([case], overwrite=job.overwrite)
+    return case
+
+
+def is_recorded(job: Job) -> bool:
+    """Return whether the record of a job is there with its fields; a job without any has none.
+
+    A record never is beside the files of another set, so the results are there, too.
+    """
+    first = Path(job.outputs[0])
+    try:
+        record = json.loads(first.with_name(f"{stem(first)}.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    if not isinstance(record, dict):
+        return False
+    wanted: Mapping[str, Any] = json.loads(json.dumps(dict(job.fields)))
+    return bool(wanted) and all(record.get(name) == value for name, value in wanted.items())
+
+
+def run_jobs(
+    jobs: Iterable[Job], *, threads: int | None = None, overlap: bool = True
+) -> Iterator[Outcome]:
+    """Run jobs one after another in this process.
+
+    Parameters
+    ----------
+    jobs : iterable of Job
+        Those of the same images share their reading in the order of `in_order`. Each is asked for
+        when the one before is prepared.
+    threads : int, optional
+        CPU threads where a job does not say.
+    overlap : bool
+        Whether the next job is prepared, and the last one written, while networks run.
+
+    Yields
+    ------
+    outcome : Outcome
+        Of each job, in their order. A job that fails does not stop others; an interrupt does.
+    """
+    models, images = Models(threads), Images()
+    pending: list[JobRun] = []
+
+    def runs() -> Iterator[JobRun]:
+        for job in jobs:
+            run = JobRun(job, models, images.opener(job))
+            pending.append(run)
+            yield run
+
+    order = overlapped(runs()) if overlap else in_turn(runs())
+    with closing(order) as outcomes:
+        for outcome in outcomes:
+            run = pending.pop(0)
+            try:
+                found = outcome()
+            except DeepsegError as error:
+                found = run.failed(error)
+            yield found

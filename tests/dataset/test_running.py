@@ -1,0 +1,123 @@
+"""Jobs in this process: results as those of `run`, failures that end alone, reading shared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.bundles import make_affine, make_data, voxels, write_bundle, write_image
+
+from deepseg_lite.api import loader
+from deepseg_lite.api.cases import name_outputs, run_case
+from deepseg_lite.dataset.job import Job, Outcome, in_order
+from deepseg_lite.dataset.running import run_jobs
+from deepseg_lite.nifti import reading
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / "in").mkdir()
+    return [
+        write_image(tmp_path / "in" / f"{i}.nii.gz", make_data(seed=i), make_affine("LPS"))
+        for i in range(3)
+    ]
+
+
+def make_job(bundle: Path, image: Path, **given) -> Job:
+    output = image.parents[1] / "out" / f"{image.name[:-7]}_{bundle.name}.nii.gz"
+    name = f"{image.name} {bundle.name}"
+    return Job(name, str(bundle), (str(image),), (str(output),), load={"device": "cpu"}, **given)
+
+
+def test_jobs_and_outcomes_are_json(tiny_bundle, tmp_path):
+    job = make_job(
+        tiny_bundle, tmp_path / "a" / "b.nii.gz", fields={"Key": "a"}, command=("batch",)
+    )
+    assert Job.from_json(job.to_json()) == job
+    outcome = Outcome("a", "failed", "wrong", "ImageError", ({"code": "empty"},), 0.5, 2, 9)
+    assert Outcome.from_json(outcome.to_json()) == outcome
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_results_are_those_of_a_run(tiny_bundle, images, tmp_path, overlap):
+    model = loader.load(tiny_bundle, device="cpu")
+    cases = name_outputs(model, [[path] for path in images], tmp_path / "alone")
+    for case in cases:
+        run_case(model, case)
+    jobs = [make_job(tiny_bundle, image, fields={"Key": image.name}) for image in images]
+    outcomes = list(run_jobs(jobs, overlap=overlap))
+    assert [(o.id, o.status, o.attempts) for o in outcomes] == [(j.id, "done", 1) for j in jobs]
+    for job, case in zip(jobs, cases, strict=True):
+        np.testing.assert_array_equal(voxels(job.outputs[0]), voxels(case.paths[0]))
+        record = json.loads(Path(job.outputs[0].replace(".nii.gz", ".json")).read_text())
+        assert record["Key"] == Path(job.images[0]).name
+
+
+def test_a_job_that_fails_ends_alone_and_says_why(tiny_bundle, images, tmp_path):
+    broken, missing = tmp_path / "in" / "broken.nii.gz", tmp_path / "in" / "missing.nii.gz"
+    broken.write_bytes(images[0].read_bytes()[:400])
+    log = tmp_path / "logs" / "broken.txt"
+    jobs = [
+        make_job(tiny_bundle, broken, log=str(log)),
+        make_job(tiny_bundle, images[0]),
+        make_job(tmp_path / "none", images[1]),
+        make_job(tiny_bundle, missing),
+        make_job(tiny_bundle, images[1], settings={"step": 2.0}),
+        make_job(tiny_bundle, images[2]),
+    ]
+    outcomes = list(run_jobs(jobs))
+    kinds = [None if o.status == "done" else o.kind for o in outcomes]
+    assert kinds == ["ImageError", None, "BundleNotFoundError", "ImageError", "OptionError", None]
+    assert all(str(j.images[0]) in o.error for j, o in zip(jobs, outcomes, strict=True) if o.error)
+    assert "failed after" in log.read_text()
+    assert "truncated" in log.read_text()
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.nii.gz")) == [
+        "0_tiny_bundle.nii.gz",
+        "2_tiny_bundle.nii.gz",
+    ]
+
+
+def test_files_in_the_way_stay(tiny_bundle, images):
+    job = make_job(tiny_bundle, images[0])
+    output = Path(job.outputs[0])
+    output.parent.mkdir()
+    output.write_text("mine")
+    (outcome,) = run_jobs([job])
+    assert outcome.kind == "OptionError"
+    assert output.read_text() == "mine"
+
+
+def test_what_is_recorded_with_the_same_fields_is_not_done_again(tiny_bundle, images, monkeypatch):
+    job = make_job(tiny_bundle, images[0], fields={"Key": "1", "Sources": ["bids::0.nii.gz"]})
+    assert [o.status for o in run_jobs([job])] == ["done"]
+    before = Path(job.outputs[0]).stat().st_mtime_ns
+    assert [o.status for o in run_jobs([job])] == ["done"]
+    assert Path(job.outputs[0]).stat().st_mtime_ns == before
+    other = make_job(tiny_bundle, images[0], fields={"Key": "2"})
+    assert [o.kind for o in run_jobs([other])] == ["OptionError"]  # in the way
+
+
+def test_tasks_of_one_image_share_its_reading(tiny_bundle, images, tmp_path, monkeypatch):
+    second = write_bundle(tmp_path / "second")
+    read = []
+    check_end = reading._check_end
+    monkeypatch.setattr(
+        reading, "_check_end", lambda *given: read.append(given) or check_end(*given)
+    )
+    with images[0].open("ab") as file:
+        file.write(b"\0" * 10)  # a notice, which both tasks have
+    jobs = [make_job(b, image) for b in (tiny_bundle, second) for image in images]
+    outcomes = {outcome.id: outcome for outcome in run_jobs(in_order(jobs))}
+    assert len(read) == len(images)
+    assert {o.status for o in outcomes.values()} == {"done"}
+    for bundle in (tiny_bundle, second):
+        (warning,) = outcomes[f"{images[0].name} {bundle.name}"].warnings
+        assert warning["code"] == "bytes-left"
+    for image in images:
+        one, other = (
+            image.parents[1] / "out" / f"{image.name[:-7]}_{b.name}.nii.gz"
+            for b in (tiny_bundle, second)
+        )
+        np.testing.assert_array_equal(voxels(one), voxels(other))

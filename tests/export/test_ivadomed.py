@@ -9,19 +9,12 @@ from typing import Any
 import pytest
 from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.families.ivadomed import Options, load
+from helpers.ivadomed_models import make_onnx, make_settings, write_model
 
 from deepseg_lite.errors import OptionError
 
-torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
-
-from helpers.ivadomed_models import (  # noqa: E402 - it imports torch
-    make_onnx,
-    make_settings,
-    write_model,
-)
 
 pytestmark = [pytest.mark.export, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

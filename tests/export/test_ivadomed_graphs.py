@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.families.ivadomed import Options, load
+from helpers.ivadomed_models import make_onnx, make_settings, write_model
 
-torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
 
-from helpers.ivadomed_models import (  # noqa: E402 - it imports torch
-    make_onnx,
-    make_settings,
-    write_model,
-)
 from onnx import TensorProto, helper  # noqa: E402
 
 pytestmark = [pytest.mark.export, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -121,6 +115,16 @@ def test_booleans_among_numbers_are_repaired(tmp_path, rng, caplog):
     assert "booleans" in caplog.text
 
 
+def test_a_graph_of_the_oldest_form_is_taken_over(tmp_path, rng):
+    model = onnx.load_model_from_string(make_onnx(opset=9, initializers_are_inputs=True))
+    model.ir_version = 3
+    given = model.SerializeToString()
+    graph = load(write_model(tmp_path / "m", make_settings(), onnx=given), Options()).networks["0"]
+    batch = rng.standard_normal((2, 1, 20, 24), dtype=np.float32)
+    np.testing.assert_allclose(run(graph.onnx, batch), run(given, batch), atol=1e-6)
+    assert graph.opset == 18
+
+
 def test_lists_of_tensors_are_folded_away(tmp_path):
     middle = [
         helper.make_node("SequenceConstruct", ["features", "features"], ["list"]),
@@ -165,11 +169,11 @@ def test_a_graph_that_cannot_run_is_refused_with_the_reason(tmp_path, content, e
         load(folder, Options())
 
 
-def test_a_ready_graph_needs_neither_torch_nor_ivadomed(tmp_path):
+def test_a_ready_graph_needs_nothing_but_onnx(tmp_path):
     folder = write_model(tmp_path / "m", make_settings(), onnx=make_onnx())
     program = """
 import pathlib, sys
-for name in ("torch", "ivadomed"):
+for name in ("torch", "ivadomed", "onnxscript"):
     sys.modules[name] = None  # importing it fails
 from deepseg_export.families.ivadomed import Options, load
 print(load(pathlib.Path(sys.argv[1]), Options()).networks["0"].opset)

@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
 CLASSES = ("Unet", "Encoder", "Decoder", "DownConv", "UpConv", "Modified3DUNet", "UNet3D")
 
@@ -25,6 +22,8 @@ CLASSES = ("Unet", "Encoder", "Decoder", "DownConv", "UpConv", "Modified3DUNet",
 @contextlib.contextmanager
 def stand_ins(*names: str) -> Iterator[types.ModuleType]:
     """Put a module ``ivadomed.models`` with empty classes of these names where pickle finds it."""
+    from torch import nn
+
     package, models = types.ModuleType("ivadomed"), types.ModuleType("ivadomed.models")
     for name in names:
         setattr(models, name, type(name, (nn.Module,), {"__module__": "ivadomed.models"}))
@@ -35,7 +34,7 @@ def stand_ins(*names: str) -> Iterator[types.ModuleType]:
         del sys.modules["ivadomed"], sys.modules["ivadomed.models"]
 
 
-def _made(kind: type, parts: dict[str, Any], **settings: Any) -> nn.Module:
+def _made(kind: type, parts: dict[str, Any], **settings: Any) -> Any:
     """Return an instance with parts and plain attributes."""
     module = kind()
     for name, value in {**parts, **settings}.items():
@@ -45,14 +44,16 @@ def _made(kind: type, parts: dict[str, Any], **settings: Any) -> nn.Module:
 
 def make_unet(
     models: Any, *, axes: int = 2, channels: int = 1, classes: int = 1, depth: int = 2, **late: Any
-) -> nn.Module:
+) -> Any:
     """Return a U-Net of the shape that ivadomed's has; ``late`` is set on its decoder."""
+    from torch import nn
+
     conv = (nn.Conv2d, nn.Conv3d)[axes - 2]
     norm = (nn.BatchNorm2d, nn.InstanceNorm3d)[axes - 2]
     pool = (nn.MaxPool2d, nn.MaxPool3d)[axes - 2]
     drop = (nn.Dropout2d, nn.Dropout3d)[axes - 2]
 
-    def block(inputs: int, outputs: int) -> nn.Module:
+    def block(inputs: int, outputs: int) -> Any:
         parts = {}
         for name, size in (("conv1", inputs), ("conv2", outputs)):
             parts[name] = conv(size, outputs, 3, padding=1)
@@ -91,18 +92,20 @@ def make_unet(
 
 def make_modified_unet(
     models: Any, *, channels: int = 1, classes: int = 1, kind: str = "UNet3D", **late: Any
-) -> nn.Module:
+) -> Any:
     """Return a 3-D U-Net of the shape that ivadomed's has; ``late`` is set on it."""
+    from torch import nn
+
     outputs = classes + 1 if classes > 1 else 1
 
-    def conv(inputs: int, width: int, size: int = 3, stride: int = 1) -> nn.Module:
+    def conv(inputs: int, width: int, size: int = 3, stride: int = 1) -> Any:
         return nn.Conv3d(inputs, width, size, stride, padding=size // 2, bias=False)
 
-    def norm(width: int) -> nn.Module:
+    def norm(width: int) -> Any:
         return nn.InstanceNorm3d(width, momentum=0.1)
 
     relu = nn.LeakyReLU
-    parts: dict[str, nn.Module] = {
+    parts: dict[str, Any] = {
         "conv3d_c1_1": conv(channels, 1),
         "conv3d_c1_2": conv(1, 1),
         "lrelu_conv_c1": nn.Sequential(relu(), conv(1, 1)),
@@ -158,7 +161,7 @@ def make_settings(*, volume: bool = False, classes: int = 1, **changes: Any) -> 
 def write_model(
     folder: Path,
     settings: dict[str, Any],
-    network: nn.Module | None = None,
+    network: Any = None,
     onnx: bytes | None = None,
     *,
     legacy: bool = False,
@@ -167,6 +170,8 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{folder.name}.json").write_text(json.dumps(settings))
     if network is not None:
+        import torch
+
         file = folder / f"{folder.name}.pt"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the older container would hold the classes' source
@@ -185,6 +190,8 @@ def make_onnx(
     initializers_are_inputs: bool = False,
 ) -> bytes:
     """Return a convolution to ``features``, nodes of a test from there to ``result``."""
+    from onnx import TensorProto, helper, numpy_helper
+
     weight = np.random.default_rng(0).normal(size=(classes, 1, *[3] * axes)).astype(np.float32)
     shape = shape or ("batch", 1, *[f"size{i}" for i in range(axes)])
     nodes = [helper.make_node("Conv", ["input", "weight"], ["features"], pads=[1] * 2 * axes)]

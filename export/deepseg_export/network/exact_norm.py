@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deepseg_export.network.folding import needed_nodes, replace
+
 NORM = "InstanceNormalization"
 SMALL = 8192
 """Voxels of a map whose plain sums are precise enough, and faster."""
@@ -101,14 +103,7 @@ def with_plain_norms(model: Any) -> Any:
             continue
         floor = made[parts.pop("epsilon")].attribute[0].f
         nodes.append(onnx.helper.make_node(NORM, parts.values(), node.output, epsilon=floor))
-    wanted = {value.name for value in graph.output}
-    needed = []
-    for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            needed.append(node)
-            wanted.update(node.input)
-    del graph.node[:]
-    graph.node.extend(reversed(needed))
+    replace(graph.node, needed_nodes(nodes, {value.name for value in graph.output}))
     return plain
 
 

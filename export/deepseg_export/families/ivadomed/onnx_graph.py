@@ -14,6 +14,7 @@ from deepseg_export.errors import CheckpointError, UnsupportedError, Verificatio
 from deepseg_export.families.checkpoint import ReadyGraph
 from deepseg_export.families.ivadomed.onnx_repair import cast_booleans
 from deepseg_export.network.conversion import OPSET, clean, messages_of
+from deepseg_export.network.folding import with_constants_folded
 from deepseg_export.network.verify import SEED, compare
 from deepseg_export.reading.limits import limited_memory, read_file
 from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _LOOPS = ("Loop", "Scan")
+_OWN_CONSTANTS = 4
+"""Version of the format from which on constants need not be inputs, too."""
 _MAX_BYTES = 2 * 1024**3
 _MAX_NODES = 5000
 _MAX_MEMORY = 6 * 1024**3
@@ -137,18 +140,17 @@ def _renewed(model: Any) -> Iterator[tuple[bytes, int]]:
     """Yield the graph and its opset as they should be, then with less and less done to it."""
     import onnx
     from onnx import version_converter
-    from onnxscript import optimizer
 
     for newer, folded in itertools.product((True, False), repeat=2):
         if newer and _opset(model) >= OPSET:
             continue
         try:
             graph = version_converter.convert_version(model, OPSET) if newer else model
-            graph = optimizer.optimize(_copied(graph)) if folded else _copied(graph)
+            graph = with_constants_folded(graph) if folded else _copied(graph)
             del graph.graph.value_info[:]
             clean(graph)
             onnx.checker.check_model(graph, full_check=True)
-        except Exception as error:  # converter, optimizer and checker fail in their own ways
+        except Exception as error:  # converter and checker fail in their own ways
             logger.debug("Renewing the graph (opset %s, folded %s): %s", newer, folded, error)
             continue
         data: bytes = graph.SerializeToString(deterministic=True)
@@ -213,6 +215,7 @@ def _shape_ends(path: Path, model: Any, input_shape: Sequence[int | None], class
     for item in (*inputs, *outputs):
         if not item.type.HasField("tensor_type"):
             raise UnsupportedError(f"{path.name} gives a list of tensors; one tensor is needed.")
+    model.ir_version = max(model.ir_version, _OWN_CONSTANTS)
     del graph.value_info[:]
     for ends, kept in ((graph.input, inputs), (graph.output, outputs)):
         kept = [_copied(item) for item in kept]

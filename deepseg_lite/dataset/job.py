@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,17 +56,11 @@ class Job:
     command: tuple[str, ...] = ()
     keeps_images: bool = False
 
-    def to_json(self) -> str:
-        """Return it in one line."""
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_json(cls, text: str) -> Job:
-        """Return the job of a line."""
-        given = json.loads(text)
-        return cls(
-            **given | {name: tuple(given[name]) for name in ("images", "outputs", "command")}
-        )
+    def from_dict(cls, given: Mapping[str, Any]) -> Job:
+        """Return the job that `dataclasses.asdict` made a dictionary of, through JSON or not."""
+        lists = ("images", "outputs", "command")
+        return cls(**{**given, **{name: tuple(given[name]) for name in lists}})
 
 
 @dataclass(frozen=True)
@@ -103,15 +96,10 @@ class Outcome:
     attempts: int = 1
     signal: int | None = None
 
-    def to_json(self) -> str:
-        """Return it in one line."""
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_json(cls, text: str) -> Outcome:
-        """Return the outcome of a line."""
-        given = json.loads(text)
-        return cls(**given | {"warnings": tuple(given["warnings"])})
+    def from_dict(cls, given: Mapping[str, Any]) -> Outcome:
+        """Return the outcome of a dictionary, as `Job.from_dict` does."""
+        return cls(**{**given, "warnings": tuple(given["warnings"])})
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:

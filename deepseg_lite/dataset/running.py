@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Lock
@@ -20,7 +22,7 @@ from deepseg_lite.api.cases import Case, FileRun, check_outputs
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.api.model import Model
 from deepseg_lite.dataset.job import DONE, FAILED, Job, Outcome, add_to_log
-from deepseg_lite.errors import DeepsegError, OptionError
+from deepseg_lite.errors import Cancelled, DeepsegError, OptionError
 from deepseg_lite.inference.fitting import fit_settings
 from deepseg_lite.inference.overlap import in_turn, overlapped
 from deepseg_lite.inference.settings import Settings, make_settings
@@ -28,6 +30,30 @@ from deepseg_lite.nifti.names import stem
 from deepseg_lite.nifti.reading import hold_voxels, load_image
 from deepseg_lite.notice import Notice, Warn, ignore
 from deepseg_lite.watch import Watch
+
+
+def _never() -> bool:
+    return False
+
+
+def _nobody() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a run of jobs asks and tells.
+
+    Attributes
+    ----------
+    stop : callable
+        Asked before each job and before its networks; True ends the run after those under way.
+    alive : callable
+        Told at every step and every batch of patches, from any thread.
+    """
+
+    stop: Callable[[], bool] = _never
+    alive: Callable[[], None] = _nobody
 
 
 class Models:
@@ -90,10 +116,15 @@ class JobRun:
     """Run of one job in three steps, so that jobs can overlap; see `FileRun`."""
 
     def __init__(
-        self, job: Job, models: Models, open_image: Callable[[Path, Warn], SpatialImage]
+        self,
+        job: Job,
+        models: Models,
+        open_image: Callable[[Path, Warn], SpatialImage],
+        hooks: Hooks,
     ) -> None:
-        self.job, self._models, self._open_image = job, models, open_image
+        self.job, self._models, self._open_image, self._hooks = job, models, open_image, hooks
         self.watch = Watch(notify=ignore)  # told with the outcome
+        self.watch.progress = lambda _, __: hooks.alive()
         self.seconds = 0.0
         self._run: FileRun | None = None
         self._begun = datetime.now(timezone.utc)
@@ -103,7 +134,9 @@ class JobRun:
         self._timed(self._prepare)
 
     def predict(self) -> None:
-        """Run the networks."""
+        """Run the networks, unless the run is to stop before."""
+        if self._hooks.stop():
+            raise Cancelled("stopped before its networks ran; nothing was written.")
         if self._run is not None:
             self._timed(self._run.predict)
 
@@ -121,6 +154,7 @@ class JobRun:
 
     def _timed(self, step: Callable[[], object]) -> None:
         started = perf_counter()
+        self._hooks.alive()
         try:
             step()
         finally:
@@ -218,7 +252,11 @@ def is_recorded(job: Job) -> bool:
 
 
 def run_jobs(
-    jobs: Iterable[Job], *, threads: int | None = None, overlap: bool = True
+    jobs: Iterable[Job],
+    *,
+    threads: int | None = None,
+    overlap: bool = True,
+    hooks: Hooks | None = None,
 ) -> Iterator[Outcome]:
     """Run jobs one after another in this process.
 
@@ -231,27 +269,33 @@ def run_jobs(
         CPU threads where a job does not say.
     overlap : bool
         Whether the next job is prepared, and the last one written, while networks run.
+    hooks : Hooks, optional
+        What is asked and told.
 
     Yields
     ------
     outcome : Outcome
-        Of each job, in their order. A job that fails does not stop others; an interrupt does.
+        Of each job, in their order; those that were to stop have none. A job that fails does not
+        stop others; an interrupt does.
     """
-    models, images = Models(threads), Images()
-    pending: list[JobRun] = []
+    models, images, hooks = Models(threads), Images(), hooks or Hooks()
+    pending: deque[JobRun] = deque()
 
     def runs() -> Iterator[JobRun]:
         for job in jobs:
-            run = JobRun(job, models, images.opener(job))
-            pending.append(run)
-            yield run
+            if hooks.stop():
+                return
+            pending.append(JobRun(job, models, images.opener(job), hooks))
+            yield pending[-1]
 
     order = overlapped(runs()) if overlap else in_turn(runs())
     with closing(order) as outcomes:
         for outcome in outcomes:
-            run = pending.pop(0)
+            run = pending.popleft()
             try:
                 found = outcome()
+            except Cancelled:
+                continue
             except DeepsegError as error:
                 found = run.failed(error)
             yield found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.bundles import make_affine, make_data, voxels, write_bundle, write_image
+from helpers.bundles import voxels, write_bundle
+from helpers.jobs import make_images, make_job
 
 from deepseg_lite.api import loader
 from deepseg_lite.api.cases import name_outputs, run_case
@@ -18,26 +20,16 @@ from deepseg_lite.nifti import reading
 
 @pytest.fixture
 def images(tmp_path):
-    (tmp_path / "in").mkdir()
-    return [
-        write_image(tmp_path / "in" / f"{i}.nii.gz", make_data(seed=i), make_affine("LPS"))
-        for i in range(3)
-    ]
-
-
-def make_job(bundle: Path, image: Path, **given) -> Job:
-    output = image.parents[1] / "out" / f"{image.name[:-7]}_{bundle.name}.nii.gz"
-    name = f"{image.name} {bundle.name}"
-    return Job(name, str(bundle), (str(image),), (str(output),), load={"device": "cpu"}, **given)
+    return make_images(tmp_path / "in", "012")
 
 
 def test_jobs_and_outcomes_are_json(tiny_bundle, tmp_path):
     job = make_job(
         tiny_bundle, tmp_path / "a" / "b.nii.gz", fields={"Key": "a"}, command=("batch",)
     )
-    assert Job.from_json(job.to_json()) == job
+    assert Job.from_dict(json.loads(json.dumps(asdict(job)))) == job
     outcome = Outcome("a", "failed", "wrong", "ImageError", ({"code": "empty"},), 0.5, 2, 9)
-    assert Outcome.from_json(outcome.to_json()) == outcome
+    assert Outcome.from_dict(json.loads(json.dumps(asdict(outcome)))) == outcome
 
 
 @pytest.mark.parametrize("overlap", [True, False])
@@ -113,7 +105,7 @@ def test_tasks_of_one_image_share_its_reading(tiny_bundle, images, tmp_path, mon
     assert len(read) == len(images)
     assert {o.status for o in outcomes.values()} == {"done"}
     for bundle in (tiny_bundle, second):
-        (warning,) = outcomes[f"{images[0].name} {bundle.name}"].warnings
+        (warning,) = outcomes[f"0_{bundle.name}"].warnings
         assert warning["code"] == "bytes-left"
     for image in images:
         one, other = (

@@ -1,0 +1,180 @@
+"""Workers that die, hang, are stopped or lose their parent: no result is lost, none is orphaned."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import helpers
+import numpy as np
+import pytest
+from helpers.bundles import voxels, write_bundle
+from helpers.jobs import make_images, make_job
+
+from deepseg_lite.dataset import supervisor
+from deepseg_lite.dataset.job import in_order
+from deepseg_lite.dataset.running import run_jobs
+from deepseg_lite.dataset.supervisor import Crew, supervise
+from deepseg_lite.errors import ProviderError
+from deepseg_lite.leftovers import _start
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+TESTS = Path(helpers.__path__[0]).parent
+PATIENCE = 60  # seconds until a test that would wait for ever fails
+
+
+@pytest.fixture
+def bad_worker(monkeypatch):
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setattr(supervisor, "MODULE", "helpers.bad_worker")
+
+
+@pytest.fixture
+def pids(monkeypatch):
+    """Return the numbers of the workers that are started."""
+    found = []
+    start = supervisor.Worker.__init__
+
+    def note(self, *given):
+        start(self, *given)
+        found.append(self.pid)
+
+    monkeypatch.setattr(supervisor.Worker, "__init__", note)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    return _start(pid) not in (None, -1)
+
+
+def test_two_workers_give_what_one_process_gives(tiny_bundle, tmp_path, pids):
+    images = make_images(tmp_path / "in", "abcde")
+    second = write_bundle(tmp_path / "second")
+    jobs = in_order(make_job(b, image) for image in images for b in (tiny_bundle, second))
+    outcomes = list(supervise(jobs, Crew(workers=2, threads=1)))
+    assert sorted(o.id for o in outcomes) == sorted(job.id for job in jobs)
+    assert {(o.status, o.attempts) for o in outcomes} == {("done", 1)}
+    assert len(pids) == 2
+    assert not any(map(is_alive, pids))
+    found = {job.id: voxels(job.outputs[0]) for job in jobs}
+    (tmp_path / "out").rename(tmp_path / "workers")
+    assert {o.status for o in run_jobs(jobs)} == {"done"}
+    for job in jobs:
+        np.testing.assert_array_equal(voxels(job.outputs[0]), found[job.id])
+
+
+def test_a_worker_that_dies_takes_no_other_case_along(tiny_bundle, tmp_path, bad_worker, pids):
+    names = ["a", "kill-always", "b", "segv-always", "kill-once", "c", "exit-always", "d", "e"]
+    images = make_images(tmp_path / "in", names)
+    logs = {image: str(tmp_path / "logs" / f"{image.name}.txt") for image in images}
+    jobs = [make_job(tiny_bundle, image, log=logs[image]) for image in images]
+    outcomes = {o.id: o for o in supervise(jobs, Crew(workers=2, threads=1))}
+    by_name = {
+        image.name.split(".")[0]: outcomes[job.id] for job, image in zip(jobs, images, strict=True)
+    }
+    assert {name for name, o in by_name.items() if o.status == "done"} == {
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "kill-once",
+    }
+    killed, crashed, left = (by_name[f"{deed}-always"] for deed in ("kill", "segv", "exit"))
+    assert [(o.signal, o.attempts) for o in (killed, crashed, left)] == [(9, 2), (11, 2), (None, 2)]
+    assert by_name["kill-once"].attempts == 2
+    assert killed.kind == "OutOfMemoryError"
+    assert "max_ram" in killed.error
+    assert "SIGSEGV" in crashed.error
+    assert "exit code 7" in left.error
+    assert all(str(images[0].parent) in o.error for o in (killed, crashed, left))
+    assert "SIGKILL" in Path(logs[images[1]]).read_text()
+    assert "File " in Path(logs[images[3]]).read_text()  # where it crashed
+    assert not any(map(is_alive, pids))
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_a_worker_that_hangs_is_ended(tiny_bundle, tmp_path, bad_worker):
+    images = make_images(tmp_path / "in", ["hang-always", "a", "hang-once"])
+    jobs = [make_job(tiny_bundle, image) for image in images]
+    crew = Crew(workers=1, threads=1, time_limit=2.0, overlap=False)
+    hung, good, once = sorted(supervise(jobs, crew), key=lambda o: [j.id for j in jobs].index(o.id))
+    assert (hung.status, hung.attempts, hung.signal) == ("failed", 2, None)
+    assert "no sign of life for 2 s" in hung.error
+    assert good.status == once.status == "done"
+
+
+def test_workers_that_never_work_end_the_run(tiny_bundle, tmp_path, monkeypatch, pids):
+    monkeypatch.setattr(supervisor, "MODULE", "helpers.no_such_worker")
+    jobs = [
+        make_job(tiny_bundle, image) for image in make_images(tmp_path / "in", map(str, range(20)))
+    ]
+    with pytest.raises(ProviderError, match=r"5 processes died .* exit code 1"):
+        list(supervise(jobs, Crew(overlap=False)))
+    assert len(pids) == 5
+
+
+def test_a_stop_ends_the_run_after_the_cases_under_way(tiny_bundle, tmp_path, pids):
+    images = make_images(tmp_path / "in", [f"{i:02}" for i in range(30)])
+    jobs, found = [make_job(tiny_bundle, image) for image in images], []
+    outcomes = supervise(jobs, Crew(workers=2, threads=1), stop=lambda: bool(found))
+    found.append(next(outcomes))
+    found.extend(outcomes)
+    assert {o.status for o in found} == {"done"}
+    assert 1 <= len(found) <= 2 * supervisor.AHEAD
+    written = {path.name for path in (tmp_path / "out").glob("*.nii.gz")}
+    assert written == {f"{o.id}.nii.gz" for o in found}
+    assert not any(map(is_alive, pids))
+    rest = list(supervise(jobs, Crew(threads=1)))  # those that are recorded are done
+    assert sorted(o.id for o in rest) == sorted(job.id for job in jobs)
+
+
+def test_whatever_ends_the_iteration_ends_the_workers(tiny_bundle, tmp_path, bad_worker, pids):
+    images = make_images(tmp_path / "in", ["a", *(f"hang-{i}" for i in range(4))])
+    jobs = [make_job(tiny_bundle, image) for image in images]
+    crew = Crew(workers=2, threads=1, overlap=False)
+    with closing(supervise(jobs, crew)) as outcomes:
+        assert next(outcomes).status == "done"
+    assert len(pids) == 2
+    assert not any(map(is_alive, pids))
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from helpers.jobs import make_job
+from deepseg_lite.dataset import supervisor
+supervisor.MODULE = "helpers.bad_worker"
+start = supervisor.Worker.__init__
+def note(self, *given):
+    start(self, *given)
+    print(self.pid, flush=True)
+supervisor.Worker.__init__ = note
+bundle, *images = map(Path, sys.argv[1:])
+crew = supervisor.Crew(workers=2, threads=1, overlap=False)
+for outcome in supervisor.supervise([make_job(bundle, image) for image in images], crew):
+    print(outcome.id, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_do_not_outlive_their_parent(tiny_bundle, tmp_path, bad_worker, number):
+    images = make_images(tmp_path / "in", ["a", "hang-always", "hang-once", "hang-b"])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, tiny_bundle, *images], stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        lines = [parent.stdout.readline() for _ in range(3)]  # two workers, and one result
+        workers = [int(line) for line in lines if line.strip().isdigit()]
+        parent.send_signal(number)
+    assert len(workers) == 2
+    until = time.monotonic() + PATIENCE
+    while any(map(is_alive, workers)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not any(map(is_alive, workers))

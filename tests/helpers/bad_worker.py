@@ -1,0 +1,47 @@
+"""Worker whose networks do what the names of images say: ``kill-always.nii.gz``, ``exit-once...``.
+
+``once`` is noted in a file beside the image.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from deepseg_lite.api.cases import FileRun
+
+DEEDS = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segv": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "exit": lambda: os._exit(7),
+    "hang": lambda: time.sleep(3600),
+}
+
+
+def do_as_named(image: Path) -> None:
+    """Do what the name of an image says."""
+    deed, _, when = image.name.split(".")[0].partition("-")
+    noted = image.with_name(f"{image.name}.noted")
+    if deed in DEEDS and (when == "always" or not noted.exists()):
+        noted.touch()
+        DEEDS[deed]()
+
+
+def spoil() -> None:
+    """Have the networks of this process do so."""
+    predict = FileRun.predict
+
+    def predict_or_die(run: FileRun) -> None:
+        do_as_named(run.case.images[0])
+        predict(run)
+
+    FileRun.predict = predict_or_die  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    from deepseg_lite.dataset.worker import main
+
+    spoil()
+    main()

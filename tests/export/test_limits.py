@@ -11,13 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from campaigns import pickles
 from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.families.monai.config import resolve
-from deepseg_export.reading import archive, checkpoint
+from deepseg_export.reading import archive, containers
 from deepseg_export.reading.archive import opened_model
-from deepseg_export.reading.checkpoint import load_checkpoint, read_saved
+from deepseg_export.reading.checkpoint import load_checkpoint
 from deepseg_export.reading.documents import MAX_JSON_BYTES, read_json, read_yaml
 from deepseg_export.reading.limits import (
     MAX_DEPTH,
@@ -27,7 +28,7 @@ from deepseg_export.reading.limits import (
     check_patch,
     check_tree,
 )
-from deepseg_export.reading.unpickling import Holder, Inert
+from deepseg_export.reading.records import Record
 from deepseg_export.reading.weights import MAX_LAYERS, no_larger_than
 
 torch = pytest.importorskip("torch")
@@ -165,7 +166,7 @@ def test_a_tar_is_not_unpacked(path):
 
 
 def test_a_pickle_of_too_many_instructions(path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "MAX_READS", 100)
+    monkeypatch.setattr(containers, "MAX_READS", 100)
     with pytest.raises(CheckpointError, match="more than 100 pieces"):
         load_checkpoint(save(path, b"\x80\x02" + b"N0" * 100 + b"N."))
 
@@ -187,8 +188,6 @@ def test_pickles_that_take_time_or_memory(path, name):
         ("beyond", "reaches beyond what is stored"),
         ("repeated", "reaches beyond what is stored"),
         ("huge", "bytes of weights are named, 64 are there"),
-        ("object-scalar", "a number is of no known type"),
-        ("wide-scalar", "a number is of no known type"),
     ],
 )
 def test_tensors_are_no_larger_than_what_is_stored(path, name, message):
@@ -209,11 +208,15 @@ def test_nothing_that_a_pickle_names_is_called(path):
     for module, name in pickles.GLOBALS:
         call = pickles.called(module, name, pickles.text("true"))
         save(path, pickles.dictionary(a=call))
-        with pytest.raises(CheckpointError, match="would run code of its own") as caught:
-            load_checkpoint(path)
-        assert str(caught.value).isprintable()
-        if "\n" not in name:
-            assert isinstance(read_saved(path, lambda module, name: Inert)["a"], Holder)
+        if "\n" in name:
+            with pytest.raises(CheckpointError):
+                load_checkpoint(path)
+            continue
+        record = load_checkpoint(path)["a"]
+        assert isinstance(record, Record)
+        assert record.arguments == ("true",)
+        assert repr(record).isprintable()
+        assert len(repr(record)) <= 100
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -259,9 +262,9 @@ def test_numbers_of_a_network():
     ],
 )
 def test_a_network_is_stopped_while_it_is_built(build: Callable[[Any], Any], message: str):
-    with pytest.raises(UnsupportedError, match=message), no_larger_than({"a": torch.zeros(10)}):
+    with pytest.raises(UnsupportedError, match=message), no_larger_than({"a": np.zeros(10)}):
         build(torch.nn)
-    with no_larger_than({"a": torch.zeros(10)}):
+    with no_larger_than({"a": np.zeros(10)}):
         assert torch.nn.Linear(3, 3)(torch.zeros(3)).shape == (3,)
     assert torch.nn.Linear(3000, 3000).weight.numel() == 9_000_000  # allowed again
 

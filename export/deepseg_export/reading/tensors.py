@@ -1,4 +1,4 @@
-"""Tensors of a saved file, made of its bytes and of nothing beyond them."""
+"""Tensors of a saved file: arrays on its bytes, and on nothing beyond them."""
 
 from __future__ import annotations
 
@@ -7,73 +7,89 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-_STORAGES = {
-    "BFloat16Storage": "bfloat16",
-    "BoolStorage": "bool",
-    "ByteStorage": "uint8",
-    "CharStorage": "int8",
-    "ComplexDoubleStorage": "complex128",
-    "ComplexFloatStorage": "complex64",
-    "DoubleStorage": "float64",
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "IntStorage": "int32",
-    "LongStorage": "int64",
-    "ShortStorage": "int16",
-    "UntypedStorage": "uint8",
+import numpy as np
+
+from deepseg_export.reading.records import Record, kind_of
+
+_MODULES = ("torch", "torch.cuda", "torch.storage")
+_STORED = {
+    "BFloat16Storage": "<u2",
+    "BoolStorage": "?",
+    "ByteStorage": "<u1",
+    "CharStorage": "<i1",
+    "ComplexDoubleStorage": "<c16",
+    "ComplexFloatStorage": "<c8",
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "IntStorage": "<i4",
+    "LongStorage": "<i8",
+    "ShortStorage": "<i2",
+    "UntypedStorage": "<u1",
 }
-STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
+_WIDENED = "BFloat16Storage"
+_TYPED = {"torch.uint16": "<u2", "torch.uint32": "<u4", "torch.uint64": "<u8"}
+"""Types of tensors, each on a storage of plain bytes."""
 
 
 class StorageType:
-    """Type of the numbers of a storage, by the name of its class."""
+    """Type of the numbers of a storage.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @property
-    def dtype(self) -> Any:
-        """Return torch's type."""
-        import torch
-
-        return getattr(torch, _STORAGES[self.name])
-
-
-class Storage:
-    """Numbers in one row, on which tensors are views."""
-
-    def __init__(self, flat: Any) -> None:
-        self.flat = flat
-
-
-def storage_type(name: str) -> StorageType | None:
-    """Return the type of a class's name; None where it is no storage."""
-    return StorageType(name) if name in _STORAGES else None
-
-
-def storage_of(kind: Any, count: Any, buffer: bytearray) -> Storage:
-    """Return a storage of so many numbers on the first bytes of a buffer.
+    Parameters
+    ----------
+    kind : object
+        What the pickle says: a record of the class.
 
     Raises
     ------
     UnpicklingError
-        If the buffer has fewer.
+        If it is no class of storages that is known.
     """
-    import torch
 
-    size = byte_size(kind, count)
-    if size > len(buffer):
-        raise pickle.UnpicklingError(f"{size} bytes of weights are named, {len(buffer)} are there")
-    if not size:
-        return Storage(torch.empty(0, dtype=kind.dtype))
-    return Storage(torch.frombuffer(buffer, dtype=kind.dtype, count=count))
+    def __init__(self, kind: Any) -> None:
+        module, _, name = kind.name.rpartition(".") if isinstance(kind, Record) else ("", "", "")
+        if module not in _MODULES or name not in _STORED:
+            raise pickle.UnpicklingError(f"a storage is of no known type: {kind_of(kind)}")
+        self._stored = np.dtype(_STORED[name])
+        self._is_widened = name == _WIDENED
 
+    def byte_size(self, count: Any) -> int:
+        """Return the bytes of so many numbers."""
+        if type(count) is not int or count < 0:
+            raise pickle.UnpicklingError("a storage is described in no known way")
+        return count * self._stored.itemsize
 
-def byte_size(kind: Any, count: Any) -> int:
-    """Return the bytes of so many numbers."""
-    if not isinstance(kind, StorageType) or type(count) is not int or count < 0:
-        raise pickle.UnpicklingError("a storage is described in no known way")
-    return int(count * kind.dtype.itemsize)
+    def numbers(self, data: Any, count: Any) -> np.ndarray:
+        """Return the numbers of the first bytes of a buffer: views on it, but for bfloat16.
+
+        Raises
+        ------
+        UnpicklingError
+            If it has fewer.
+        """
+        size = self.byte_size(count)
+        if size > len(data):
+            raise pickle.UnpicklingError(
+                f"{size} bytes of weights are named, {len(data)} are there"
+            )
+        if size and not self._is_widened:
+            return np.frombuffer(data, self._stored, count)
+        result = self.empty(count)
+        if size:
+            self.fill(result, data[:size])
+        return result
+
+    def empty(self, count: int) -> np.ndarray:
+        """Return room for so many numbers."""
+        return np.empty(count, "<f4" if self._is_widened else self._stored)
+
+    def fill(self, numbers: np.ndarray, data: Any) -> None:
+        """Put numbers where there is room for them; those of bfloat16 are upper halves."""
+        stored: np.ndarray = np.frombuffer(data, self._stored)
+        if self._is_widened:
+            np.left_shift(stored, 16, out=numbers.view("<u4"), dtype="<u4")
+        else:
+            numbers[:] = stored
 
 
 def rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_unused: Any) -> Any:
@@ -84,9 +100,19 @@ def rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_unused: Any) ->
     UnpicklingError
         If it reaches beyond the storage, or repeats what is there.
     """
-    if not isinstance(storage, Storage):
+    if not isinstance(storage, np.ndarray) or storage.ndim != 1:
         raise pickle.UnpicklingError("a tensor has no storage")
-    return _view(storage.flat, offset, size, stride)
+    if not (_is_row(size) and _is_row(stride) and _is_row([offset]) and len(size) == len(stride)):
+        raise pickle.UnpicklingError("a tensor is described in no known way")
+    count = math.prod(size)
+    if not count:
+        return np.empty(tuple(size), storage.dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if last >= len(storage) or count > len(storage):
+        raise pickle.UnpicklingError(f"a tensor of {tuple(size)} reaches beyond what is stored")
+    width = storage.itemsize
+    steps = tuple(step * width for step in stride)
+    return np.ndarray(tuple(size), storage.dtype, storage, offset * width, steps)
 
 
 def rebuild_typed(
@@ -99,27 +125,23 @@ def rebuild_typed(
     dtype: Any = None,
     *_unused: Any,
 ) -> Any:
-    """Return a view of a type of its own: what torch calls ``_rebuild_tensor_v3``."""
-    import torch
+    """Return a view of a type of its own, which torch calls ``_rebuild_tensor_v3``.
 
-    if not isinstance(storage, Storage) or not isinstance(dtype, torch.dtype):
-        raise pickle.UnpicklingError("a tensor has no storage or type")
-    return _view(storage.flat.view(dtype), offset, size, stride)
+    `NotImplemented` where the type is none of NumPy's.
+    """
+    name = dtype.name if isinstance(dtype, Record) else ""
+    if name not in _TYPED:
+        return NotImplemented
+    if not isinstance(storage, np.ndarray) or storage.dtype != np.uint8:
+        raise pickle.UnpicklingError("a tensor has no storage")
+    kind = np.dtype(_TYPED[name])
+    whole = storage[: len(storage) // kind.itemsize * kind.itemsize]
+    return rebuild(whole.view(kind), offset, size, stride)
 
 
 def rebuild_parameter(data: Any, *_unused: Any) -> Any:
     """Return the tensor of a parameter."""
     return data
-
-
-def _view(flat: Any, offset: Any, size: Any, stride: Any) -> Any:
-    if not (_is_row(size) and _is_row(stride) and _is_row([offset]) and len(size) == len(stride)):
-        raise pickle.UnpicklingError("a tensor is described in no known way")
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    count = math.prod(size)
-    if count and (last >= len(flat) or count > len(flat)):
-        raise pickle.UnpicklingError(f"a tensor of {tuple(size)} reaches beyond what is stored")
-    return flat.as_strided(tuple(size), tuple(stride), offset if count else 0)
 
 
 def _is_row(values: Any) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from deepseg_export.errors import CheckpointError, UnsupportedError
 
@@ -23,7 +26,7 @@ def no_larger_than(weights: Mapping[str, Any]) -> Iterator[None]:
     """
     from torch.nn.modules import module as hooks
 
-    most = 8 * sum(value.numel() for value in weights.values() if hasattr(value, "numel"))
+    most = 8 * sum(value.size for value in weights.values() if isinstance(value, np.ndarray))
     most += _SLACK_BYTES
     layers = size = 0
 
@@ -58,7 +61,7 @@ def load_into(network: Any, weights: Mapping[str, Any], where: str, what: str | 
     ----------
     network : torch.nn.Module
         Of the architecture that the weights are said to be for.
-    weights : mapping of str to tensor
+    weights : mapping of str to array
         Its whole state.
     where, what : str
         What the file, and the network, are called in errors; by default the network's class.
@@ -73,7 +76,7 @@ def load_into(network: Any, weights: Mapping[str, Any], where: str, what: str | 
     if strange:
         raise CheckpointError(f"{where}: weights are no real numbers: {_shortened(strange)}.")
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict({key: to_tensor(value) for key, value in weights.items()})
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]]
         raise CheckpointError(
@@ -83,7 +86,16 @@ def load_into(network: Any, weights: Mapping[str, Any], where: str, what: str | 
     return network.float().eval()
 
 
-def check_finite(weights: Mapping[str, Any], where: str) -> None:
+def to_tensor(array: np.ndarray) -> Any:
+    """Return a tensor on the numbers of an array, which are only to be read."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of arrays that cannot be written to
+        return torch.from_numpy(array)
+
+
+def check_finite(weights: Mapping[str, np.ndarray], where: str) -> None:
     """Refuse weights that are not finite.
 
     Raises
@@ -91,17 +103,13 @@ def check_finite(weights: Mapping[str, Any], where: str) -> None:
     CheckpointError
         Naming them.
     """
-    import torch
-
-    broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
+    broken = [key for key, value in weights.items() if not np.isfinite(value).all()]
     if broken:
         raise CheckpointError(f"{where}: weights are not finite: {_shortened(broken)}.")
 
 
 def _is_real(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor) and not value.is_complex()
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
 
 
 def _shortened(lines: Sequence[str]) -> str:

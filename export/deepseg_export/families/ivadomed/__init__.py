@@ -131,7 +131,7 @@ def _load_files(files: ModelFiles, options: Options) -> Checkpoint:
     patch: list[int | None] = manifest["sliding_window"]["patch_size"]
     shape: tuple[Any, ...] = tuple(patch if is_3d(settings) else patch[1:])
     channels, classes = len(manifest["inputs"]["channel_names"]), len(manifest["outputs"]["labels"])
-    network, batch_matters = _network(files, settings, (channels, *shape), classes, options)
+    network, batch_matters = _network(files, settings, (channels, *shape), classes)
     if batch_matters:
         manifest["sliding_window"]["batch_size"] = batch
     manifest["name"] = bundle_name(options, files.name)
@@ -172,7 +172,6 @@ def _network(
     settings: Mapping[str, Any],
     input_shape: tuple[int | None, ...],
     classes: int,
-    options: Options,
 ) -> tuple[Any, bool]:
     """Return the network, and whether what it gives for an image depends on the rest of a batch."""
     if files.onnx is not None:
@@ -182,4 +181,4 @@ def _network(
     from deepseg_export.families.ivadomed.rebuilding import rebuild
 
     assert files.pickle is not None
-    return rebuild(files.pickle, len(input_shape) - 1, classes, trust=options.trust_checkpoint)
+    return rebuild(files.pickle, len(input_shape) - 1, classes)

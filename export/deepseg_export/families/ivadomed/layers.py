@@ -9,21 +9,22 @@ import torch
 from torch import nn
 
 from deepseg_export.errors import CheckpointError
+from deepseg_export.reading.weights import to_tensor
 
 ACTIVATIONS = ("sigmoid", "softmax", "relu")
 
 
 class Weights:
-    """Named tensors that are taken out one by one, so that none is missing or left over."""
+    """Named arrays that are taken out one by one, so that none is missing or left over."""
 
     def __init__(self, weights: Mapping[str, Any], where: str) -> None:
         self._left = dict(weights)
         self._where = where
 
     def take(self, name: str) -> Any:
-        """Return a tensor and cross it off."""
+        """Return one as a tensor and cross it off."""
         try:
-            return self._left.pop(name).float()
+            return to_tensor(self._left.pop(name)).float()
         except KeyError:
             raise CheckpointError(
                 f"{self._where} has no weights {name}; a whole network is needed. Get it again."
@@ -37,8 +38,7 @@ class Weights:
         if self._left:
             raise CheckpointError(
                 f"{self._where} has weights that its class has no place for: "
-                f"{', '.join(sorted(self._left)[:5])}. If you trust where it comes from, install "
-                "ivadomed 2.9.10 beside this software and give --trust-checkpoint."
+                f"{', '.join(sorted(self._left)[:5])}; it cannot be rebuilt."
             )
 
 

@@ -1,7 +1,7 @@
 """Networks that ivadomed pickled whole, read without running anything they name.
 
-Every class becomes a plain holder of attributes, and only classes that ivadomed's U-Nets are made
-of are let in. Weights and settings are taken from the holders; the network is built anew.
+Only classes that ivadomed's U-Nets are made of are let in. Weights and settings are taken from what
+a pickle says of their instances; the network is built anew.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepseg_export.errors import CheckpointError
-from deepseg_export.reading.checkpoint import load_trusted, read_saved
-from deepseg_export.reading.unpickling import ForbiddenGlobal, Holder
+from deepseg_export.reading.checkpoint import read_saved
+from deepseg_export.reading.limits import check_tree
+from deepseg_export.reading.records import Record, kind_of, record_parts
 
 _PARTS = {
     "ivadomed.models": (
@@ -28,9 +31,8 @@ _PARTS = {
     "torch.nn.modules.pooling": ("MaxPool2d", "MaxPool3d"),
     "torch.nn.modules.upsampling": ("Upsample",),
 }
-_HOLDERS = {
-    (module, name): type(name, (Holder,), {}) for module, names in _PARTS.items() for name in names
-}
+_KNOWN = {f"{module}.{name}" for module, names in _PARTS.items() for name in names}
+_NETWORKS = ("Unet", "Modified3DUNet", "UNet3D")
 _UNUSED = "num_batches_tracked"
 
 
@@ -43,7 +45,7 @@ class PickledNetwork:
     kind : str
         Name of its class, without the module.
     weights : dict
-        Name to tensor, as in a state dictionary, counters left out.
+        Name to array, as in a state dictionary, counters left out.
     settings : dict
         Plain attributes of the network and, under their names before a dot, of its parts.
     """
@@ -61,73 +63,55 @@ def read_pickle(path: Path) -> PickledNetwork:
     CheckpointError
         If it is damaged, or names anything but known classes and tensors.
     """
-    network = _load(path)
-    kind = type(network).__name__
-    if not isinstance(network, Holder) or kind not in ("Unet", "Modified3DUNet", "UNet3D"):
+    network = read_saved(path)
+    kind = network.name.rpartition(".")[2] if isinstance(network, Record) else ""
+    if kind not in _NETWORKS:
         raise CheckpointError(
-            f"{path} holds a {kind}; one of ivadomed's networks Unet and Modified3DUNet is needed."
+            f"{path} holds a {kind_of(network)}; one of ivadomed's networks Unet and "
+            "Modified3DUNet is needed."
         )
+    check_tree(network, path, record_parts)
+    for record in _records(network):
+        if record.name not in _KNOWN:
+            raise CheckpointError(
+                f"{path} names {record!r}, which is no part of the U-Nets that can be rebuilt; "
+                "another export of the network, as .onnx, is needed."
+            )
     try:
         return PickledNetwork(kind, dict(_weights(network, "")), dict(_settings(network, "")))
-    except (AttributeError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path} is no network that ivadomed saved ({error}); get it again."
         ) from error
 
 
-def read_trusted(path: Path) -> Any:
-    """Unpickle a network, which runs whatever code the file names; needs ivadomed itself.
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged, holds no network, or needs a module that is not installed.
-    """
-    import torch
-
-    try:
-        network = load_trusted(path)
-    except ImportError as error:
-        raise CheckpointError(
-            f"{path} needs {error.name}, which is not installed; install it beside this software, "
-            "or leave --trust-checkpoint out."
-        ) from error
-    if not isinstance(network, torch.nn.Module):
-        raise CheckpointError(f"{path} holds a {type(network).__name__}; a network is needed.")
-    return network.eval()
+def _records(value: Any) -> Iterator[Record]:
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, Record):
+            yield item
+        left.extend(record_parts(item))
 
 
-def _load(path: Path) -> Any:
-    try:
-        return read_saved(path, lambda module, name: _HOLDERS.get((module, name)))
-    except ForbiddenGlobal as error:
-        raise CheckpointError(
-            f"{path} names {error}, which is no part of the U-Nets that can be rebuilt, and would "
-            "run its code when loaded. If you trust where it comes from, install ivadomed 2.9.10 "
-            "beside this software and give --trust-checkpoint."
-        ) from error
-
-
-def _parts(holder: Holder) -> Iterator[tuple[str, Holder]]:
-    for name, part in holder._modules.items():  # type: ignore[attr-defined]
-        if isinstance(part, Holder):
+def _parts(record: Record) -> Iterator[tuple[str, Record]]:
+    for name, part in record.state["_modules"].items():
+        if isinstance(part, Record):
             yield name, part
 
 
-def _weights(holder: Holder, prefix: str) -> Iterator[tuple[str, Any]]:
-    import torch
-
-    for values in (holder._parameters, holder._buffers):  # type: ignore[attr-defined]
+def _weights(record: Record, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    for values in (record.state["_parameters"], record.state["_buffers"]):
         for name, value in values.items():
-            if isinstance(value, torch.Tensor) and name != _UNUSED:
-                yield prefix + name, value.detach()
-    for name, part in _parts(holder):
+            if isinstance(value, np.ndarray) and name != _UNUSED:
+                yield prefix + name, value
+    for name, part in _parts(record):
         yield from _weights(part, f"{prefix}{name}.")
 
 
-def _settings(holder: Holder, prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(holder).items():
+def _settings(record: Record, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in record.state.items():
         if isinstance(value, (bool, int, float, str)):
             yield prefix + name, value
-    for name, part in _parts(holder):
+    for name, part in _parts(record):
         yield from _settings(part, f"{prefix}{name}.")

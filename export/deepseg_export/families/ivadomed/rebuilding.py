@@ -8,14 +8,14 @@ from typing import Any
 from deepseg_export.errors import CheckpointError
 from deepseg_export.families.ivadomed.layers import ACTIVATIONS, Weights
 from deepseg_export.families.ivadomed.modified_unet import Modified3DUNet
-from deepseg_export.families.ivadomed.pickled import PickledNetwork, read_pickle, read_trusted
+from deepseg_export.families.ivadomed.pickled import PickledNetwork, read_pickle
 from deepseg_export.families.ivadomed.unet import Unet
 from deepseg_export.reading.weights import check_finite
 
 _MAX_DEPTH = 16
 
 
-def rebuild(path: Path, axes: int, classes: int, *, trust: bool = False) -> tuple[Any, bool]:
+def rebuild(path: Path, axes: int, classes: int) -> tuple[Any, bool]:
     """Return the network of a pickle, and whether its results depend on the rest of a batch.
 
     Parameters
@@ -26,17 +26,12 @@ def rebuild(path: Path, axes: int, classes: int, *, trust: bool = False) -> tupl
         2 for a network of slices, 3 for one of volumes: as the JSON says.
     classes : int
         Maps that it gives, as the JSON says.
-    trust : bool
-        Unpickle without restriction, with ivadomed's own classes.
 
     Raises
     ------
     CheckpointError
         If the file is unsafe, damaged or contradicts the JSON.
     """
-    if trust:
-        network = read_trusted(path)
-        return network, _activation(_find(network)) == "relu"
     pickled = read_pickle(path)
     check_finite(pickled.weights, path.name)
     weights = Weights(pickled.weights, path.name)
@@ -68,11 +63,3 @@ def _depth(path: Path, pickled: PickledNetwork) -> int:
     if type(depth) is not int or not 1 <= depth <= _MAX_DEPTH:
         raise CheckpointError(f"{path.name} has a U-Net of depth {depth!r}; a number is needed.")
     return depth
-
-
-def _find(network: Any) -> Any:
-    return getattr(network, "decoder", network)
-
-
-def _activation(part: Any) -> Any:
-    return getattr(part, "final_activation", None)

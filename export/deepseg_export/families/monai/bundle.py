@@ -98,7 +98,7 @@ def _load(folder: Path, name: str, options: Options) -> Checkpoint:
     if problems or definition is None:
         raise UnsupportedError(f"{name} cannot be exported: {'; '.join(problems)}.")
 
-    weights = read_weights(weights_file, trust=options.trust_checkpoint)
+    weights = read_weights(weights_file)
     network = build_network(definition, weights)
     network = load_into(network, weights, f"{name}, {weights_file.name}")
     formats = metadata.get("network_data_format")

@@ -97,7 +97,7 @@ def _load(file: Path, shown: str, options: Options) -> Checkpoint:
     logger.info("Reading %s", shown)
     weights = {
         key.removeprefix(_PREFIX): value
-        for key, value in read_weights(file, trust=options.trust_checkpoint).items()
+        for key, value in read_weights(file).items()
         if key.startswith(_PREFIX)
     }
     width = len(weights[_WIDTH]) if _WIDTH in weights else None

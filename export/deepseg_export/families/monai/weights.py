@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepseg_export.errors import CheckpointError
-from deepseg_export.reading.checkpoint import checked_dictionary, load_trusted, read_saved
-from deepseg_export.reading.unpickling import Inert
+from deepseg_export.reading.checkpoint import checked_dictionary, read_saved
+from deepseg_export.reading.limits import check_tree
+from deepseg_export.reading.records import Record, kind_of, record_parts
 
 _PLACES = ("state_dict", "model", "network", "net", "model_state_dict")
 _PREFIXES = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
 
 
-def read_weights(path: Path, *, trust: bool = False) -> dict[str, Any]:
+def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Read the state of a network.
 
     Parameters
     ----------
     path : Path
         A file of ``torch.save`` with a state, alone or inside a training checkpoint; or a
-        TorchScript file (``.ts``), which runs code when it is loaded.
-    trust : bool
-        Load what would run code.
-
-    Returns
-    -------
-    weights : dict
-        Names to tensors on the CPU.
+        TorchScript program, of which the weights are read and nothing is run.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, holds no state, or is TorchScript that nobody vouches for.
+        If the file is damaged, or holds no state.
     """
-    content = _read_script(path, trust) if path.suffix == ".ts" else _read_pickle(path, trust)
+    content = read_saved(path)
+    if isinstance(content, Record):
+        return _read_script(path, content)
+    content = checked_dictionary(path, content)
     for place in (None, *_PLACES):
         state: Any = content.get(place) if place else content
         if _is_state(state):
@@ -47,36 +46,26 @@ def read_weights(path: Path, *, trust: bool = False) -> dict[str, Any]:
     )
 
 
-def _read_pickle(path: Path, trust: bool) -> Mapping[Any, Any]:
-    content = _trusted(path) if trust else read_saved(path, lambda module, name: Inert)
-    return checked_dictionary(path, content)
+def _read_script(path: Path, program: Record) -> dict[str, np.ndarray]:
+    """Return the tensors of a program's modules, named by the way to them."""
+    check_tree(program, path, record_parts)
+    weights = dict(_tensors(program, ""))
+    if not weights:
+        raise CheckpointError(f"{path} holds a {kind_of(program)} without weights; get it again.")
+    return weights
 
 
-def _read_script(path: Path, trust: bool) -> Mapping[Any, Any]:
-    if not trust:
-        raise CheckpointError(
-            f"{path} is TorchScript, which may run code of its own when it is loaded; model.pt "
-            "beside it is better. If you trust where it comes from, give --trust-checkpoint."
-        )
-    state: Mapping[Any, Any] = _trusted(path, is_script=True).state_dict()
-    return state
-
-
-def _trusted(path: Path, *, is_script: bool = False) -> Any:
-    try:
-        return load_trusted(path, is_script=is_script)
-    except ImportError as error:
-        raise CheckpointError(
-            f"{path} needs {error.name}, which is not installed; install it beside this software, "
-            "or leave --trust-checkpoint out."
-        ) from error
+def _tensors(module: Any, prefix: str) -> Iterator[tuple[str, np.ndarray]]:
+    attributes = module.state if isinstance(module, Record) else None
+    for name, value in attributes.items() if isinstance(attributes, Mapping) else ():
+        if isinstance(value, np.ndarray):
+            yield f"{prefix}{name}", value
+        yield from _tensors(value, f"{prefix}{name}.")
 
 
 def _is_state(value: Any) -> bool:
-    import torch
-
     return (
         isinstance(value, Mapping)
         and bool(value)
-        and all(isinstance(item, torch.Tensor) for item in value.values())
+        and all(isinstance(item, np.ndarray) for item in value.values())
     )

@@ -125,7 +125,7 @@ def _load_folder(
     trained = {}
     for fold, file in files.items():
         logger.info("Reading fold %s", fold)
-        trained[fold] = read_trained(file, folder_name, trust=options.trust_checkpoint)
+        trained[fold] = read_trained(file, folder_name)
 
     problems = disagreements(trained)
     crop = None if crop_file is None else read_json(crop_file)

@@ -22,7 +22,7 @@ class Trained:
     weights: Mapping[str, Any]
 
 
-def read_trained(file: Path, folder_name: str, *, trust: bool) -> Trained:
+def read_trained(file: Path, folder_name: str) -> Trained:
     """Read one fold.
 
     Parameters
@@ -31,15 +31,13 @@ def read_trained(file: Path, folder_name: str, *, trust: bool) -> Trained:
         The checkpoint.
     folder_name : str
         ``trainer__plans__configuration``, asked when the checkpoint does not say it.
-    trust : bool
-        See `load_checkpoint`.
 
     Raises
     ------
     CheckpointError
         If it is not an nnU-Net v2 checkpoint.
     """
-    content = load_checkpoint(file, trust=trust)
+    content = load_checkpoint(file)
     weights = content.get("network_weights")
     if not isinstance(weights, Mapping):
         raise CheckpointError(

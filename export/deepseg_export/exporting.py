@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deepseg_export.architectures.checking import check_direct
+from deepseg_export.architectures.network import DirectNetwork
+from deepseg_export.architectures.onnx_file import write_onnx
 from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.families.checkpoint import Checkpoint, ReadyGraph
 from deepseg_export.families.options import Options
@@ -91,11 +94,11 @@ def export(
             }
             flop = read_flop(graph.onnx)
             networks.append(facts if flop is None else {**facts, "flop": flop})
-            checks.append({"fold": fold, **graph.agreement._asdict()})
+            checks.append({"fold": fold, "against": graph.against, **graph.agreement._asdict()})
             graphs.append(graph)
-        is_ready = all(isinstance(each, ReadyGraph) for each in checkpoint.networks.values())
+        frameworks = ["torch"] if any(graph.against == "torch" for graph in graphs) else []
         record = {
-            "versions": package_versions((*([] if is_ready else ["torch"]), *GRAPH_PACKAGES)),
+            "versions": package_versions((*frameworks, *GRAPH_PACKAGES)),
             "opset": max(graph.opset for graph in graphs),
             "checks": checks,
         }
@@ -136,9 +139,14 @@ def convert(
     """Return a verified ONNX file of a network; one that is ONNX already stays as it is."""
     if isinstance(network, ReadyGraph):
         return network
+    if isinstance(network, DirectNetwork):
+        file = write_onnx(network, input_shape, output_shape)
+        agreement = check_direct(network, file, input_shape, output_shape)
+        data = b"".join(file.parts())
+        return ReadyGraph(data, OPSET, agreement, has_free_batch=True, against="numpy")
     onnx = to_onnx(network, input_shape)
     agreement = verify(network, onnx, input_shape, output_shape)
-    return ReadyGraph(onnx, OPSET, agreement, has_free_batch=True)
+    return ReadyGraph(onnx, OPSET, agreement, has_free_batch=True, against="torch")
 
 
 def export_model(

@@ -71,13 +71,7 @@ def verify(
     -----
     Above `PRECISE` a warning is logged.
     """
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise VerificationError(f"ONNX Runtime refuses the exported network: {error}") from error
+    session = open_session(onnx)
     rng = np.random.default_rng(SEED)
     worst = Agreement(0.0, 0.0)
     for shape in _shapes(network, input_shape):
@@ -86,7 +80,7 @@ def verify(
         for batch in (noise[:1] if is_large else noise, padded(noise[1:])):
             agreement = compare(
                 _original(network, batch),
-                _exported(session, batch),
+                run(session, batch),
                 (len(batch), output_shape[0], *shape[1:]),
             )
             worst = Agreement(*map(max, worst, agreement))
@@ -132,7 +126,31 @@ def _original(network: Any, batch: np.ndarray) -> np.ndarray:
     return result
 
 
-def _exported(session: Any, batch: np.ndarray) -> np.ndarray:
+def open_session(onnx: bytes) -> Any:
+    """Open an exported file on the CPU.
+
+    Raises
+    ------
+    VerificationError
+        If ONNX Runtime refuses it.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise VerificationError(f"ONNX Runtime refuses the exported network: {error}") from error
+
+
+def run(session: Any, batch: np.ndarray) -> np.ndarray:
+    """Return the logits of a batch (N, C, *P).
+
+    Raises
+    ------
+    VerificationError
+        If ONNX Runtime fails.
+    """
     try:
         result: np.ndarray = session.run([OUTPUT], {INPUT: batch})[0]
     except Exception as error:  # onnxruntime's exceptions share no base class

@@ -1,0 +1,54 @@
+"""Activations that are made of several others."""
+
+from __future__ import annotations
+
+import math
+
+from deepseg_export.architectures.layers import Layers, Maps
+
+
+def silu(layers: Layers, maps: Maps) -> Maps:
+    """Return x times its sigmoid, also called swish."""
+    return layers.multiply(maps, layers.activation(maps, "sigmoid"))
+
+
+def gelu(layers: Layers, maps: Maps) -> Maps:
+    """Return x times the probability that a standard normal value is below it."""
+    erf = layers.activation(layers.multiply(maps, 1 / math.sqrt(2)), "erf")
+    return layers.multiply(layers.multiply(maps, 0.5), layers.add(erf, 1.0))
+
+
+def gelu_tanh(layers: Layers, maps: Maps) -> Maps:
+    """Return GELU as approximated with the hyperbolic tangent."""
+    cube = layers.multiply(layers.multiply(maps, maps), maps)
+    inner = layers.add(maps, layers.multiply(cube, 0.044715))
+    tanh = layers.activation(layers.multiply(inner, math.sqrt(2 / math.pi)), "tanh")
+    return layers.multiply(layers.multiply(maps, 0.5), layers.add(tanh, 1.0))
+
+
+def hard_swish(layers: Layers, maps: Maps) -> Maps:
+    """Return x times a piecewise linear sigmoid."""
+    return layers.multiply(maps, layers.activation(maps, "hard_sigmoid", alpha=1 / 6, beta=0.5))
+
+
+def celu(layers: Layers, maps: Maps, alpha: float = 1.0) -> Maps:
+    """Return x, below 0 alpha (exp(x / alpha) - 1)."""
+    unit = layers.activation(layers.divide(maps, alpha), "elu", alpha=1.0)
+    return layers.multiply(unit, alpha)
+
+
+def softplus(layers: Layers, maps: Maps, beta: float = 1.0) -> Maps:
+    """Return log(1 + exp(beta x)) / beta."""
+    if beta == 1:
+        return layers.activation(maps, "softplus")
+    return layers.divide(layers.activation(layers.multiply(maps, beta), "softplus"), beta)
+
+
+def log_sigmoid(layers: Layers, maps: Maps) -> Maps:
+    """Return the logarithm of the sigmoid."""
+    return layers.multiply(layers.activation(layers.multiply(maps, -1.0), "softplus"), -1.0)
+
+
+def tanhshrink(layers: Layers, maps: Maps) -> Maps:
+    """Return x minus its hyperbolic tangent."""
+    return layers.subtract(maps, layers.activation(maps, "tanh"))

@@ -1,0 +1,56 @@
+"""A network written as ONNX against the same network computed in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from deepseg_export.architectures.network import DirectNetwork
+from deepseg_export.architectures.numpy_layers import NumpyLayers
+from deepseg_export.architectures.onnx_file import OnnxFile
+from deepseg_export.network.verify import SEED, Agreement, compare, open_session, padded, run
+
+
+def check_direct(
+    network: DirectNetwork,
+    file: OnnxFile,
+    input_shape: Sequence[int | None],
+    output_shape: Sequence[int | None],
+) -> Agreement:
+    """Compare ONNX Runtime with numpy on a small patch.
+
+    Parameters
+    ----------
+    network : DirectNetwork
+        The network.
+    file : OnnxFile
+        What was written of it. The same operations and weights are opened for images of any size,
+        and given two items of normal noise, and then one that is noise in its middle and zero
+        around that, as a small image in its padding.
+    input_shape, output_shape : sequence of int or None
+        (C, *P) and (K, *P).
+
+    Returns
+    -------
+    agreement : Agreement
+        The worst of all.
+
+    Raises
+    ------
+    VerificationError
+        If ONNX Runtime refuses the network, or finds something else.
+    """
+    session = open_session(b"".join(file.with_free_axes().parts()))
+    layers = NumpyLayers(len(network.patch))
+    shape = (int(input_shape[0] or 0), *network.patch)
+    noise = np.random.default_rng(SEED).standard_normal((2, *shape), dtype=np.float32)
+    worst = Agreement(0.0, 0.0)
+    for batch in (noise, padded(noise[1:])):
+        agreement = compare(
+            network.on(layers, batch),
+            run(session, batch),
+            (len(batch), output_shape[0], *network.patch),
+        )
+        worst = Agreement(*map(max, worst, agreement))
+    return worst

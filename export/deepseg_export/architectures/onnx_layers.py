@@ -1,0 +1,327 @@
+"""Layers that write themselves into an ONNX graph, in which no operation knows a spatial size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deepseg_export.architectures.layers import Array, Padding, Sizes, per_axis, per_end
+from deepseg_export.errors import UnsupportedError
+
+_ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "elu": ("Elu", {"alpha": "alpha"}),
+    "erf": ("Erf", {}),
+    "exp": ("Exp", {}),
+    "hard_sigmoid": ("HardSigmoid", {"alpha": "alpha", "beta": "beta"}),
+    "leaky_relu": ("LeakyRelu", {"slope": "alpha"}),
+    "mish": ("Mish", {}),
+    "relu": ("Relu", {}),
+    "selu": ("Selu", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "softplus": ("Softplus", {}),
+    "softsign": ("Softsign", {}),
+    "tanh": ("Tanh", {}),
+}
+"""Operator of each, and what it calls the numbers."""
+
+
+class OnnxLayers:
+    """Layers on names of values (N, C, *P); see `layers.Layers`.
+
+    Parameters
+    ----------
+    image : str
+        Name of the input.
+    channels : int
+        Its channels.
+    axes : int
+        Its spatial axes.
+
+    Attributes
+    ----------
+    nodes : list of onnx.NodeProto
+        What was called, in this order.
+    weights : dict of str to array
+        Arrays that layers were given, float32, each once and not copied.
+    constants : dict of str to array
+        Small ones that describe an operation.
+    """
+
+    def __init__(self, image: str, channels: int, axes: int) -> None:
+        self.axes = axes
+        self.nodes: list[Any] = []
+        self.weights: dict[str, Array] = {}
+        self.constants: dict[str, Array] = {}
+        self._names: dict[int, str] = {}
+        self._shaped: dict[int, tuple[Array, Array]] = {}
+        self._channels = {image: channels}
+
+    def channels(self, maps: str) -> int:
+        return self._channels[maps]
+
+    def convolution(
+        self,
+        maps: str,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        stride: Sizes = 1,
+        padding: Padding = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
+    ) -> str:
+        return self._node(
+            "Conv",
+            [maps, *self._weights(weight, bias)],
+            len(weight),
+            kernel_shape=list(weight.shape[2:]),
+            strides=per_axis(stride, self.axes),
+            pads=self._pads(padding),
+            dilations=per_axis(dilation, self.axes),
+            group=groups,
+        )
+
+    def transposed_convolution(
+        self,
+        maps: str,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        stride: Sizes = 1,
+        padding: Padding = 0,
+        output_padding: Sizes = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
+    ) -> str:
+        return self._node(
+            "ConvTranspose",
+            [maps, *self._weights(weight, bias)],
+            weight.shape[1] * groups,
+            kernel_shape=list(weight.shape[2:]),
+            strides=per_axis(stride, self.axes),
+            pads=self._pads(padding),
+            output_padding=per_axis(output_padding, self.axes),
+            dilations=per_axis(dilation, self.axes),
+            group=groups,
+        )
+
+    def instance_norm(
+        self,
+        maps: str,
+        scale: Array | None = None,
+        bias: Array | None = None,
+        *,
+        epsilon: float = 1e-5,
+    ) -> str:
+        scale, bias = self._affine(maps, scale, bias)
+        inputs = [maps, *self._weights(scale, bias)]
+        return self._node("InstanceNormalization", inputs, epsilon=epsilon)
+
+    def batch_norm(
+        self,
+        maps: str,
+        mean: Array,
+        variance: Array,
+        scale: Array | None = None,
+        bias: Array | None = None,
+        *,
+        epsilon: float = 1e-5,
+    ) -> str:
+        scale, bias = self._affine(maps, scale, bias)
+        inputs = [maps, *self._weights(scale, bias, mean, variance)]
+        return self._node("BatchNormalization", inputs, epsilon=epsilon)
+
+    def activation(self, maps: str, kind: str, **numbers: float) -> str:
+        if kind == "clip":
+            limits = [self._constant(np.float32(numbers[end])) for end in ("low", "high")]
+            return self._node("Clip", [maps, *limits])
+        operator, names = _ACTIVATIONS[kind]
+        return self._node(operator, [maps], None, **{names[key]: n for key, n in numbers.items()})
+
+    def prelu(self, maps: str, slope: Array) -> str:
+        view = self._shaped.setdefault(id(slope), (slope, self._by_channel(slope)))[1]
+        return self._node("PRelu", [maps, *self._weights(view)])
+
+    def softmax(self, maps: str) -> str:
+        return self._node("Softmax", [maps], axis=1)
+
+    def max_pool(
+        self, maps: str, size: Sizes, *, stride: Sizes | None = None, padding: Padding = 0
+    ) -> str:
+        return self._node("MaxPool", [maps], **self._boxes(size, stride, padding))
+
+    def average_pool(
+        self,
+        maps: str,
+        size: Sizes,
+        *,
+        stride: Sizes | None = None,
+        padding: Padding = 0,
+        counts_padding: bool = True,
+    ) -> str:
+        return self._node(
+            "AveragePool",
+            [maps],
+            **self._boxes(size, stride, padding),
+            count_include_pad=int(counts_padding),
+        )
+
+    def reduced(self, maps: str, kind: str, axes: Sequence[int]) -> str:
+        operator = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax"}[kind]
+        inputs = [maps, self._constant(np.array(axes, np.int64))]
+        return self._node(operator, inputs, 1 if 1 in axes else None, keepdims=1)
+
+    def add(self, first: str, second: str | Array | float) -> str:
+        return self._arithmetic("Add", first, second)
+
+    def subtract(self, first: str, second: str | Array | float) -> str:
+        return self._arithmetic("Sub", first, second)
+
+    def multiply(self, first: str, second: str | Array | float) -> str:
+        return self._arithmetic("Mul", first, second)
+
+    def divide(self, first: str, second: str | Array | float) -> str:
+        return self._arithmetic("Div", first, second)
+
+    def without_zeros(self, maps: str) -> str:
+        zero, one = (self._constant(np.float32(value)) for value in (0, 1))
+        is_zero = self._node("Equal", [maps, zero])
+        return self._node("Where", [is_zero, one, maps], self._channels[maps])
+
+    def concatenate(self, maps: Sequence[str]) -> str:
+        channels = sum(self._channels[each] for each in maps)
+        return self._node("Concat", list(maps), channels, axis=1)
+
+    def take_channels(self, maps: str, start: int, stop: int) -> str:
+        return self._slice(maps, [1], [start], [stop], stop - start)
+
+    def upsample(
+        self,
+        maps: str,
+        *,
+        factor: Sizes | None = None,
+        like: str | None = None,
+        mode: str = "nearest",
+        align_corners: bool = False,
+    ) -> str:
+        how: dict[str, Any] = {
+            "mode": mode,
+            "coordinate_transformation_mode": "align_corners" if align_corners else "half_pixel",
+        }
+        if mode == "nearest":
+            how |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        if like is not None:
+            inputs = [maps, "", "", self._shape_of(maps, like)]
+        else:
+            scales = [1, 1, *per_axis(factor or 1, self.axes)]
+            inputs = [maps, "", self._constant(np.array(scales, np.float32))]
+        return self._node("Resize", inputs, **how)
+
+    def expand(self, maps: str, like: str) -> str:
+        return self._node("Expand", [maps, self._shape_of(maps, like)])
+
+    def pad(
+        self, maps: str, padding: Padding, *, mode: str = "constant", value: float = 0.0
+    ) -> str:
+        before, behind = zip(*per_end(padding, self.axes), strict=True)
+        ends = self._constant(np.array([0, 0, *before, 0, 0, *behind], np.int64))
+        filling = [self._constant(np.float32(value))] if mode == "constant" else []
+        return self._node("Pad", [maps, ends, *filling], mode=mode)
+
+    def crop(self, maps: str, margin: Padding) -> str:
+        ends = per_end(margin, self.axes)
+        cut = [(axis, *end) for axis, end in enumerate(ends, 2) if any(end)]
+        if not cut:
+            return maps
+        axes, before, behind = (list(each) for each in zip(*cut, strict=True))
+        stops = [-size if size else np.iinfo(np.int64).max for size in behind]
+        return self._slice(maps, axes, before, stops)
+
+    def _node(
+        self, operator: str, inputs: Sequence[str], channels: int | None = None, **attributes: Any
+    ) -> str:
+        """Add an operation and return the name of its result; channels are by default the same."""
+        from onnx import helper
+
+        name = f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        self._channels[name] = self._channels[inputs[0]] if channels is None else channels
+        return name
+
+    def _arithmetic(self, operator: str, first: str, second: str | Array | float) -> str:
+        if isinstance(second, (int, float)):
+            second = self._constant(np.float32(second))
+        elif isinstance(second, np.ndarray):
+            (second,) = self._weights(second)
+        channels = max(self._channels[each] for each in (first, second) if each in self._channels)
+        return self._node(operator, [first, second], channels)
+
+    def _slice(
+        self,
+        maps: str,
+        axes: Sequence[int],
+        starts: Sequence[int],
+        stops: Sequence[int],
+        channels: int | None = None,
+    ) -> str:
+        numbers = [self._constant(np.array(each, np.int64)) for each in (starts, stops, axes)]
+        return self._node("Slice", [maps, *numbers], channels)
+
+    def _shape_of(self, maps: str, like: str) -> str:
+        """Return the shape of items and channels of the first, and of the voxels of the second."""
+        parts = [
+            self._node("Shape", [maps], start=0, end=2),
+            self._node("Shape", [like], start=2),
+        ]
+        return self._node("Concat", parts, axis=0)
+
+    def _boxes(self, size: Sizes, stride: Sizes | None, padding: Padding) -> dict[str, Any]:
+        return {
+            "kernel_shape": per_axis(size, self.axes),
+            "strides": per_axis(size if stride is None else stride, self.axes),
+            "pads": self._pads(padding),
+        }
+
+    def _pads(self, padding: Padding) -> list[int]:
+        before, behind = zip(*per_end(padding, self.axes), strict=True)
+        return [*before, *behind]
+
+    def _affine(
+        self, maps: str, scale: Array | None, bias: Array | None
+    ) -> tuple[Array | str, Array | str]:
+        """Return what a norm needs in every case; ones and zeros are written once."""
+        channels = self._channels[maps]
+        return (
+            self._constant(np.ones(channels, np.float32)) if scale is None else scale,
+            self._constant(np.zeros(channels, np.float32)) if bias is None else bias,
+        )
+
+    def _by_channel(self, values: Array) -> Array:
+        return values.reshape(-1, *(1 for _ in range(self.axes)))
+
+    def _weights(self, *arrays: Array | str | None) -> list[str]:
+        """Return the names of arrays, which are not copied; None has none."""
+        names = []
+        for array in arrays:
+            if isinstance(array, str):
+                names.append(array)
+            elif array is not None:
+                if array.dtype != np.float32:
+                    raise UnsupportedError(f"weights are {array.dtype}, float32 is needed")
+                if id(array) not in self._names:
+                    self._names[id(array)] = f"weight_{len(self.weights)}"
+                    self.weights[self._names[id(array)]] = array
+                names.append(self._names[id(array)])
+        return names
+
+    def _constant(self, values: Array) -> str:
+        """Return the name of a small constant; equal ones have the same."""
+        array = np.asarray(values)
+        for name, other in self.constants.items():
+            if other.dtype == array.dtype and np.array_equal(other, array):
+                return name
+        name = f"constant_{len(self.constants)}"
+        self.constants[name] = array
+        return name

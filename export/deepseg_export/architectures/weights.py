@@ -1,0 +1,122 @@
+"""Weights of a network by name: each is used, and of the shape that its layer needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deepseg_export.errors import CheckpointError
+
+
+class Weights:
+    """Named arrays that an architecture asks for.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        The network's whole state, real numbers of any precision.
+    where : str
+        What the file is called in errors.
+    what : str
+        What the network is called in them.
+    unused : iterable of str
+        Names that inference has no use for, such as counters of training.
+
+    Raises
+    ------
+    CheckpointError
+        If one is no array of finite real numbers.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Any],
+        where: str,
+        what: str = "its network",
+        *,
+        unused: Iterable[str] = (),
+    ) -> None:
+        self._arrays = {str(name): array for name, array in arrays.items()}
+        self._where, self._what = where, what
+        self._used = set(unused)
+        self._refuse(
+            "weights are no real numbers", (n for n, a in self._arrays.items() if not _is_real(a))
+        )
+        self._refuse(
+            "weights are not finite",
+            (n for n, a in self._arrays.items() if not np.isfinite(a).all()),
+        )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    def __iter__(self) -> Any:
+        return iter(self._arrays)
+
+    def take(self, name: str, shape: Sequence[int | None] | None = None) -> np.ndarray:
+        """Return an array as float32, the same one for the same name.
+
+        Parameters
+        ----------
+        name : str
+            Its name in the state.
+        shape : sequence of int or None
+            The shape it must have; None is any size.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, or it has another shape.
+        """
+        if name not in self._arrays:
+            raise CheckpointError(f"{self._mismatch()}: {name[:80]} is missing.")
+        array: np.ndarray = self._arrays[name]
+        if shape is not None and not _fits(array.shape, shape):
+            wanted = " x ".join("any" if size is None else str(size) for size in shape)
+            raise CheckpointError(
+                f"{self._mismatch()}: {name[:80]} has shape {tuple(array.shape)}, "
+                f"{wanted} is needed."
+            )
+        if array.dtype != np.float32:
+            array = self._arrays[name] = array.astype(np.float32)
+        self._used.add(name)
+        return array
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Tell of arrays that inference has no use for."""
+        self._used.update(names)
+
+    def check_all_used(self) -> None:
+        """Refuse a network with parts that would be left out.
+
+        Raises
+        ------
+        CheckpointError
+            Naming what no layer asked for.
+        """
+        self._refuse(
+            f"{self._mismatch(short=True)}: no layer has", sorted(self._arrays.keys() - self._used)
+        )
+
+    def _refuse(self, problem: str, names: Iterable[str]) -> None:
+        found = list(names)
+        if found:
+            more = f" and {len(found) - 2} more" if len(found) > 2 else ""
+            listed = "; ".join(name[:80] for name in found[:2])
+            raise CheckpointError(f"{self._where}: {problem}: {listed}{more}.")
+
+    def _mismatch(self, *, short: bool = False) -> str:
+        text = f"the weights are not those of {self._what}"
+        return text if short else f"{self._where}: {text}"
+
+
+def _fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(found) == len(wanted) and all(
+        size is None or size == one for one, size in zip(found, wanted, strict=True)
+    )
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"

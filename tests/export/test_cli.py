@@ -56,7 +56,7 @@ def test_options_reach_the_export(monkeypatch, tmp_path):
         "--orientation": "RAS",
     }
     flat = [part for pair in arguments.items() for part in pair]
-    result = run("nnunet", "m", "-o", "b", *flat, "--trust-checkpoint", "--force")
+    result = run("nnunet", "m", "-o", "b", *flat, "--force")
     assert result.exit_code == 0, result.output
     *given, options, force = seen
     assert (*given, force) == ("nnunet", Path("m"), Path("b"), True)
@@ -69,7 +69,6 @@ def test_options_reach_the_export(monkeypatch, tmp_path):
         citation="c",
         urls=("u",),
         orientation="RAS",
-        trust_checkpoint=True,
     )
 
 
@@ -84,7 +83,7 @@ def test_archives_follow_from(monkeypatch):
     result = run(
         *("task", "tiny", "--release", "r2", "--from", "a.zip", "b.zip", "c.zip", "-o", "out"),
         *("--mirror", "http://m", "--offline", "--keep-downloads", "--repin", "--force"),
-        *("--folds", "0", "--checkpoint", "c", "--orientation", "RAS", "--trust-checkpoint"),
+        *("--folds", "0", "--checkpoint", "c", "--orientation", "RAS"),
     )
     assert (result.exit_code, result.stdout) == (0, "somewhere\n"), result.output
     paths = tuple(map(Path, ("a.zip", "b.zip", "c.zip")))
@@ -95,7 +94,7 @@ def test_archives_follow_from(monkeypatch):
         exports.Supply(
             paths, "http://m", offline=True, keep_downloads=True, repin=True, progress=progress_bar
         ),
-        {"folds": ["0"], "checkpoint": "c", "orientation": "RAS", "trust_checkpoint": True},
+        {"folds": ["0"], "checkpoint": "c", "orientation": "RAS"},
         True,
     ]
 
@@ -146,10 +145,10 @@ def test_wrong_usage_is_exit_code_2():
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("nnunet", ("--folds", "--trust-checkpoint", "--orientation", "--force")),
-        ("ivadomed", ("--trust-checkpoint", "--url", "--force")),
-        ("monai-ckpt", ("--trust-checkpoint", "--sct", "--soft")),
-        ("monai-bundle", ("--trust-checkpoint", "--license", "--citation")),
+        ("nnunet", ("--folds", "--orientation", "--force")),
+        ("ivadomed", ("--url", "--force")),
+        ("monai-ckpt", ("--sct", "--soft")),
+        ("monai-bundle", ("--license", "--citation")),
         ("task", ("--release", "--from", "--mirror", "--repin", "--keep-downloads", "--offline")),
         ("all", ("--from", "--mirror", "--force")),
         ("cord-detector", ("--from", "--mirror", "--offline")),

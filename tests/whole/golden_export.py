@@ -25,7 +25,7 @@ EXPORTS = {
 WRONG = ["nnunet nowhere -o out", "nnunet b -o out", "nnunet m/nn_2d -o out --folds 7",
     "ivadomed m/nn_2d -o out", "monai-ckpt m/ct_organ -o out", "monai-bundle m/nn_2d -o out",
     "nnunet m/nn_2d", "task nonsense", "task mice_sc a.zip", "task mice_sc --offline",
-    "ivadomed m/t2star_sc --trust-checkpoint -o out", "quantize b/threshold",
+    "quantize b/threshold",
     "quantize nowhere --fp16", "cord-detector --from m/nn_2d", "nonsense",
     "publish b/threshold --repo x"]  # fmt: skip
 

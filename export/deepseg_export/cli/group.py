@@ -17,7 +17,6 @@ from deepseg_export.cli.options import (
     model_options,
     output_options,
     run_options,
-    trust_option,
 )
 from deepseg_lite.cli.console import run_to_end
 from deepseg_lite.leftovers import ended_by_signals
@@ -40,7 +39,6 @@ def cli() -> None:
 @click.argument("model", type=PATH)
 @output_options
 @model_options
-@trust_option
 @run_options
 def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert an nnU-Net v2 model.
@@ -60,7 +58,6 @@ def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any
     help="Bundle of the model that runs first, on the first channel, for a model that looks where "
     "another one found something. It is looked for beside this one and in the local cache.",
 )
-@trust_option
 @run_options
 def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert an ivadomed model.
@@ -81,7 +78,6 @@ def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: A
 )
 @click.option("--soft", is_flag=True, help="Leave the result a soft map.")
 @output_options
-@trust_option
 @run_options
 def monai_checkpoint(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert a Lightning checkpoint of the contrast-agnostic cord model.
@@ -94,7 +90,6 @@ def monai_checkpoint(model: Path, output: Path, force: bool, verbose: bool, **ch
 @cli.command(cls=Command, context_settings=CONTEXT)
 @click.argument("bundle", type=PATH)
 @output_options
-@trust_option
 @run_options
 def monai_bundle(bundle: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert a MONAI bundle.

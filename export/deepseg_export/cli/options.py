@@ -119,11 +119,6 @@ def _added(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     return add
 
 
-trust_option = click.option(
-    "--trust-checkpoint",
-    is_flag=True,
-    help="Let the checkpoint run code of its own when loaded.",
-)
 output_options = _added(_OUTPUT_OPTIONS)
 model_options = _added(_MODEL_OPTIONS)
 run_options = _added(_RUN_OPTIONS)

@@ -15,7 +15,6 @@ from deepseg_export.cli.options import (
     model_options,
     network_options,
     run_options,
-    trust_option,
 )
 from deepseg_lite.cli.console import progress_bar
 
@@ -37,7 +36,6 @@ from deepseg_lite.cli.console import progress_bar
     "-o", "--output", type=PATH, metavar="DIR", help="Bundle to write. [default: the local cache]"
 )
 @model_options
-@trust_option
 @download_options
 @run_options
 def task(

@@ -25,8 +25,6 @@ class Options:
         Licence of the weights, and what to cite.
     urls : sequence of str
         Where the checkpoint comes from.
-    trust_checkpoint : bool
-        Whether the checkpoint may run code of its own when it is loaded.
     """
 
     name: str | None = None
@@ -34,7 +32,6 @@ class Options:
     license: str | None = None
     citation: str | None = None
     urls: Sequence[str] = ()
-    trust_checkpoint: bool = False
 
 
 def bundle_name(options: Options, otherwise: str) -> str:

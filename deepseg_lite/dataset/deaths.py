@@ -5,38 +5,23 @@ from __future__ import annotations
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 
+from deepseg_lite.dataset.cgroups import Groups
 from deepseg_lite.errors import CaseError, OutOfMemoryError
 
-_CGROUPS = Path("/sys/fs/cgroup")
 LESS_MEMORY = "Give fewer `jobs`, `max_ram` or a smaller image, or ask for more memory."
 
 
-def memory_kills(cgroups: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int | None:
+def memory_kills(groups: Groups | None = None) -> int | None:
     """Return how many processes of this control group were killed for want of memory.
 
-    None where the system does not say. Both versions of Linux' control groups are asked, where they
-    are mounted as they are seen from a container and from outside.
+    None where the system does not say.
     """
-    paths = {""}
-    with suppress(OSError):
-        for line in own.read_text(encoding="utf-8", errors="replace").splitlines():
-            _, controllers, path = line.split(":", 2)
-            if not controllers or "memory" in controllers.split(","):
-                paths.add(path.strip("/"))
-    files = [
-        cgroups / controller / path / name
-        for path in paths
-        for controller, name in (("", "memory.events"), ("memory", "memory.oom_control"))
-    ]
     counts = []
-    for file in files:
-        with suppress(OSError, ValueError):
-            for line in file.read_text(encoding="ascii").splitlines():
-                name, count = line.split()
-                if name == "oom_kill":
-                    counts.append(int(count))
+    for text in (groups or Groups()).texts("memory.events", "memory.oom_control"):
+        words = text.split()
+        counts += [int(n) for name, n in pairwise(words) if name == "oom_kill"]
     return max(counts, default=None)
 
 

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from deepseg_lite.dataset.cgroups import Groups
 from deepseg_lite.dataset.deaths import Death, memory_kills
 from deepseg_lite.dataset.interrupts import stopped_by_interrupt
 
@@ -42,9 +43,9 @@ def test_killed_processes_are_counted_in_both_versions_of_control_groups(tmp_pat
     path.parent.mkdir(parents=True)
     path.write_text(text)
     (tmp_path / "own").write_text(own)
-    assert memory_kills(tmp_path / "cgroup", tmp_path / "own") == 2
-    assert memory_kills(tmp_path / "none", tmp_path / "own") is None
-    assert memory_kills(tmp_path / "none", tmp_path / "nothing") is None
+    assert memory_kills(Groups(tmp_path / "cgroup", tmp_path / "own")) == 2
+    assert memory_kills(Groups(tmp_path / "none", tmp_path / "own")) is None
+    assert memory_kills(Groups(tmp_path / "none", tmp_path / "nothing")) is None
 
 
 def test_the_first_interrupt_asks_and_the_second_interrupts():

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from typing import Any
 from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite import atomic, leftovers
+from deepseg_lite.api.case import Case
 from deepseg_lite.api.case_errors import errors_of
-from deepseg_lite.api.model import Model, ResultFile
-from deepseg_lite.api.record import describe_run, label_tables, recorded_seconds
+from deepseg_lite.api.model import Model
+from deepseg_lite.api.record import describe_run, recorded_seconds, slices_found
 from deepseg_lite.atomic import check_folder, check_name
 from deepseg_lite.errors import DeepsegError, OptionError
 from deepseg_lite.inference.overlap import run_through
@@ -30,43 +30,6 @@ from deepseg_lite.steps.box import box_mask
 from deepseg_lite.watch import Watch
 
 CROPBOX = "cropbox"
-
-
-@dataclass(frozen=True)
-class Case:
-    """The images of one case, one per channel, and the files its results go to.
-
-    ``paths`` are where ``files`` go, one for one; ``cropbox`` is for the box around the cord.
-    ``overwrite`` is whether files that are there may be replaced, ``fields`` are more fields of the
-    record.
-    """
-
-    images: tuple[Path, ...]
-    files: tuple[ResultFile, ...]
-    paths: tuple[Path, ...]
-    cropbox: Path | None = None
-    overwrite: bool = False
-    fields: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def tables(self) -> dict[Path, bytes]:
-        """Return the tables of label maps, beside each."""
-        return {
-            path.with_name(stem(path) + ending): text
-            for path, file in zip(self.paths, self.files, strict=True)
-            for ending, text in label_tables(file.names).items()
-        }
-
-    @property
-    def sidecars(self) -> tuple[Path, ...]:
-        """Return where the record of the run goes: beside every file."""
-        return tuple(path.with_name(f"{stem(path)}.json") for path in self.paths)
-
-    @property
-    def written(self) -> tuple[Path, ...]:
-        """Return everything the case writes."""
-        box = [self.cropbox] if self.cropbox else []
-        return (*self.paths, *box, *self.tables, *self.sidecars)
 
 
 def name_outputs(
@@ -269,6 +232,10 @@ class FileRun:
             **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
             "Warnings": [notice.record() for notice in self.watch.notices],
             "Volumes_mm3": dict(result.volumes_mm3),
+            "Slices": {
+                path.name: slices_found(image)
+                for path, image in zip(case.paths, result.images, strict=True)
+            },
             "Seconds": recorded_seconds(self.watch.seconds),
             "SHA256": {path.name: sha256(data).hexdigest() for path, data in contents.items()},
             **case.fields,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from nibabel.spatialimages import SpatialImage
 
@@ -16,6 +16,8 @@ from deepseg_lite.inference.settings import Settings
 from deepseg_lite.steps.box import Box
 from deepseg_lite.watch import Watch
 
+FileKind = Literal["mask", "labels", "points", "soft"]
+
 
 @dataclass(frozen=True)
 class ResultFile:
@@ -25,12 +27,21 @@ class ResultFile:
     ----------
     suffix : str
         Text between the image's name, an underscore and the extension.
+    kind : {"mask", "labels", "points", "soft"}
+        Mask of one structure, map of labels, single voxels with a number, or probabilities.
+    structures : tuple of str
+        Names of what it shows, where that is not told by values.
     names : mapping of int to str
-        Name of each value, for a table of the file's values; empty where there is none.
+        Name of each value of labels and points.
+    has_tables : bool
+        Whether tables of the values are written beside the file.
     """
 
     suffix: str
+    kind: FileKind = "mask"
+    structures: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    has_tables: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api.model import Model, Part
+from deepseg_lite.api.model import Model, Part, ResultFile
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.inference.cleaning import Cleaning
 from deepseg_lite.inference.settings import Settings
@@ -41,10 +44,12 @@ def describe_run(
                 "Version": number,
                 "CodeURL": f"pkg:pypi/deepseg-lite@{number}",
                 "ModelURL": urls,
+                "Date": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
                 "Command": " ".join(["deepseg-lite", *command]),
             }
         ],
         "Sources": [path.name for path in images],
+        "SpatialReference": "orig",
         "Bundle": {
             **_describe(main, model.engine),
             "task": model.task.name if model.task else None,
@@ -106,24 +111,40 @@ def _versions(*packages: str) -> Mapping[str, str]:
     return found
 
 
-def label_tables(names: Mapping[int, str]) -> dict[str, bytes]:
-    """Return the tables of a label map, by what follows the stem of its name.
+def label_tables(file: ResultFile, *, for_bids: bool = False) -> dict[str, bytes]:
+    """Return the tables of the values of a file, by what follows the stem of its name.
 
     Parameters
     ----------
-    names : mapping of int to str
-        Name of each value; may be empty, and then there are no tables.
+    file : ResultFile
+        Where it names no values there are no tables.
+    for_bids : bool
+        Whether the table is called as the file, as BIDS wants it.
 
     Returns
     -------
     tables : dict
-        ``_labels.json``, value to name; and ``_labels.tsv``, as BIDS wants it, with the columns
-        index and name.
+        ``_labels.json``, value to name; and ``_labels.tsv`` with the columns index and name. For
+        BIDS the latter alone, as ``.tsv``.
     """
-    if not names:
-        return {}
+    names = file.names
     rows = [("index", "name"), *((str(value), names[value]) for value in sorted(names))]
-    return {
-        "_labels.json": (json.dumps(dict(rows[1:]), indent=2) + "\n").encode(),
-        "_labels.tsv": "".join("\t".join(row) + "\n" for row in rows).encode(),
-    }
+    text = "".join("\t".join(row) + "\n" for row in rows).encode()
+    if not names or not (for_bids or file.has_tables):
+        return {}
+    if for_bids:
+        return {".tsv": text}
+    document = (json.dumps(dict(rows[1:]), indent=2) + "\n").encode()
+    return {"_labels.json": document, "_labels.tsv": text}
+
+
+def slices_found(image: SpatialImage) -> int:
+    """Return in how many slices of an image something was found: across the superior axis.
+
+    Of probabilities, something above 0.5.
+    """
+    data = np.asanyarray(image.dataobj)
+    found = data > 0.5 if data.dtype.kind == "f" else data != 0
+    axes = nib.aff2axcodes(image.affine)
+    axis = next((i for i, code in enumerate(axes) if code in ("S", "I")), 2)
+    return int(found.any(axis=tuple(i for i in range(found.ndim) if i != axis)).sum())

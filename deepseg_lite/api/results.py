@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api.model import Result
-from deepseg_lite.bundles.bundle import OutputFile, Outputs
+from deepseg_lite.api.model import Result, ResultFile
+from deepseg_lite.bundles.bundle import Label, OutputFile, Outputs
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.cleaning import Cleaning
 from deepseg_lite.inference.pipeline import Segmentation
@@ -32,6 +32,22 @@ def chosen_files(outputs: Outputs, *, soft: bool) -> tuple[OutputFile, ...]:
     return tuple(
         OutputFile(f"{label.name}_{SOFT_SUFFIX}", "soft", (label.name,)) for label in outputs.labels
     )
+
+
+def result_file(file: OutputFile, outputs: Outputs, cleaning: Cleaning) -> ResultFile:
+    """Return what a file of a run shows; a map of one label is a mask."""
+    if file.kind == "labels" and len(outputs.labels) > 1:
+        return ResultFile(file.suffix, "labels", names=value_names(outputs.labels))
+    is_soft = file.kind == "soft" and not cleaning.threshold
+    names = file.labels or tuple(label.name for label in outputs.labels)
+    return ResultFile(file.suffix, "soft" if is_soft else "mask", names)
+
+
+def value_names(labels: Sequence[Label]) -> dict[int, str]:
+    """Return the name of each value: of the labels that have it, the one with the fewest."""
+    by_size = sorted(labels, key=lambda label: len(label.values), reverse=True)
+    names = {value: label.name for label in by_size for value in label.values}
+    return dict(sorted(names.items()))
 
 
 def returned_files(outputs: Outputs, *, soft: bool) -> tuple[OutputFile, ...]:

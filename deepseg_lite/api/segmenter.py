@@ -18,6 +18,7 @@ from deepseg_lite.api.results import (
     chosen_files,
     cleaned,
     notice_empty,
+    result_file,
     returned_files,
 )
 from deepseg_lite.api.runs import CaseRun, VolumeRun
@@ -232,9 +233,10 @@ class Segmenter:
 
     def files(self, settings: Settings) -> tuple[ResultFile, ...]:
         """Return the files of a run; refuse what cannot be done to them."""
-        files = chosen_files(self.bundle.outputs, soft=settings["soft"])
-        check_cleaning(files, self.bundle.outputs, Cleaning.of(settings))
-        return tuple(ResultFile(file.suffix) for file in files)
+        outputs, cleaning = self.bundle.outputs, Cleaning.of(settings)
+        files = chosen_files(outputs, soft=settings["soft"])
+        check_cleaning(files, outputs, cleaning)
+        return tuple(result_file(file, outputs, cleaning) for file in files)
 
     def case(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from deepseg_lite.api.images import GivenSeries, Image, read_series
 from deepseg_lite.api.model import Part, Result, ResultFile
 from deepseg_lite.api.results import tell_missing
 from deepseg_lite.api.segmenter import Segmenter
-from deepseg_lite.bundles.bundle import Bundle, Workflow
+from deepseg_lite.bundles.bundle import Bundle, Workflow, WorkflowFile
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.errors import ImageError, OptionError
@@ -220,19 +220,18 @@ class SpineSegmenter:
 
     def files(self, settings: Settings) -> tuple[ResultFile, ...]:
         """Return the files of a run."""
-        return tuple(
-            ResultFile(file.suffix, self._value_names(file.output))
-            for file in chosen_files(self.workflow, settings)
-        )
+        return tuple(map(self._result_file, chosen_files(self.workflow, settings)))
 
-    def _value_names(self, output: str) -> Mapping[int, str]:
-        """Return the names of a result's values; what a network paints its own bundle names."""
-        result = OUTPUTS[output]
-        if result.kind != "classes":
-            return result.names
-        outputs = (self.first if result.step == 1 else self._second).bundle.outputs
-        painted = outputs.regions_class_order or range(1, len(outputs.labels) + 1)
-        return {v: label.name for v, label in zip(painted, outputs.labels, strict=True)}
+    def _result_file(self, file: WorkflowFile) -> ResultFile:
+        """Return what a file shows; what a network paints its own bundle names."""
+        result, names = OUTPUTS[file.output], OUTPUTS[file.output].names
+        if result.kind == "classes":
+            outputs = (self.first if result.step == 1 else self._second).bundle.outputs
+            painted = outputs.regions_class_order or range(1, len(outputs.labels) + 1)
+            names = {v: label.name for v, label in zip(painted, outputs.labels, strict=True)}
+        kind = "labels" if result.kind == "classes" else result.kind
+        structures = (result.structure,) if result.structure else ()
+        return ResultFile(file.suffix, kind, structures, names, has_tables=True)
 
     def _needs_second(self, settings: Settings) -> bool:
         return needs_second_step(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,7 @@ class Task:
     directory: Path
     last_sct: str | None = None
     superseded_by: tuple[str, ...] = ()
+    structures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bundle_path(self) -> Path:

@@ -84,10 +84,10 @@ def images_of(files: Iterable[File], warn: Warn = log) -> list[Image]:
             if image.path.lower().endswith(".nii.gz"):
                 images[image.id.lower()] = image
     missing = [image.path for image in images.values() if not image.is_here]
-    _tell(warn, "twins", twins, "there as .nii and as .nii.gz; the latter is taken")
+    notice("twins", twins, "there as .nii and as .nii.gz; the latter is taken", warn)
     text = "called as another but for upper and lower case, which not every disk tells apart"
-    _tell(warn, "names-alike", alike, f"{text}; left out")
-    _tell(warn, "not-here", missing, "a link to a file that is not here; its case will fail")
+    notice("names-alike", alike, f"{text}; left out", warn)
+    notice("not-here", missing, "a link to a file that is not here; its case will fail", warn)
     return list(images.values())
 
 
@@ -108,7 +108,7 @@ def tell_lone_sidecars(files: Iterable[File], images: Iterable[Image], warn: War
         )
         if folder.rpartition("/")[2] in DATATYPES and suffix and not is_about:
             lone.append(file.path)
-    _tell(warn, "no-image", lone, "a JSON file without the image that it is about")
+    notice("no-image", lone, "a JSON file without the image that it is about", warn)
 
 
 def cases_of(
@@ -139,7 +139,7 @@ def cases_of(
         parts = {image.path for image in usable if image.entities.get("part") in NO_MAGNITUDE}
         usable = [image for image in usable if image.path not in parts]
         text = "no magnitude, by part- in its name; left out unless the filter has a part"
-        _tell(warn, "part", sorted(parts), text)
+        notice("part", sorted(parts), text, warn)
     is_named = bool(wanted.filter.wanted.keys() & {"suffix", "datatype"})
     by_channel = []
     for channel in channels:
@@ -171,9 +171,9 @@ def _paired(by_channel: Sequence[Sequence[Image]], warn: Warn) -> list[tuple[Ima
             pairs.append((first, *(found[0] for found in partners)))
         else:
             (unclear if all(partners) else alone).append(first.path)
-    _tell(warn, "unpaired", alone, "without an image for each other channel; left out")
+    notice("unpaired", alone, "without an image for each other channel; left out", warn)
     text = "with several images for another channel; left out unless a filter tells them apart"
-    _tell(warn, "pairs-unclear", unclear, text)
+    notice("pairs-unclear", unclear, text, warn)
     return pairs
 
 
@@ -195,7 +195,7 @@ def _partners(first: Image, others: Sequence[Image]) -> list[Image]:
     return [o for o in agreeing if shared[o.path] == most]
 
 
-def _tell(warn: Warn, code: str, paths: Sequence[str], what: str) -> None:
+def notice(code: str, paths: Sequence[str], what: str, warn: Warn = log) -> None:
     """Tell how many files there are of a doubtful kind, if any, and name the first."""
     if paths:
         more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""

@@ -35,6 +35,8 @@ class Job:
         Where the box around the cord goes, if it is wanted.
     overwrite : bool
         Whether files that are there may be replaced.
+    for_bids : bool
+        Whether tables of labels are called as BIDS has it.
     log : str or None
         Text file for what is said of this case.
     command : tuple of str
@@ -52,6 +54,7 @@ class Job:
     fields: Mapping[str, Any] = field(default_factory=dict)
     cropbox: str | None = None
     overwrite: bool = False
+    for_bids: bool = False
     log: str | None = None
     command: tuple[str, ...] = ()
     keeps_images: bool = False

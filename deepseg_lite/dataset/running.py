@@ -17,8 +17,9 @@ from typing import Any, cast
 from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite.api import loader
+from deepseg_lite.api.case import Case
 from deepseg_lite.api.case_errors import errors_of
-from deepseg_lite.api.cases import Case, FileRun, check_outputs
+from deepseg_lite.api.cases import FileRun, check_outputs
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.api.model import Model
 from deepseg_lite.dataset.job import DONE, FAILED, Job, Outcome, add_to_log
@@ -230,6 +231,7 @@ def case_of(job: Job, model: Model, settings: Settings) -> Case:
         cropbox=None if job.cropbox is None else Path(job.cropbox),
         overwrite=job.overwrite,
         fields=job.fields,
+        for_bids=job.for_bids,
     )
     check_outputs([case], overwrite=job.overwrite)
     return case

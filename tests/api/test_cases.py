@@ -6,6 +6,7 @@ import hashlib
 import json
 import weakref
 from contextlib import nullcontext
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import nibabel as nib
@@ -15,7 +16,8 @@ from helpers.bundles import make_affine, make_data, voxels, write_bundle, write_
 
 import deepseg_lite
 from deepseg_lite.api import cases, runs
-from deepseg_lite.api.cases import Case, FileRun, name_outputs, run_case
+from deepseg_lite.api.case import Case
+from deepseg_lite.api.cases import FileRun, name_outputs, run_case
 from deepseg_lite.api.phantom_files import write_phantom
 from deepseg_lite.engines.onnxruntime_network import OnnxNetwork
 from deepseg_lite.errors import (
@@ -178,6 +180,8 @@ def test_a_case_is_written_with_its_record(segmenter, image_file, tmp_path):
     assert report["sidecars"] == [str(path) for path in case.sidecars]
     assert record["SHA256"] == {output.name: hashlib.sha256(output.read_bytes()).hexdigest()}
     (maker,) = record["GeneratedBy"]
+    made = datetime.strptime(maker.pop("Date"), "%Y-%m-%dT%H:%M:%S%z")
+    assert abs(datetime.now(timezone.utc) - made) < timedelta(hours=1)
     assert maker == {
         "Name": "deepseg-lite",
         "Version": deepseg_lite.__version__,
@@ -186,6 +190,8 @@ def test_a_case_is_written_with_its_record(segmenter, image_file, tmp_path):
         "Command": "deepseg-lite run x",
     }
     assert record["Sources"] == ["t2.nii.gz"]
+    assert record["SpatialReference"] == "orig"
+    assert record["Slices"] == {output.name: int(truth.any(axis=(0, 1)).sum())}
     assert record["Bundle"]["name"] == "tiny_threshold"
     assert record["Bundle"]["networks"] == {"0": segmenter.bundle.networks[0].sha256}
     assert record["Device"]["provider"] == "CPUExecutionProvider"

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepseg_lite.api.results import check_cleaning, chosen_files, file_contents, volumes_mm3
+from deepseg_lite.api.results import (
+    check_cleaning,
+    chosen_files,
+    file_contents,
+    result_file,
+    volumes_mm3,
+)
 from deepseg_lite.bundles.bundle import Label, OutputFile, Outputs
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.cleaning import Cleaning, parse_sizes
@@ -127,3 +133,22 @@ def test_volumes_are_those_of_what_is_written():
     assert volumes_mm3([data], [WHOLE], outputs, VOXEL) == {"sc": 3.0, "lesion": 2.0}
     soft = _line(0.25, 0.5, 0, 0, dtype=np.float32)
     assert volumes_mm3([soft], [SOFT], outputs, VOXEL) == {"lesion": 0.75}
+
+
+def test_a_file_says_what_it_shows():
+    outputs, none = _outputs(CORD, SOFT), Cleaning()
+    mask, soft = result_file(CORD, outputs, none), result_file(SOFT, outputs, none)
+    assert (mask.kind, mask.structures, mask.names) == ("mask", ("sc",), {})
+    assert (soft.kind, soft.structures) == ("soft", ("lesion",))
+    assert result_file(SOFT, outputs, Cleaning(threshold=0.5)).kind == "mask"
+
+
+def test_values_of_a_map_have_the_name_of_the_smallest_label():
+    found = result_file(WHOLE, _outputs(WHOLE), Cleaning())
+    assert (found.kind, found.names, found.has_tables) == ("labels", {1: "sc", 2: "lesion"}, False)
+
+
+def test_a_map_of_one_label_is_a_mask():
+    outputs = Outputs("softmax", (Label("sc", (1,)),), None, ())
+    found = result_file(OutputFile("seg", "labels"), outputs, Cleaning())
+    assert (found.kind, found.structures) == ("mask", ("sc",))

@@ -178,3 +178,18 @@ def test_a_card_says_how_the_model_is_converted_today(task):
             assert other.version in conversion
             if other.obstacle:
                 assert other.obstacle in " ".join(conversion.split())
+
+
+@every_task
+def test_structures_are_named_by_labels_and_files(directory):
+    task = read_task(directory)
+    labels = {
+        label.name
+        for release in task.releases
+        for stage in release.stages
+        for label in stage.labels
+    }
+    suffixes = {output.suffix for release in task.releases for output in release.outputs}
+    assert task.structures.keys() <= labels | suffixes
+    assert task.structures.get("sc", "SC") == "SC"
+    assert "sc" not in labels or "sc" in task.structures

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.bundles import make_affine, make_bundle, make_manifest
@@ -9,6 +11,7 @@ from helpers.spine import make_spine
 from nibabel.affines import voxel_sizes
 from scipy.spatial.transform import Rotation
 
+from deepseg_lite.api.model import ResultFile
 from deepseg_lite.api.record import label_tables
 from deepseg_lite.bundles.manifest import manifest_problems
 from deepseg_lite.errors import BundleError, Cancelled, ImageError
@@ -219,10 +222,13 @@ def test_which_results_need_the_second_step():
 
 
 def test_tables_of_a_label_map():
-    tables = label_tables({50: "sacrum", 1: "spinal_cord"})
+    file = ResultFile("all", "labels", names={50: "sacrum", 1: "spinal_cord"}, has_tables=True)
+    tables = label_tables(file)
     assert tables["_labels.json"] == b'{\n  "1": "spinal_cord",\n  "50": "sacrum"\n}\n'
     assert tables["_labels.tsv"] == b"index\tname\n1\tspinal_cord\n50\tsacrum\n"
-    assert label_tables({}) == {}
+    assert label_tables(file, for_bids=True) == {".tsv": tables["_labels.tsv"]}
+    assert label_tables(replace(file, has_tables=False)) == {}
+    assert label_tables(ResultFile("cord", has_tables=True), for_bids=True) == {}
 
 
 @pytest.mark.parametrize("kind", ["regions", "threshold"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -113,6 +113,18 @@ def in_order(jobs: Iterable[Job]) -> list[Job]:
     return [
         replace(job, keeps_images=job is not same[-1]) for same in together.values() for job in same
     ]
+
+
+def grouped(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Yield jobs that share the reading of their images, as `in_order` leaves them."""
+    group: list[Job] = []
+    for job in jobs:
+        group.append(job)
+        if not job.keeps_images:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def add_to_log(job: Job, *lines: str) -> None:

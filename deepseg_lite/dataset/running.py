@@ -259,6 +259,7 @@ def run_jobs(
     threads: int | None = None,
     overlap: bool = True,
     hooks: Hooks | None = None,
+    models: Models | None = None,
 ) -> Iterator[Outcome]:
     """Run jobs one after another in this process.
 
@@ -273,6 +274,8 @@ def run_jobs(
         Whether the next job is prepared, and the last one written, while networks run.
     hooks : Hooks, optional
         What is asked and told.
+    models : Models, optional
+        Models in memory, for ``threads`` of theirs; by default those of these jobs alone.
 
     Yields
     ------
@@ -280,7 +283,7 @@ def run_jobs(
         Of each job, in their order; those that were to stop have none. A job that fails does not
         stop others; an interrupt does.
     """
-    models, images, hooks = Models(threads), Images(), hooks or Hooks()
+    models, images, hooks = models or Models(threads), Images(), hooks or Hooks()
     pending: deque[JobRun] = deque()
 
     def runs() -> Iterator[JobRun]:

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from deepseg_lite.dataset.deaths import Death, memory_kills
-from deepseg_lite.dataset.job import FAILED, Job, Outcome, add_to_log
+from deepseg_lite.dataset.job import FAILED, Job, Outcome, add_to_log, grouped
 from deepseg_lite.errors import ProviderError
 from deepseg_lite.performance.processes import THREAD_VARIABLES
 
@@ -192,7 +192,7 @@ def supervise(
     Whatever ends the iteration ends the processes.
     """
     lost: list[tuple[Job, Death]] = []
-    yield from _round(deque(_groups(jobs)), crew, stop, lost)
+    yield from _round(deque(grouped(jobs)), crew, stop, lost)
     alone = replace(crew, workers=1, overlap=False)
     for attempt in range(2, crew.tries + 1):
         again, lost = lost, []
@@ -204,18 +204,6 @@ def supervise(
                 yield replace(outcome, attempts=attempt)
     for job, death in lost:
         yield _failed(job, death, crew.tries)
-
-
-def _groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Yield jobs that share their images."""
-    group: list[Job] = []
-    for job in jobs:
-        group.append(job)
-        if not job.keeps_images:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _round(

@@ -40,6 +40,11 @@ def spoil() -> None:
     FileRun.predict = predict_or_die  # type: ignore[method-assign]
 
 
+def dask_setup(worker: object) -> None:
+    """Spoil a worker of Dask that has this module as its preload."""
+    spoil()
+
+
 if __name__ == "__main__":
     from deepseg_lite.dataset.worker import main
 

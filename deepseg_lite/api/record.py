@@ -62,7 +62,7 @@ def describe_run(
             **_versions(*model.engine.packages),
             "numpy": np.__version__,
         },
-        "Settings": _recorded(settings),
+        "Settings": recorded_settings(settings),
         "Labels": dict(labels),
     }
 
@@ -78,7 +78,7 @@ def recorded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
     return rest if write is None else {**rest, "write": write}
 
 
-def _recorded(settings: Settings) -> dict[str, Any]:
+def recorded_settings(settings: Settings) -> dict[str, Any]:
     """Return settings by the names that records have had from the start."""
     cleaning = asdict(Cleaning.of(settings))
     choices = {name: value for name, value in settings.items() if name not in (*cleaning, "fast")}

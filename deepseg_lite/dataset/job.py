@@ -30,7 +30,7 @@ class Job:
     settings : mapping
         Options of the run, see `deepseg_lite.inference.settings.Settings`.
     fields : mapping
-        More fields of the record. A job whose record is there with the same fields is done.
+        More fields of the record.
     cropbox : str or None
         Where the box around the cord goes, if it is wanted.
     overwrite : bool
@@ -88,6 +88,8 @@ class Outcome:
         Times it was begun.
     signal : int or None
         Signal that ended the process it failed in.
+    was_done : bool
+        Whether its results were there before.
     """
 
     id: str
@@ -98,6 +100,7 @@ class Outcome:
     seconds: float = 0.0
     attempts: int = 1
     signal: int | None = None
+    was_done: bool = False
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Outcome:

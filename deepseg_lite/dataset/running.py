@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
-from typing import Any, cast
+from typing import cast
 
 from nibabel.spatialimages import SpatialImage
 
@@ -23,11 +23,12 @@ from deepseg_lite.api.cases import FileRun, check_outputs
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.api.model import Model
 from deepseg_lite.dataset.job import DONE, FAILED, Job, Outcome, add_to_log
+from deepseg_lite.dataset.keys import Hashes, case_key, model_key
+from deepseg_lite.dataset.state import look
 from deepseg_lite.errors import Cancelled, DeepsegError, OptionError
 from deepseg_lite.inference.fitting import fit_settings
 from deepseg_lite.inference.overlap import in_turn, overlapped
 from deepseg_lite.inference.settings import Settings, make_settings
-from deepseg_lite.nifti.names import stem
 from deepseg_lite.nifti.reading import hold_voxels, load_image
 from deepseg_lite.notice import Notice, Warn, ignore
 from deepseg_lite.watch import Watch
@@ -72,8 +73,8 @@ class Models:
         self._lock = Lock()
 
     def of(self, job: Job) -> Model:
-        """Return the model of a job, its networks open."""
-        options = {"threads": self._threads, **job.load, "open_networks": True}
+        """Return the model of a job; its networks are opened when they first run."""
+        options = {"threads": self._threads, **job.load, "open_networks": False}
         key = json.dumps([job.task, options], sort_keys=True)
         with self._lock:
             if key not in self._loaded:
@@ -85,6 +86,7 @@ class Images:
     """Images as jobs open them: those that the next job has, too, are read once."""
 
     def __init__(self) -> None:
+        self.hashes = Hashes()
         self._kept: dict[Path, tuple[SpatialImage, list[Notice]]] = {}
 
     def opener(self, job: Job) -> Callable[[Path, Warn], SpatialImage]:
@@ -120,10 +122,11 @@ class JobRun:
         self,
         job: Job,
         models: Models,
-        open_image: Callable[[Path, Warn], SpatialImage],
+        images: Images,
         hooks: Hooks,
     ) -> None:
-        self.job, self._models, self._open_image, self._hooks = job, models, open_image, hooks
+        self.job, self._models, self._images, self._hooks = job, models, images, hooks
+        self._was_done = False
         self.watch = Watch(notify=ignore)  # told with the outcome
         self.watch.progress = lambda _, __: hooks.alive()
         self.seconds = 0.0
@@ -164,18 +167,24 @@ class JobRun:
     def _prepare(self) -> None:
         job = self.job
         with errors_of(Path(job.images[0])):
-            if is_recorded(job):
-                return
             model = self._models.of(job)
             settings = fit_settings(make_settings(**cast("Settings", job.settings)), model.bundle)
-            case = case_of(job, model, settings)
+            hashes = self._images.hashes.of([Path(image) for image in job.images])
+            key = case_key(model_key(model, settings), hashes)
+            standing = "outdated" if job.overwrite else look(job, key)
+            if standing == "done":
+                self._was_done = True
+                return
+            fields = {"Case": job.id, **job.fields, "Key": key, "SourcesSHA256": hashes}
+            overwrite = standing == "outdated"
+            case = case_of(replace(job, fields=fields, overwrite=overwrite), model, settings)
         run = FileRun(
             model,
             case,
             settings,
             command=job.command,
             watch=self.watch,
-            open_image=self._open_image,
+            open_image=self._images.opener(job),
         )
         run.prepare()
         self._run = run
@@ -187,10 +196,12 @@ class JobRun:
         with suppress(OSError):  # a log that cannot be written does not take a result away
             self._log(error)
         seconds = round(self.seconds, 4)
-        return Outcome(self.job.id, status, text, kind, warnings, seconds)
+        return Outcome(self.job.id, status, text, kind, warnings, seconds, was_done=self._was_done)
 
     def _log(self, error: Exception | None) -> None:
         job = self.job
+        if self._was_done:
+            return
         lines = [f"{self._begun:%Y-%m-%dT%H:%M:%SZ} {job.task}: {', '.join(job.images)}"]
         lines += [f"warning: {notice}" for notice in self.watch.notices]
         stages = ", ".join(f"{stage} {s:.3f} s" for stage, s in self.watch.seconds.items())
@@ -237,22 +248,6 @@ def case_of(job: Job, model: Model, settings: Settings) -> Case:
     return case
 
 
-def is_recorded(job: Job) -> bool:
-    """Return whether the record of a job is there with its fields; a job without any has none.
-
-    A record never is beside the files of another set, so the results are there, too.
-    """
-    first = Path(job.outputs[0])
-    try:
-        record = json.loads(first.with_name(f"{stem(first)}.json").read_bytes())
-    except (OSError, ValueError):
-        return False
-    if not isinstance(record, dict):
-        return False
-    wanted: Mapping[str, Any] = json.loads(json.dumps(dict(job.fields)))
-    return bool(wanted) and all(record.get(name) == value for name, value in wanted.items())
-
-
 def run_jobs(
     jobs: Iterable[Job],
     *,
@@ -290,7 +285,7 @@ def run_jobs(
         for job in jobs:
             if hooks.stop():
                 return
-            pending.append(JobRun(job, models, images.opener(job), hooks))
+            pending.append(JobRun(job, models, images, hooks))
             yield pending[-1]
 
     order = overlapped(runs()) if overlap else in_turn(runs())

@@ -30,9 +30,7 @@ from deepseg_export.reading.limits import (
 )
 from deepseg_export.reading.records import Record
 from deepseg_export.reading.weights import MAX_LAYERS, no_larger_than
-
-torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.export
+from helpers import torch_files as files
 
 
 @pytest.fixture
@@ -199,7 +197,7 @@ def test_tensors_are_no_larger_than_what_is_stored(path, name, message):
 def test_a_tensor_may_be_any_view_of_what_is_stored(path):
     stored = pickles.storage(pickles.text("0"), 6)
     value = pickles.tensor(stored, 1, pickles.row(2, 2), pickles.row(1, 2))
-    data = torch.arange(6.0).numpy().tobytes()
+    data = np.arange(6, dtype="f4").tobytes()
     loaded = load_checkpoint(save(path, pickles.dictionary(a=value), **{"0": data}))
     assert loaded["a"].tolist() == [[1, 3], [2, 4]]
 
@@ -224,12 +222,9 @@ def test_changed_bytes_are_an_error_of_one_kind_or_a_dictionary(path, seed):
     """Nothing but `CheckpointError` comes of a changed file."""
     rng = random.Random(seed)
     for legacy in (False, True):
-        torch.save(
-            {"network_weights": {"a": torch.arange(6.0)}, "name": "x", "sizes": (1, 2)},
-            path,
-            _use_new_zipfile_serialization=not legacy,
-        )
-        good = path.read_bytes()
+        weights = {"a": files.tensor(np.arange(6, dtype="f4"))}
+        content = {"network_weights": weights, "name": "x", "sizes": (1, 2)}
+        good = files.save(path, content, legacy=legacy).read_bytes()
         for _ in range(100):
             data = bytearray(good)
             for _ in range(rng.randint(1, 4)):
@@ -253,6 +248,7 @@ def test_numbers_of_a_network():
         check_patch([1024] * 3)
 
 
+@pytest.mark.export
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -262,6 +258,7 @@ def test_numbers_of_a_network():
     ],
 )
 def test_a_network_is_stopped_while_it_is_built(build: Callable[[Any], Any], message: str):
+    torch = pytest.importorskip("torch")
     with pytest.raises(UnsupportedError, match=message), no_larger_than({"a": np.zeros(10)}):
         build(torch.nn)
     with no_larger_than({"a": np.zeros(10)}):
@@ -269,8 +266,10 @@ def test_a_network_is_stopped_while_it_is_built(build: Callable[[Any], Any], mes
     assert torch.nn.Linear(3000, 3000).weight.numel() == 9_000_000  # allowed again
 
 
+@pytest.mark.export
 def test_a_plan_of_many_convolutions_is_refused(make_model):
     """Fault 10: ``n_conv`` of 10^8 is refused, and what lies below every bound is not built."""
+    pytest.importorskip("torch")
     from deepseg_export.families.nnunet import Options, load
 
     folder = make_model()

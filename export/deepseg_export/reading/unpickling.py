@@ -186,6 +186,10 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes(*others: Any) -> Any:
+    return NotImplemented if others else b""
+
+
 def _complex(real: float, imaginary: float) -> complex:
     return complex(float(real), float(imaginary))
 
@@ -219,6 +223,7 @@ def _device(*parts: Any) -> str:
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _encode,
+    "builtins.bytes": _no_bytes,
     "builtins.complex": _complex,
     "builtins.set": _set,
     "collections.Counter": _ordered,

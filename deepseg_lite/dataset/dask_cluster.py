@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -34,6 +34,10 @@ _CONFIG = {
     # With the default of 15 s, and workers that start slowly, a cluster ends without any worker.
     "distributed.deploy.lost-worker-timeout": f"{PATIENCE_S:.0f}s",
     "distributed.comm.timeouts.connect": f"{CONNECT_S}s",
+    # Of schedulers that are started here: no job waits in a worker that may die, and one whose
+    # worker died twice is tried alone.
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.scheduler.worker-saturation": 1.0,
 }
 _lock = Lock()
 _models: dict[int, Models] = {}
@@ -70,8 +74,9 @@ def run_on_cluster(
 ) -> Iterator[Outcome]:
     """Run jobs on a Dask cluster; what they write must be reachable under the same paths there.
 
-    A worker that dies, or a machine that goes, gives its jobs to others. A job that ends its
-    worker each time has failed.
+    A worker that dies, or a machine that goes, gives its jobs to others. Jobs whose workers died
+    again and again are tried once more alone, after all others: a job that was only beside such a
+    one is done then, and one that ends its worker each time has failed.
 
     Parameters
     ----------
@@ -98,9 +103,19 @@ def run_on_cluster(
     NetworkError
         If the scheduler cannot be reached, goes away, or has no workers. What was written stays.
     """
-    groups = list(grouped(jobs))
+    run = _Run(scheduler, threads, stop, patience_s)
     with dask.config.set(_CONFIG), _connected(scheduler) as client:
-        yield from _collected(client, groups, scheduler, threads, stop, patience_s)
+        lost: list[Job] = []
+        yield from run.collected(client, list(grouped(jobs)), lost)
+        for job in lost:
+            if stop():
+                return
+            died: list[Job] = []
+            for outcome in run.collected(client, [[job]], died):
+                yield replace(outcome, attempts=2)
+            if died:
+                text = f"{job.images[0]}: its worker died each time it ran this case. {LESS_MEMORY}"
+                yield Outcome(job.id, FAILED, text, CaseError.__name__, attempts=2)
 
 
 @contextmanager
@@ -142,51 +157,65 @@ def _close(client: Client) -> None:
         client.close(timeout=5)
 
 
-def _collected(
-    client: Client,
-    groups: list[list[Job]],
-    scheduler: str,
-    threads: int | None,
-    stop: Callable[[], bool],
-    patience_s: float,
-) -> Iterator[Outcome]:
-    """Yield the outcomes of groups as they come."""
-    done: SimpleQueue[Future] = SimpleQueue()
-    waiting: dict[str, tuple[Future, list[Job]]] = {}
-    sharers = max(Counter(_hosts(client)).values(), default=1)
-    for group in groups:
-        future = client.submit(
-            work, [asdict(job) for job in group], threads, sharers, pure=False, retries=1
-        )
-        waiting[future.key] = (future, group)
-        future.add_done_callback(done.put)
-    stopped, seen = False, monotonic()
-    while waiting:
-        if not stopped and stop():
-            stopped = True
-            _cancel_idle(client, waiting)
-            continue
-        try:
-            future = done.get(timeout=LOOK_S)
-        except Empty:
-            if client.status != "running":
-                raise NetworkError(
-                    f"the scheduler {scheduler} is gone; {len(waiting)} cases are open. Start it "
-                    "again and repeat the command, which goes on where this one ended."
-                ) from None
-            if _hosts(client):
-                seen = monotonic()
-            elif monotonic() - seen > patience_s:
-                raise NetworkError(
-                    f"{scheduler} had no workers for {patience_s:g} s; {len(waiting)} cases are "
-                    "open. Start workers and repeat the command."
-                ) from None
-            continue
-        if future.key in waiting and not (stopped and future.cancelled()):
-            if future.cancelled():  # with the scheduler; the client's state says so soon
+@dataclass(frozen=True)
+class _Run:
+    """A run on a cluster; see `run_on_cluster`."""
+
+    scheduler: str
+    threads: int | None
+    stop: Callable[[], bool]
+    patience_s: float
+
+    def collected(
+        self, client: Client, groups: list[list[Job]], lost: list[Job]
+    ) -> Iterator[Outcome]:
+        """Yield the outcomes of groups as they come; those whose workers died go to ``lost``."""
+        done: SimpleQueue[Future] = SimpleQueue()
+        waiting: dict[str, tuple[Future, list[Job]]] = {}
+        sharers = max(Counter(_hosts(client)).values(), default=1)
+        for group in groups:
+            given = [asdict(job) for job in group]
+            future = client.submit(work, given, self.threads, sharers, pure=False, retries=1)
+            waiting[future.key] = (future, group)
+            future.add_done_callback(done.put)
+        stopped, seen = False, monotonic()
+        while waiting:
+            if not stopped and self.stop():
+                stopped = True
+                _cancel_idle(client, waiting)
                 continue
+            try:
+                future = done.get(timeout=LOOK_S)
+            except Empty:
+                seen = self._look(client, seen, len(waiting))
+                continue
+            if future.key not in waiting or future.cancelled():
+                continue  # by a stop; or with the scheduler, as the client's state says soon
             _, group = waiting.pop(future.key)
-            yield from _outcomes(future, group)
+            error = future.exception()
+            if error is None:
+                yield from map(Outcome.from_dict, future.result())
+            elif isinstance(error, KilledWorker):
+                lost += group
+            else:
+                yield from _failed(group, error)
+
+    def _look(self, client: Client, seen: float, open_cases: int) -> float:
+        """Return when there last were workers, unless the cluster is gone or has none."""
+        kept = f"{open_cases} cases are open. Start"
+        if client.status != "running":
+            raise NetworkError(
+                f"the scheduler {self.scheduler} is gone; {kept} it again and repeat the command, "
+                "which goes on where this one ended."
+            )
+        if _hosts(client):
+            return monotonic()
+        if monotonic() - seen > self.patience_s:
+            raise NetworkError(
+                f"{self.scheduler} had no workers for {self.patience_s:g} s; {kept} workers and "
+                "repeat the command."
+            )
+        return seen
 
 
 def _hosts(client: Client) -> list[str]:
@@ -204,17 +233,10 @@ def _cancel_idle(client: Client, waiting: dict[str, tuple[Future, list[Job]]]) -
     client.cancel([waiting.pop(key)[0] for key in idle])
 
 
-def _outcomes(future: Future, group: list[Job]) -> Iterator[Outcome]:
-    error = future.exception()
-    if error is None:
-        yield from map(Outcome.from_dict, future.result())
-        return
-    if isinstance(error, KilledWorker):
-        text = f"its worker died each time it ran this case. {LESS_MEMORY}"
-    else:
-        text = (
-            f"its worker could not run it ({type(error).__name__}: {reason(error)}); install the "
-            "same deepseg_lite there."
-        )
+def _failed(group: list[Job], error: BaseException) -> Iterator[Outcome]:
+    text = (
+        f"its worker could not run it ({type(error).__name__}: {reason(error)}); install the same "
+        "deepseg_lite there."
+    )
     for job in group:
         yield Outcome(job.id, FAILED, f"{job.images[0]}: {text}", CaseError.__name__)

@@ -3,8 +3,9 @@
 Run by the interpreter of an environment of its own, which has ivadomed and not this project; the
 tests talk to it through files. Nothing here is taken from, or imports, the software under test.
 
-ivadomed_reference.py models FOLDER    write every model of `MODELS`
-ivadomed_reference.py run JOBS.json    do a list of jobs: {"call": NAME, "output": FILE.npz, ...}
+ivadomed_original.py models FOLDER    write every model of `MODELS`
+ivadomed_original.py networks FOLDER  write every network of `NETWORKS`, and what it computes
+ivadomed_original.py run JOBS.json    do a list of jobs: {"call": NAME, "output": FILE.npz, ...}
 
 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 lets it load the pickled networks that it wrote.
 """
@@ -161,6 +162,29 @@ MODELS = {
     ),
 }
 
+# Of every depth, kind and output, as small as they can be; the starred ones are in tests/data.
+NETWORKS = {
+    "unet_flat": dict(targets=["_seg"], depth=1, n_filters=3),
+    "unet_deep": dict(targets=["_a", "_b", "_c"], depth=5, n_filters=2, activation="relu"),
+    "unet_softmax": dict(  # *
+        targets=["_a", "_b"],
+        contrasts=["T1w", "T2w"],
+        depth=2,
+        n_filters=3,
+        activation="softmax",
+    ),
+    "unet_relu": dict(targets=["_seg"], depth=1, n_filters=3, activation="relu"),  # *
+    "unet_3d": dict(targets=["_seg"], depth=1, n_filters=1, unet_3d=True),  # *
+    "unet_3d_relu": dict(
+        targets=["_a", "_b"], depth=3, n_filters=2, unet_3d=True, activation="relu"
+    ),
+    "modified": dict(  # *
+        targets=["_seg"], contrasts=["T1w", "T2w"], patch=[32, 16, 16], n_filters=1
+    ),
+    "modified_softmax": dict(targets=["_a", "_b"], patch=[16, 32, 16], activation="softmax"),
+    "modified_relu": dict(targets=["_a", "_b"], patch=[16, 16, 32], n_filters=3, activation="relu"),
+}
+
 
 def build(made: dict) -> torch.nn.Module:
     """Make a network with weights that give outputs of all sizes."""
@@ -172,12 +196,15 @@ def build(made: dict) -> torch.nn.Module:
         final_activation=made.get("activation", "sigmoid"),
     )
     if "patch" in made and "unet_3d" not in made:
-        network = models.Modified3DUNet(**shared, n_filters=2)
+        network = models.Modified3DUNet(**shared, n_filters=made.get("n_filters", 2))
         last = [network.conv3d_l4, network.ds2_1x1_conv3d, network.ds3_1x1_conv3d]
         factor = 8
     else:
         network = models.Unet(
-            **shared, depth=made.get("depth", 2), n_filters=4, is_2d="unet_3d" not in made
+            **shared,
+            depth=made.get("depth", 2),
+            n_filters=made.get("n_filters", 4),
+            is_2d="unet_3d" not in made,
         )
         last, factor = [network.decoder.last_conv], 20
     with torch.no_grad():
@@ -260,6 +287,30 @@ def write_models(folder: Path) -> None:
         utils.save_onnx_model(network, example, str(place / f"{name}.onnx"))
 
 
+def write_networks(folder: Path) -> None:
+    """Write NAME.pt of every network, and in NAME.npz batches and what it makes of them.
+
+    The second item of a batch is noise in its middle and zero around that. ``exact`` is what
+    numbers of 64 bits give.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (name, made) in enumerate(NETWORKS.items()):
+        network = build(made).eval()
+        torch.save(network, folder / f"{name}.pt")
+        small = (13, 18, 11) if "unet_3d" in made else (37, 42)
+        rng = np.random.default_rng(number)
+        shape = (2, len(made.get("contrasts", ["T2w"])), *made.get("patch", small))
+        batch = rng.integers(-9, 10, shape).astype(np.float32) / 4
+        inside = tuple(slice(size // 3, size - size // 3) for size in shape[2:])
+        middle = batch[(1, slice(None), *inside)].copy()
+        batch[1] = 0
+        batch[(1, slice(None), *inside)] = middle
+        with torch.no_grad():
+            result = network(torch.from_numpy(batch)).numpy()
+            exact = network.double()(torch.from_numpy(batch).double()).float().numpy()
+        np.savez_compressed(folder / f"{name}.npz", batch=batch, result=result, exact=exact)
+
+
 def call_resample(array: np.ndarray, zooms: list, target: list) -> dict:
     """Resample (H, W[, D]), and a prediction on the new grid back."""
     metadata = SampleMetadata({})
@@ -309,10 +360,11 @@ def call_postprocess(array: np.ndarray, steps: dict, spacing: list) -> dict:
 
 
 def call_forward(array: np.ndarray, model: str) -> dict:
-    """Run a pickled network on a batch."""
-    network = torch.load(model, map_location="cpu").eval()
+    """Run a pickled network on a batch, in the batch's precision."""
+    batch = torch.from_numpy(array)
+    network = torch.load(model, map_location="cpu").eval().to(batch.dtype)
     with torch.no_grad():
-        return {"result": network(torch.from_numpy(array)).numpy()}
+        return {"result": network(batch).numpy()}
 
 
 def call_prepare(model: str, images: list) -> dict:
@@ -371,5 +423,7 @@ def run(jobs: list) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "models":
         write_models(Path(sys.argv[2]))
+    elif sys.argv[1] == "networks":
+        write_networks(Path(sys.argv[2]))
     else:
         run(json.loads(Path(sys.argv[2]).read_text()))

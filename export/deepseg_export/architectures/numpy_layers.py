@@ -117,7 +117,8 @@ class NumpyLayers:
         epsilon: float = 1e-5,
     ) -> Array:
         centred = maps - _by_channel(mean, maps)
-        return _scaled(centred / np.sqrt(_by_channel(variance, maps) + epsilon), scale, bias)
+        deviation = np.sqrt(_by_channel(variance, maps).astype(maps.dtype) + epsilon)
+        return _scaled(centred / deviation, scale, bias)
 
     def activation(self, maps: Array, kind: str, **numbers: float) -> Array:
         with np.errstate(over="ignore"):

@@ -105,6 +105,8 @@ def write_onnx(
     layers = OnnxLayers(INPUT, int(input_shape[0] or 0), len(input_shape) - 1)
     try:
         logits = network.on(layers, INPUT)
+    except ExportError:
+        raise
     except (ValueError, LookupError, TypeError) as error:
         raise UnsupportedError(f"{network.name} cannot be written: {reason(error)}.") from error
     size = sum(array.nbytes for array in layers.weights.values())

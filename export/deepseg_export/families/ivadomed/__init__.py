@@ -33,8 +33,8 @@ from deepseg_export.families.ivadomed.preprocessing import (
     read_transformations,
     read_window,
 )
+from deepseg_export.families.ivadomed.rebuilding import rebuild
 from deepseg_export.families.options import bundle_name, source_record
-from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_lite.errors import OptionError
@@ -42,7 +42,7 @@ from deepseg_lite.errors import OptionError
 logger = logging.getLogger(__name__)
 
 PACKAGES: tuple[str, ...] = ()
-"""Packages that an export needs beyond those of every family; pickled networks need torch, too."""
+"""Packages that an export needs beyond those of every family."""
 FOLD = "0"
 _OTHER_NETWORKS = ("FiLMedUnet", "HeMISUnet")
 
@@ -78,8 +78,8 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
     -------
     checkpoint : Checkpoint
         Manifest and one network, or one of each model: a `ReadyGraph` where the model has an ONNX
-        file, which then is taken; otherwise a ``torch.nn.Module``. An axis of any size is None in
-        the shapes.
+        file, which then is taken; otherwise a `DirectNetwork`. An axis of any size is None in the
+        shapes.
 
     Raises
     ------
@@ -89,8 +89,6 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
         If the runtime cannot do what the model needs.
     OptionError
         If an option does not fit.
-    MissingPackageError
-        If the network is pickled and torch is not installed.
     """
     bundle_name(options, "")
     sources = (model,) if isinstance(model, Path) else tuple(model)
@@ -177,8 +175,5 @@ def _network(
     if files.onnx is not None:
         graph = read_graph(files.onnx, input_shape, classes)
         return graph, not graph.has_free_batch
-    require_packages(("torch",))
-    from deepseg_export.families.ivadomed.rebuilding import rebuild
-
     assert files.pickle is not None
     return rebuild(files.pickle, len(input_shape) - 1, classes)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from deepseg_export.architectures.network import DirectNetwork
+from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import CheckpointError
-from deepseg_export.families.ivadomed.layers import ACTIVATIONS, Weights
-from deepseg_export.families.ivadomed.modified_unet import Modified3DUNet
+from deepseg_export.families.ivadomed import modified_unet, unet
+from deepseg_export.families.ivadomed.layers import ACTIVATIONS
 from deepseg_export.families.ivadomed.pickled import PickledNetwork, read_pickle
-from deepseg_export.families.ivadomed.unet import Unet
-from deepseg_export.reading.weights import check_finite
 
 _MAX_DEPTH = 16
 
 
-def rebuild(path: Path, axes: int, classes: int) -> tuple[Any, bool]:
+def rebuild(path: Path, axes: int, classes: int) -> tuple[DirectNetwork, bool]:
     """Return the network of a pickle, and whether its results depend on the rest of a batch.
 
     Parameters
@@ -33,8 +33,7 @@ def rebuild(path: Path, axes: int, classes: int) -> tuple[Any, bool]:
         If the file is unsafe, damaged or contradicts the JSON.
     """
     pickled = read_pickle(path)
-    check_finite(pickled.weights, path.name)
-    weights = Weights(pickled.weights, path.name)
+    weights = Weights(pickled.weights, path.name, f"its {pickled.kind}")
     is_unet = pickled.kind == "Unet"
     activation = pickled.settings.get("decoder.final_activation" if is_unet else "final_activation")
     activation = "sigmoid" if activation is None else activation
@@ -42,20 +41,21 @@ def rebuild(path: Path, axes: int, classes: int) -> tuple[Any, bool]:
         raise CheckpointError(
             f"{path.name} ends in {activation!r}; {', '.join(ACTIVATIONS)} known."
         )
-    if is_unet:
-        network = Unet(weights, _depth(path, pickled), activation)
-        last = network.last
-    else:
-        network = Modified3DUNet(weights, activation)
-        last = network.convolutions["l4"]
-    weights.check_all_taken()
-    found = (last.weight.ndim - 2, last.out_channels - (last.out_channels > 1))
+    last = weights.take(unet.LAST if is_unet else modified_unet.LAST)
+    found = (last.ndim - 2, len(last) - (len(last) > 1))
     if found != (axes, classes):
         raise CheckpointError(
             f"{path.name} is a {found[0]}-D network of {found[1]} classes, the JSON says {axes}-D "
             f"and {classes}; they must agree."
         )
-    return network.eval(), activation == "relu" and not (is_unet and classes > 1)
+    depth = _depth(path, pickled) if is_unet else modified_unet.DEPTH
+    compute = (
+        partial(unet.unet, depth=depth, activation=activation)
+        if is_unet
+        else partial(modified_unet.modified_unet, activation=activation)
+    )
+    network = DirectNetwork(pickled.kind, compute, weights, (2 ** (depth + 1),) * axes)
+    return network, activation == "relu" and not (is_unet and classes > 1)
 
 
 def _depth(path: Path, pickled: PickledNetwork) -> int:

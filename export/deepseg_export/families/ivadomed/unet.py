@@ -5,75 +5,56 @@ Source: ivadomed 2.9.10, ``models.Unet``; checked by ``tests/parity/test_ivadome
 
 from __future__ import annotations
 
-from typing import Any
+from deepseg_export.architectures.layers import Layers, Maps
+from deepseg_export.architectures.weights import Weights
+from deepseg_export.families.ivadomed.layers import activated, convolution
 
-import torch
-from torch import nn
-from torch.nn import functional
-
-from deepseg_export.families.ivadomed.layers import Weights, activated, convolution
-
-
-class Block(nn.Module):  # type: ignore[misc]
-    """Twice a convolution, ReLU and normalisation: of the batch in 2-D, of the image in 3-D."""
-
-    def __init__(self, weights: Weights, prefix: str) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for name in ("conv1", "conv2"):
-            layers += [convolution(weights, f"{prefix}.{name}"), nn.ReLU()]
-            layers.append(_normalization(weights, f"{prefix}.{name}_bn", layers[-2]))
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features of the same size."""
-        return self.layers(x)
+LAST = "decoder.last_conv.weight"
+"""Name of the weights that say how many maps there are."""
 
 
-def _normalization(weights: Weights, prefix: str, before: Any) -> nn.Module:
-    if isinstance(before, nn.Conv3d):
-        return nn.InstanceNorm3d(before.out_channels)
-    layer = nn.BatchNorm2d(before.out_channels)
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        getattr(layer, name).data = weights.take(f"{prefix}.{name}")
-    return layer
-
-
-class Unet(nn.Module):  # type: ignore[misc]
-    """The network, built from its weights: (N, C, *P) to one channel per class, activated.
+def unet(layers: Layers, image: Maps, weights: Weights, *, depth: int, activation: str) -> Maps:
+    """Return the classes' maps of an image, activated, background left out.
 
     Parameters
     ----------
+    layers : Layers
+        What computes them.
+    image : maps
+        (N, C, *P), of any size.
     weights : Weights
-        Named as ivadomed names them; what is used is taken out.
+        Named as ivadomed names them.
     depth : int
         Number of times the image is halved.
     activation : str
         ``sigmoid``, ``softmax`` or ``relu``.
     """
+    maps, skips = image, []
+    for level in range(depth):
+        skips.append(_block(layers, maps, weights, f"encoder.down_path.{3 * level}"))
+        maps = layers.max_pool(skips[-1], 2)
+    maps = _block(layers, maps, weights, "encoder.conv_bottom")
+    for level in range(depth):
+        skip = skips.pop()
+        maps = layers.upsample(maps, like=skip, mode="linear", align_corners=True)
+        maps = layers.concatenate([maps, skip])
+        maps = _block(layers, maps, weights, f"decoder.up_path.{2 * level}.downconv")
+    logits = convolution(layers, maps, weights, "decoder.last_conv")
+    return activated(layers, logits, activation, classes_sum_to_one=True)
 
-    def __init__(self, weights: Weights, depth: int, activation: str) -> None:
-        super().__init__()
-        down = [f"encoder.down_path.{3 * i}" for i in range(depth)]
-        up = [f"decoder.up_path.{2 * i}.downconv" for i in range(depth)]
-        self.down = nn.ModuleList(Block(weights, name) for name in down)
-        self.bottom = Block(weights, "encoder.conv_bottom")
-        self.up = nn.ModuleList(Block(weights, name) for name in up)
-        self.last = convolution(weights, "decoder.last_conv")
-        self.activation = activation
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the classes' maps, background left out."""
-        is_2d = x.ndim == 4
-        pool = functional.max_pool2d if is_2d else functional.max_pool3d
-        skips = []
-        for block in self.down:
-            skips.append(block(x))
-            x = pool(skips[-1], 2)
-        x = self.bottom(x)
-        mode = "bilinear" if is_2d else "trilinear"
-        for block in self.up:
-            skip = skips.pop()
-            x = functional.interpolate(x, size=skip.shape[2:], mode=mode, align_corners=True)
-            x = block(torch.cat([x, skip], dim=1))
-        return activated(self.last(x), self.activation, classes_sum_to_one=True)
+def _block(layers: Layers, maps: Maps, weights: Weights, prefix: str) -> Maps:
+    """Return twice a convolution, ReLU and normalisation: recorded in 2-D, the image's in 3-D."""
+    for name in ("conv1", "conv2"):
+        maps = convolution(layers, maps, weights, f"{prefix}.{name}")
+        maps = layers.activation(maps, "relu")
+        if layers.axes == 3:
+            maps = layers.instance_norm(maps)
+            continue
+        width = (layers.channels(maps),)
+        scale, bias, mean, variance = (
+            weights.take(f"{prefix}.{name}_bn.{part}", width)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        maps = layers.batch_norm(maps, mean, variance, scale, bias)
+    return maps

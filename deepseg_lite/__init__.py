@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deepseg_lite.api.segmenter import Segmenter
     from deepseg_lite.api.spine_segmenter import SpineSegmenter
     from deepseg_lite.bundles.bundle import Bundle, read_bundle
+    from deepseg_lite.dataset.batch import batch
     from deepseg_lite.errors import Cancelled, DeepsegError
     from deepseg_lite.notice import Notice
     from deepseg_lite.performance.plan.limit import limit_memory
@@ -26,6 +27,7 @@ _HOME = {
     "Notice": "notice",
     "Segmenter": "api.segmenter",
     "SpineSegmenter": "api.spine_segmenter",
+    "batch": "dataset.batch",
     "limit_memory": "performance.plan.limit",
     "load": "api.loader",
     "make_phantom": "api.phantom",
@@ -40,6 +42,7 @@ __all__ = [
     "Segmenter",
     "SpineSegmenter",
     "__version__",
+    "batch",
     "limit_memory",
     "load",
     "make_phantom",

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from deepseg_lite.cli import store
+from deepseg_lite.cli.batch import BatchCommand, batch
 from deepseg_lite.cli.bench import bench
 from deepseg_lite.cli.console import run_to_end, say, show_tracebacks
 from deepseg_lite.cli.files import FilePath, ModelName
@@ -51,7 +52,7 @@ class _Commands(click.Group):
         command = self.get_command(ctx, name)
         if command is None and _is_for_run(name, words):
             ctx.fail(f"there is no command {shown(name)}; {_TO_SEGMENT}.")
-        if command is not None and not isinstance(command, RunCommand):
+        if command is not None and not isinstance(command, RunCommand | BatchCommand):
             try:
                 check_words(words, command.get_params(ctx))
             except SpellingError as error:
@@ -231,7 +232,7 @@ def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
         say(printable(path))
 
 
-for _command in (run, plan, bench, store.fetch, store.lock, store.remove):
+for _command in (run, batch, plan, bench, store.fetch, store.lock, store.remove):
     cli.add_command(_command)
 for _command in cli.commands.values():
     _command.params.append(_debug_option())

@@ -28,9 +28,9 @@ class Channel:
     @property
     def filters(self) -> list[Filter]:
         """Return what the names of its images have: one of these. Of any contrast are ``anat``."""
-        if not self.contrasts or "any" in self.contrasts:
+        known = [CONTRASTS[name] for name in self.contrasts or (self.name,) if name in CONTRASTS]
+        if not known or "any" in self.contrasts:
             return [Filter({"datatype": ("anat",)})]
-        known = [CONTRASTS[name] for name in self.contrasts if name in CONTRASTS]
         return [Filter({name: (value,) for name, value in each.items()}) for each in known]
 
 

@@ -1,0 +1,117 @@
+"""Options of batches, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypedDict
+
+from deepseg_lite.api.load_options import LoadOptions
+from deepseg_lite.inference.settings import Settings
+from deepseg_lite.option import Option, texts
+
+
+class ChoiceOptions(TypedDict, total=False):
+    """Options of which images are taken, and where results go."""
+
+    layout: Annotated[
+        Literal["bids", "neuropoly", "sct"] | None,
+        Option(
+            "Names of results: those of BIDS derivatives, of neuropoly's data sets (derivatives/"
+            "labels), or of the Spinal Cord Toolbox. Default: bids for BIDS data sets, else sct."
+        ),
+    ]
+    filter: Annotated[
+        Sequence[str],
+        Option(
+            "What names of images must have: suffix=T2w, datatype=anat, acq=ax,sag, ce= for none. "
+            "Default: the contrasts of the task.",
+            default=(),
+            metavar="ENTITY=VALUE",
+            read=texts,
+        ),
+    ]
+    participant_label: Annotated[
+        Sequence[str],
+        Option("Subjects, with or without sub-.", default=(), metavar="LABEL", read=texts),
+    ]
+    session_label: Annotated[
+        Sequence[str],
+        Option("Sessions, with or without ses-.", default=(), metavar="LABEL", read=texts),
+    ]
+    bids_filter_file: Annotated[
+        str | None,
+        Option(
+            "Filters as JSON, as BIDS Apps take them; by the names of channels for tasks of "
+            "several images.",
+            metavar="FILE",
+        ),
+    ]
+    include_yml: Annotated[
+        str | None,
+        Option("List in YAML of subjects, sessions or images to take alone.", metavar="FILE"),
+    ]
+    exclude_yml: Annotated[
+        str | None,
+        Option(
+            "List in YAML of subjects, sessions or images to leave out, such as qc_fail.yml.",
+            metavar="FILE",
+        ),
+    ]
+    retry_failed: Annotated[
+        bool, Option("Try cases again that failed with the same image and model.", default=False)
+    ]
+    overwrite: Annotated[
+        bool,
+        Option("Run all cases, done or not, and replace what is there.", default=False),
+    ]
+
+
+class ExecutionOptions(TypedDict, total=False):
+    """Options of where a batch runs."""
+
+    jobs: Annotated[
+        str,
+        Option(
+            "Processes at the same time, or auto: what cores and memory allow. The threads are "
+            "shared out.",
+            default="1",
+            metavar="N",
+            show_default=True,
+            read=str,
+        ),
+    ]
+    max_ram: Annotated[
+        str | None,
+        Option(
+            "Memory that a process may take: 4G, 800M (1G is 2**30 bytes). Settings are chosen to "
+            "stay below with the largest image, or the batch is refused.",
+            metavar="SIZE",
+        ),
+    ]
+    time_limit: Annotated[
+        float | None,
+        Option(
+            "With several processes: seconds without a sign of life after which one counts as "
+            "hung, and its case is tried again.",
+            metavar="S",
+            above=0,
+        ),
+    ]
+    part: Annotated[
+        str | None,
+        Option(
+            "Run one share of the cases: 3/8, or auto in a job array of SLURM, SGE, LSF or PBS.",
+            metavar="I/N",
+        ),
+    ]
+    scheduler: Annotated[
+        str | None,
+        Option(
+            "Run on a Dask cluster: tcp://HOST:PORT, a scheduler's file, or local:N.",
+            metavar="ADDRESS",
+        ),
+    ]
+
+
+class BatchOptions(ChoiceOptions, ExecutionOptions, LoadOptions, Settings, total=False):
+    """All options of a batch; each is a keyword of ``batch(...)``."""

@@ -1,0 +1,247 @@
+"""Planning: the jobs of a batch, all checked before any of them is begun."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from deepseg_lite.api import loader
+from deepseg_lite.api.load_options import LoadOptions
+from deepseg_lite.api.model import Model, ResultFile
+from deepseg_lite.dataset.choosing import Channel, Wanted
+from deepseg_lite.dataset.description import RAW
+from deepseg_lite.dataset.filters import Filter, read_filter_file, read_labels, read_words, read_yml
+from deepseg_lite.dataset.inputs import Found, Source
+from deepseg_lite.dataset.job import Job, in_order
+from deepseg_lite.dataset.keys import model_key
+from deepseg_lite.dataset.layouts import Layout, place
+from deepseg_lite.dataset.options import BatchOptions
+from deepseg_lite.errors import OptionError
+from deepseg_lite.inference.fitting import fit_settings
+from deepseg_lite.inference.settings import Settings, make_settings
+from deepseg_lite.notice import Warn, log
+from deepseg_lite.option import declared
+from deepseg_lite.text import shown
+
+LOGS = "logs"
+"""Folder, in that of the results, of the logs of cases and the records of those that failed."""
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """Task of a batch.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in records and logs: the task's name, or the bundle's.
+    word : str
+        What `loader.load` is given.
+    model : Model
+        Its networks are not open.
+    load, settings : mapping
+        Options that jobs have.
+    """
+
+    name: str
+    word: str
+    model: Model
+    load: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Return in words what it segments."""
+        task = self.model.task
+        return f"{task.title}; by deepseg-lite" if task else f"{self.name}; by deepseg-lite"
+
+    @property
+    def citation(self) -> str:
+        """Return how the model wants to be cited; empty where nobody says."""
+        task = self.model.task
+        source = self.model.bundle.manifest["source"]
+        return (task.citation if task else None) or source.get("citation") or ""
+
+    @cached_property
+    def fitted(self) -> Settings:
+        """Return the settings as the model takes them."""
+        given = make_settings(**cast("Settings", dict(self.settings)))
+        return fit_settings(given, self.model.bundle)
+
+    @cached_property
+    def key(self) -> dict[str, Any]:
+        """Return what voxels depend on beside the images."""
+        return model_key(self.model, self.fitted)
+
+    @cached_property
+    def files(self) -> tuple[ResultFile, ...]:
+        """Return what is written of each case."""
+        return self.model.files(self.fitted)
+
+    @property
+    def structures(self) -> Mapping[str, str]:
+        """Return what structures are called in names of files."""
+        return self.model.task.structures if self.model.task else {}
+
+    @property
+    def channels(self) -> list[Channel]:
+        """Return the channels of the model, with what is known of their contrasts."""
+        inputs, task = self.model.bundle.inputs, self.model.task
+        known = {each.name: each.contrasts for each in task.inputs} if task else {}
+        contrasts = inputs.contrasts or [known.get(name, ()) for name in inputs.channel_names]
+        return [
+            Channel(name, tuple(each))
+            for name, each in zip(inputs.channel_names, contrasts, strict=True)
+        ]
+
+
+def plan_tasks(words: Sequence[str], options: BatchOptions) -> list[PlannedTask]:
+    """Return the tasks of a batch, their models found and their options checked.
+
+    Raises
+    ------
+    DeepsegError
+        As `loader.load` does, or if an option does not fit, or tasks have one name.
+    """
+    if not words:
+        raise OptionError("no task was given; give `task`, a name from deepseg-lite list.")
+    load, settings = _of(LoadOptions, options), _of(Settings, options)
+    if settings.get("fast") and load.get("folds") is None:
+        load["single_fold"] = True
+    tasks = []
+    for word in words:
+        word = os.path.abspath(word) if os.path.exists(word) else word
+        model = loader.load(word, **cast("LoadOptions", {**load, "open_networks": False}))
+        name = model.task.name if model.task else model.bundle.name
+        task = PlannedTask(name, word, model, load, settings)
+        model.check_settings(task.fitted)
+        tasks.append(task)
+    names = [task.name for task in tasks]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise OptionError(f"{min(twice)} was given twice; give each task once.")
+    return tasks
+
+
+def _of(kind: type, options: BatchOptions) -> dict[str, Any]:
+    """Return the options that a `TypedDict` declares and somebody gave."""
+    known = declared(kind)
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if name in known and value != known[name].check(known[name].option.default)
+    }
+
+
+def wanted_of(options: BatchOptions, channels: Sequence[Channel]) -> Wanted:
+    """Return which images are wanted for a model of such channels.
+
+    Raises
+    ------
+    OptionError
+        If a filter or a list cannot be read, or a filter file has none for these channels.
+    """
+    chosen = read_words(options["filter"])
+    chosen &= read_labels("sub", options["participant_label"])
+    chosen &= read_labels("ses", options["session_label"])
+    by_channel: Mapping[str, Filter] = {}
+    if (file := options["bids_filter_file"]) is not None:
+        by_channel = _by_channel(Path(file), channels)
+    only, never = options["include_yml"], options["exclude_yml"]
+    return Wanted(
+        chosen,
+        by_channel,
+        None if only is None else read_yml(Path(only)),
+        None if never is None else read_yml(Path(never)),
+    )
+
+
+def _by_channel(file: Path, channels: Sequence[Channel]) -> dict[str, Filter]:
+    """Return the filters of a file by channels: of their names, or else the only one there is."""
+    filters = read_filter_file(file)
+    found = {channel.name: filters[channel.name] for channel in channels if channel.name in filters}
+    if not found and len(channels) == 1 and len(filters) == 1:
+        return {channels[0].name: next(iter(filters.values()))}
+    if not found:
+        names = ", ".join(channel.name for channel in channels)
+        raise OptionError(
+            f"{shown(file)} has filters for {', '.join(filters) or 'nothing'}; one for {names} is "
+            "needed."
+        )
+    return found
+
+
+def plan_jobs(
+    source: Source,
+    tasks: Sequence[PlannedTask],
+    out: Path,
+    options: BatchOptions,
+    command: Sequence[str] = (),
+    warn: Warn = log,
+) -> list[Job]:
+    """Return the jobs of a batch; those of the same images stand together.
+
+    Raises
+    ------
+    OptionError
+        If a filter is wrong, there are no images, or results of two jobs would have one name.
+    """
+    layout: Layout = options["layout"] or ("bids" if source.bids else "sct")
+    jobs = []
+    for task in tasks:
+        cases = source.find(task.channels, wanted_of(options, task.channels), warn)
+        if not cases:
+            raise OptionError(
+                f"no images for {task.name} were found in {shown(source.root)}; look at the names "
+                "of the images, and give a filter such as `filter=suffix=T2w`."
+            )
+        jobs += list(_jobs_of(cases, task, source, layout, out, options, command))
+    _check_names(jobs)
+    return in_order(jobs)
+
+
+def _jobs_of(
+    cases: Sequence[Found],
+    task: PlannedTask,
+    source: Source,
+    layout: Layout,
+    out: Path,
+    options: BatchOptions,
+    command: Sequence[str],
+) -> Iterator[Job]:
+    root, above = os.path.abspath(out), os.path.abspath(source.root)
+    common = Job(
+        "", task.word, (), (), task.load, task.settings, for_bids=layout != "sct",
+        overwrite=options["overwrite"], command=tuple(command),
+    )  # fmt: skip
+    for case in cases:
+        images = tuple(map(os.path.abspath, case.paths))
+        names = [place(layout, case.id, file, task.structures) for file in task.files]
+        fields: dict[str, Any] = {"Case": case.id, "Task": task.name, "Description": task.title}
+        if source.bids:
+            relative = [Path(os.path.relpath(image, above)).as_posix() for image in images]
+            fields["Sources"] = [f"bids:{RAW}:{name}" for name in relative]
+        yield replace(
+            common,
+            id=f"{task.name}/{case.id}",
+            images=images,
+            outputs=tuple(f"{root}/{name}" for name in names),
+            fields=fields,
+            log=f"{root}/{LOGS}/{task.name}/{case.id}.log",
+        )
+
+
+def _check_names(jobs: Sequence[Job]) -> None:
+    """Refuse results of one name, also where upper and lower case are not told apart."""
+    owners: dict[str, Job] = {}
+    for job in jobs:
+        for output in job.outputs:
+            owner = owners.setdefault(output.lower(), job)
+            if owner is not job:
+                raise OptionError(
+                    f"{shown(owner.id)} and {shown(job.id)} would both write {shown(output)}; run "
+                    "them with different folders of results, or leave one out."
+                )

@@ -1,0 +1,174 @@
+"""The command ``batch``: its words, its exit codes and what it tells."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers.datasets import files_of, make_dataset
+
+from deepseg_lite.cli.batch import one_by_one
+from deepseg_lite.cli.progress import Progress
+
+T2 = [f"sub-0{number}/anat/sub-0{number}_T2w" for number in (1, 2, 3)]
+HOW = ("--device", "cpu", "--threads", "1")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return make_dataset(tmp_path / "data", *T2)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_all_done_is_0_and_stdout_has_the_table_alone(command, dataset, out, tiny_bundle):
+    outcome = command("batch", dataset, out, "--task", tiny_bundle, *HOW)
+    assert (outcome.code, outcome.out) == (0, f"{out / 'cases.tsv'}\n")
+    lines = outcome.err.splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == [f"tiny_threshold {case}" for case in T2]
+    assert "[1 done, 0 failed, 2 left]" in lines[0]
+    assert lines[3].startswith("3 done, 0 failed, 0 left")
+    again = command("batch", dataset, out, "--task", tiny_bundle, *HOW)
+    assert (again.code, again.err) == (0, "3 done, 0 failed, 0 left\n")
+
+
+def test_some_failed_is_1_and_says_which(command, dataset, out, tiny_bundle):
+    (dataset / f"{T2[1]}.nii.gz").write_bytes(b"\x1f\x8b")
+    outcome = command("batch", dataset, out, "--task", tiny_bundle, *HOW)
+    assert outcome.code == 1
+    (line,) = [line for line in outcome.err.splitlines() if ": failed: " in line]
+    assert line.startswith(f"tiny_threshold {T2[1]}: failed: ")
+    again = command("batch", dataset, out, "--task", tiny_bundle, *HOW, "-q")
+    assert again.code == 1
+    assert "--retry-failed tries it again" in again.err
+    status = command("batch", dataset, out, "--task", tiny_bundle, *HOW, "--status")
+    assert (status.code, status.out) == (0, "done 2, failed 1, open 0\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--filter", "suffix=bold"], "no images"),
+        (["--filter", "nonsense"], "suffix=T2w"),
+        (["elsewhere"], "participant or group"),
+        (["--nope"], "--nope"),
+        (["--jobs", "x"], "jobs"),
+        (["--step", "7"], "step"),
+        (["--part", "9/8"], "9/8"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_is_2_and_writes_nothing(command, dataset, out, tiny_bundle, words, told):
+    outcome = command("batch", dataset, out, *words, "--task", tiny_bundle, *HOW)
+    assert outcome.code == 2
+    assert told in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["none", "out", "--task", "sc_gm_t2star"], ["data", "out", "--task", "none"]], ids=str
+)
+def test_what_is_not_there_is_2(command, dataset, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    outcome = command("batch", *words)
+    assert outcome.code == 2
+    assert "none" in outcome.err
+
+
+def test_the_order_of_bids_apps_works(command, dataset, out, tiny_bundle):
+    words = ["--participant-label", "01", "sub-03", "--task", tiny_bundle, "--skip-bids-validation"]
+    outcome = command("batch", dataset, out, "participant", *words, *HOW)
+    assert outcome.code == 0
+    assert [name for name in files_of(out) if name.endswith(".nii.gz")] == [
+        f"sub-0{n}/anat/sub-0{n}_label-cord_desc-T2w_mask.nii.gz" for n in (1, 3)
+    ]
+    (out / "cases.tsv").unlink()
+    group = command("batch", dataset, out, "group", "--task", tiny_bundle)
+    assert group.out == f"{out / 'cases.tsv'}: 2 cases\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a", "b", "--filter", "x=1", "y=2"], ["a", "b", "--filter", "x=1", "--filter", "y=2"]),
+        (["--filter", "x=1", "a", "b"], ["--filter", "x=1", "a", "b"]),
+        (
+            ["--participant_label", "01", "02"],
+            ["--participant-label", "01", "--participant-label", "02"],
+        ),
+        (["--session-label=a", "-w", "work", "b"], ["--session-label=a", "b"]),
+        (["--filter"], ["--filter"]),
+    ],
+    ids=str,
+)
+def test_options_take_several_values(words, expected):
+    assert one_by_one(words) == expected
+
+
+def test_a_report_for_programs(command, dataset, out, tiny_bundle):
+    (dataset / f"{T2[0]}.nii.gz").write_bytes(b"nothing")
+    outcome = command("batch", dataset, out, "--task", tiny_bundle, *HOW, "--json", "-q")
+    report = json.loads(outcome.out)
+    assert [result["case"] for result in report["results"]] == T2[1:]
+    assert [error["case"] for error in report["errors"]] == T2[:1]
+    refused = command("batch", dataset, out, "--task", tiny_bundle, "--part", "x", "--json")
+    assert json.loads(refused.out)["errors"]
+
+
+def test_a_script_for_slurm(command, dataset, out, tiny_bundle, monkeypatch):
+    words = ["batch", str(dataset), str(out), "--task", str(tiny_bundle), *HOW]
+    monkeypatch.setattr(sys, "argv", ["deepseg-lite", *words, "--sbatch", "8"])
+    outcome = command(*words, "--sbatch", 8)
+    assert outcome.code == 0
+    assert "#SBATCH --array=1-8" in outcome.out
+    assert f"deepseg-lite {' '.join(words)} --part auto" in outcome.out
+    assert not out.exists()
+
+
+def test_ctrl_c_ends_after_the_cases_under_way(dataset, out, tiny_bundle):
+    """What was written is complete, and the rest is open."""
+    names = [f"sub-{number}/anat/sub-{number}_T2w" for number in range(100, 400)]
+    for name in names:
+        path = dataset / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True)
+        path.write_bytes((dataset / f"{T2[0]}.nii.gz").read_bytes())
+    words = ["batch", dataset, out, "--task", tiny_bundle, *HOW]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deepseg_lite", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(out.glob("sub-*/anat/*.nii.gz")):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopping after the cases under way" in err
+    assert "Traceback" not in err
+    done = list(out.glob("sub-*/anat/*.nii.gz"))
+    assert 0 < len(done) < 303
+    assert len((out / "cases.tsv").read_text().splitlines()) == len(done) + 1
+    assert not list(out.rglob(".deepseg-lite*"))
+
+
+def report(number: int, **changes) -> dict:
+    return {"status": "done", "task": "t", "case": f"c{number}", "was_done": False, **changes}
+
+
+def test_the_rate_is_that_of_what_was_worked_on(capsys, monkeypatch):
+    now = iter([0.0, *[10.0] * 50])
+    monkeypatch.setattr("deepseg_lite.cli.progress.monotonic", lambda: next(now))
+    progress = Progress(1000)
+    progress.done = 499  # before
+    for number in range(2):
+        progress.tell(report(number, Seconds={"predict": 1.5}))
+    assert progress.summary() == "501 done, 0 failed, 499 left, 12.0 a minute, 42 min to go"
+    assert "t c0: done in 1.5 s" in capsys.readouterr().err

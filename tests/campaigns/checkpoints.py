@@ -103,9 +103,8 @@ def _write_model(family: str, work: Path) -> Path:
         return ivadomed.write_model(
             work / "m", ivadomed.make_settings(), onnx=ivadomed.make_onnx(opset=17)
         )
-    with ivadomed.stand_ins(*ivadomed.CLASSES) as models:
-        network = ivadomed.make_unet(models)
-        return ivadomed.write_model(work / "m", ivadomed.make_settings(), network)
+    network = ivadomed.make_unet()
+    return ivadomed.write_model(work / "m", ivadomed.make_settings(), network)
 
 
 def _bytes(data: bytes) -> Write:

@@ -18,11 +18,9 @@ from deepseg_export.network.conversion import example_shapes, to_onnx
 from deepseg_export.network.verify import verify
 from helpers.click_runner import invoke
 from helpers.ivadomed_models import (
-    CLASSES,
     make_onnx,
     make_settings,
     make_unet,
-    stand_ins,
     write_model,
 )
 from helpers.monai_models import DYNUNET, dynunet, write_bundle, write_lightning
@@ -84,9 +82,8 @@ def test_a_network_that_is_onnx_needs_no_framework(tmp_path):
 
 def test_a_pickled_network_of_whole_slices_takes_any_size(tmp_path, rng):
     settings = make_settings(classes=2, transformation=SLICES)
-    with stand_ins(*CLASSES) as models:
-        network = make_unet(models, classes=2, depth=3, final_activation="softmax")
-        model = write_model(tmp_path / "m", settings, network)
+    network = make_unet(classes=2, depth=3, final_activation="softmax")
+    model = write_model(tmp_path / "m", settings, network)
     bundle = run("ivadomed", model, "-o", tmp_path / "out")
     assert bundle.sliding_window.patch_size == (1, None, None)
     rebuilt = ivadomed.load(model, ivadomed.Options()).networks["0"]

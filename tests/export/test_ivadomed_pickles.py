@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,16 @@ import pytest
 from deepseg_export.errors import CheckpointError
 from deepseg_export.exporting import convert
 from deepseg_export.families.ivadomed import Options, load
+from helpers import torch_files
 from helpers.ivadomed_models import (
-    CLASSES,
+    NETWORKS,
+    Module,
     make_modified_unet,
     make_settings,
     make_unet,
-    stand_ins,
     write_model,
 )
 
-torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -47,12 +46,10 @@ def computed(checkpoint: Any, batch: int = 2) -> np.ndarray:
     [(1, {}), (2, {"final_activation": "softmax"}), (2, {"final_activation": "relu"})],
 )
 def test_unets_are_rebuilt_with_all_their_weights(tmp_path, legacy, axes, classes, late):
-    with stand_ins(*CLASSES) as models:
-        network = make_unet(models, axes=axes, classes=classes, **late)
-        settings = make_settings(volume=axes == 3, classes=classes)
-        folder = write_model(tmp_path / "m", settings, network, legacy=legacy)
-        expected = {name: value.clone() for name, value in network.state_dict().items()}
-    assert "ivadomed" not in sys.modules
+    network = make_unet(axes=axes, classes=classes, **late)
+    settings = make_settings(volume=axes == 3, classes=classes)
+    folder = write_model(tmp_path / "m", settings, network, legacy=legacy)
+    expected = network.state()
     checkpoint = load(folder, Options())
     weights = checkpoint.networks["0"].weights
     assert set(weights) == {name for name in expected if "num_batches" not in name}
@@ -67,11 +64,10 @@ def test_unets_are_rebuilt_with_all_their_weights(tmp_path, legacy, axes, classe
 @pytest.mark.parametrize("kind", ["UNet3D", "Modified3DUNet"])
 @pytest.mark.parametrize("classes", [1, 2])
 def test_modified_unets_are_rebuilt(tmp_path, kind, legacy, classes):
-    with stand_ins(*CLASSES) as models:
-        network = make_modified_unet(models, classes=classes, kind=kind)
-        settings = make_settings(volume=True, classes=classes)
-        folder = write_model(tmp_path / "m", settings, network, legacy=legacy)
-        names = set(network.state_dict())
+    network = make_modified_unet(classes=classes, kind=kind)
+    settings = make_settings(volume=True, classes=classes)
+    folder = write_model(tmp_path / "m", settings, network, legacy=legacy)
+    names = set(network.state())
     checkpoint = load(folder, Options())
     assert set(checkpoint.networks["0"].weights) == names
     assert computed(checkpoint, 1).shape[1:] == checkpoint.output_shape
@@ -81,10 +77,8 @@ def test_an_output_that_is_not_named_is_a_sigmoid(tmp_path):
     results = []
     for name in (None, "sigmoid", "softmax"):
         late = {} if name is None else {"final_activation": name}
-        with stand_ins(*CLASSES) as models:
-            torch.manual_seed(0)
-            network = make_unet(models, classes=2, **late)
-            folder = write_model(tmp_path / str(name), make_settings(classes=2), network)
+        network = make_unet(classes=2, **late)
+        folder = write_model(tmp_path / str(name), make_settings(classes=2), network)
         results.append(computed(load(folder, Options())))
     np.testing.assert_array_equal(results[0], results[1])
     assert not np.allclose(results[0], results[2], atol=0.1)
@@ -92,9 +86,8 @@ def test_an_output_that_is_not_named_is_a_sigmoid(tmp_path):
 
 def test_a_batch_is_recorded_where_results_depend_on_it(tmp_path):
     for name, classes, expected in (("one", 1, 8), ("two", 2, None)):
-        with stand_ins(*CLASSES) as models:
-            network = make_unet(models, classes=classes, final_activation="relu")
-            folder = write_model(tmp_path / name, make_settings(classes=classes), network)
+        network = make_unet(classes=classes, final_activation="relu")
+        folder = write_model(tmp_path / name, make_settings(classes=classes), network)
         window = load(folder, Options()).manifest["sliding_window"]
         assert window.get("batch_size") == expected
 
@@ -106,32 +99,29 @@ class _Evil:
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before-1.6"])
 def test_code_in_a_pickle_does_not_run(tmp_path, capsys, legacy):
-    with stand_ins(*CLASSES) as models:
-        network = make_unet(models)
-        network.extra = _Evil()
-        folder = write_model(tmp_path / "m", make_settings(), network, legacy=legacy)
+    network = make_unet()
+    network.settings["extra"] = _Evil()
+    folder = write_model(tmp_path / "m", make_settings(), network, legacy=legacy)
     with pytest.raises(CheckpointError, match=r"names builtin\w*\.print"):
         load(folder, Options())
     assert "must not run" not in capsys.readouterr().out
 
 
 def test_a_network_of_other_parts_is_refused_by_name(tmp_path):
-    with stand_ins(*CLASSES, "FiLMlayer") as models:
-        network = make_unet(models)
-        network.decoder.last_film = models.FiLMlayer()
-        folder = write_model(tmp_path / "m", make_settings(), network)
+    network = make_unet()
+    network.parts["decoder"].settings["last_film"] = Module(NETWORKS, "FiLMlayer").record()
+    folder = write_model(tmp_path / "m", make_settings(), network)
     with pytest.raises(CheckpointError, match=r"names ivadomed\.models\.FiLMlayer"):
         load(folder, Options())
 
 
 def test_weights_must_be_there_once_and_all(tmp_path):
-    with stand_ins(*CLASSES) as models:
-        network = make_unet(models)
-        del network.encoder.conv_bottom.conv2
-        missing = write_model(tmp_path / "missing", make_settings(), network)
-        network = make_unet(models)
-        network.encoder.surplus = torch.nn.Conv2d(1, 1, 1)
-        surplus = write_model(tmp_path / "surplus", make_settings(), network)
+    network = make_unet()
+    del network.parts["encoder"].parts["conv_bottom"].parts["conv2"]
+    missing = write_model(tmp_path / "missing", make_settings(), network)
+    network = make_unet()
+    network.parts["encoder"].parts["surplus"] = network.parts["decoder"].parts["last_conv"]
+    surplus = write_model(tmp_path / "surplus", make_settings(), network)
     with pytest.raises(CheckpointError, match=r"Unet: encoder\.conv_bottom\.conv2\.weight is miss"):
         computed(load(missing, Options()))
     with pytest.raises(CheckpointError, match=r"no layer has: encoder\.surplus"):
@@ -147,14 +137,13 @@ def test_weights_must_be_there_once_and_all(tmp_path):
     ],
 )
 def test_network_and_json_must_agree(tmp_path, settings, made, message):
-    with stand_ins(*CLASSES) as models:
-        folder = write_model(tmp_path / "m", settings, make_unet(models, **made))
+    folder = write_model(tmp_path / "m", settings, make_unet(**made))
     with pytest.raises(CheckpointError, match=message):
         load(folder, Options())
 
 
 def _write_pickle(path: Path) -> None:
-    torch.save({"weights": torch.zeros(1)}, path)
+    torch_files.save(path, {"weights": torch_files.tensor(np.zeros(1))})
 
 
 def _write_script(path: Path) -> None:

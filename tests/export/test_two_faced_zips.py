@@ -40,10 +40,9 @@ def hide(tmp_path: Path, marker: Path) -> Callable[..., None]:
 
 
 def _ivadomed(folder: Path) -> tuple[Path, list[str]]:
-    from helpers.ivadomed_models import CLASSES, make_settings, make_unet, stand_ins, write_model
+    from helpers.ivadomed_models import make_settings, make_unet, write_model
 
-    with stand_ins(*CLASSES) as models:
-        write_model(folder, make_settings(), make_unet(models))
+    write_model(folder, make_settings(), make_unet())
     return folder / f"{folder.name}.pt", ["ivadomed", str(folder)]
 
 

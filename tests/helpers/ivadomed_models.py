@@ -1,136 +1,199 @@
-"""Model folders as ivadomed leaves them, made without ivadomed.
-
-Networks are pickled under its class names; what their classes would compute is not needed.
-"""
+"""Model folders as ivadomed leaves them, made without ivadomed and torch."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-import types
-import warnings
-from collections.abc import Iterator
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-CLASSES = ("Unet", "Encoder", "Decoder", "DownConv", "UpConv", "Modified3DUNet", "UNet3D")
+from helpers import torch_files
+
+NETWORKS = "ivadomed.models"
+Array = np.ndarray
 
 
-@contextlib.contextmanager
-def stand_ins(*names: str) -> Iterator[types.ModuleType]:
-    """Put a module ``ivadomed.models`` with empty classes of these names where pickle finds it."""
-    from torch import nn
+@dataclass
+class Module:
+    """Module of torch or ivadomed as a pickle describes it; what it computes is not needed."""
 
-    package, models = types.ModuleType("ivadomed"), types.ModuleType("ivadomed.models")
-    for name in names:
-        setattr(models, name, type(name, (nn.Module,), {"__module__": "ivadomed.models"}))
-    sys.modules.update({"ivadomed": package, "ivadomed.models": models})
-    try:
-        yield models
-    finally:
-        del sys.modules["ivadomed"], sys.modules["ivadomed.models"]
+    module: str
+    name: str
+    parts: dict[str, Module | None] = field(default_factory=dict)
+    parameters: dict[str, Array | None] = field(default_factory=dict)
+    buffers: dict[str, Array] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def state(self, prefix: str = "") -> dict[str, Array]:
+        """Return all weights by name, as torch's ``state_dict``."""
+        own = {**self.parameters, **self.buffers}
+        found = {prefix + name: array for name, array in own.items() if array is not None}
+        for name, part in self.parts.items():
+            found |= {} if part is None else part.state(f"{prefix}{name}.")
+        return found
+
+    def record(self) -> Any:
+        """Return what a pickle says of it."""
+        parameters = {
+            name: None if array is None else torch_files.parameter(torch_files.tensor(array))
+            for name, array in self.parameters.items()
+        }
+        state = {
+            "training": True,
+            "_parameters": OrderedDict(parameters),
+            "_buffers": OrderedDict((n, torch_files.tensor(a)) for n, a in self.buffers.items()),
+            "_modules": OrderedDict((n, p and p.record()) for n, p in self.parts.items()),
+            **self.settings,
+        }
+        return torch_files.instance(self.module, self.name, state)
 
 
-def _made(kind: type, parts: dict[str, Any], **settings: Any) -> Any:
-    """Return an instance with parts and plain attributes."""
-    module = kind()
-    for name, value in {**parts, **settings}.items():
-        setattr(module, name, value)
-    return module
+class _Layers:
+    """Layers of torch with random weights."""
+
+    def __init__(self, axes: int, seed: int) -> None:
+        self.axes, self.rng = axes, np.random.default_rng(seed)
+
+    def convolution(
+        self, inputs: int, outputs: int, size: int = 3, *, has_bias: bool = True
+    ) -> Module:
+        limit = (inputs * size**self.axes) ** -0.5
+        shape = (outputs, inputs, *[size] * self.axes)
+        weight, bias = (
+            self.rng.uniform(-limit, limit, each).astype(np.float32) for each in (shape, outputs)
+        )
+        parameters = {"weight": weight, "bias": bias if has_bias else None}
+        return Module(
+            "torch.nn.modules.conv",
+            f"Conv{self.axes}d",
+            parameters=parameters,
+            settings={"in_channels": inputs, "kernel_size": (size,) * self.axes},
+        )
+
+    def batch_norm(self, width: int) -> Module:
+        ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
+        return Module(
+            "torch.nn.modules.batchnorm",
+            "BatchNorm2d",
+            parameters={"weight": ones, "bias": zeros},
+            buffers={
+                "running_mean": zeros,
+                "running_var": ones,
+                "num_batches_tracked": np.array(7),
+            },
+            settings={"eps": 1e-5},
+        )
+
+    def instance_norm(self) -> Module:
+        return Module(
+            "torch.nn.modules.instancenorm",
+            "InstanceNorm3d",
+            parameters={"weight": None, "bias": None},
+            settings={"eps": 1e-5},
+        )
+
+
+def _listed(*parts: Module | None, kind: str = "ModuleList") -> Module:
+    return Module("torch.nn.modules.container", kind, {str(i): p for i, p in enumerate(parts)})
+
+
+def _plain(module: str, name: str) -> Module:
+    return Module(f"torch.nn.modules.{module}", name)
 
 
 def make_unet(
-    models: Any, *, axes: int = 2, channels: int = 1, classes: int = 1, depth: int = 2, **late: Any
-) -> Any:
+    *,
+    axes: int = 2,
+    channels: int = 1,
+    classes: int = 1,
+    depth: int = 2,
+    seed: int = 0,
+    **late: Any,
+) -> Module:
     """Return a U-Net of the shape that ivadomed's has; ``late`` is set on its decoder."""
-    from torch import nn
+    layers = _Layers(axes, seed)
 
-    conv = (nn.Conv2d, nn.Conv3d)[axes - 2]
-    norm = (nn.BatchNorm2d, nn.InstanceNorm3d)[axes - 2]
-    pool = (nn.MaxPool2d, nn.MaxPool3d)[axes - 2]
-    drop = (nn.Dropout2d, nn.Dropout3d)[axes - 2]
-
-    def block(inputs: int, outputs: int) -> Any:
-        parts = {}
+    def block(inputs: int, outputs: int) -> Module:
+        parts: dict[str, Module | None] = {}
         for name, size in (("conv1", inputs), ("conv2", outputs)):
-            parts[name] = conv(size, outputs, 3, padding=1)
-            parts[f"{name}_bn"], parts[f"{name}_drop"] = norm(outputs, momentum=0.1), drop(0.3)
-        return _made(models.DownConv, parts)
+            parts[name] = layers.convolution(size, outputs)
+            norm = layers.batch_norm(outputs) if axes == 2 else layers.instance_norm()
+            parts[f"{name}_bn"] = norm
+            parts[f"{name}_drop"] = _plain("dropout", f"Dropout{axes}d")
+        return Module(NETWORKS, "DownConv", parts)
 
     widths = [3 * 2**level for level in range(depth)]
-    down, up = nn.ModuleList(), nn.ModuleList()
+    down: list[Module | None] = []
+    up: list[Module | None] = []
     for inputs, outputs in zip([channels, *widths], widths, strict=False):
-        down.extend([block(inputs, outputs), None, pool(2)])
+        down += [block(inputs, outputs), None, _plain("pooling", f"MaxPool{axes}d")]
     below = widths[-1]
     for width in reversed(widths):
-        outputs = max(width // 2, widths[0]) if width > widths[0] else widths[0]
-        up.append(
-            _made(models.UpConv, {"downconv": block(below + width, outputs)}, is_2d=axes == 2)
-        )
-        up.append(None)
+        outputs = max(width // 2, widths[0])
+        part = block(below + width, outputs)
+        settings = {"is_2d": axes == 2}
+        up += [Module(NETWORKS, "UpConv", {"downconv": part}, settings=settings), None]
         below = outputs
     outputs = classes + 1 if classes > 1 else 1
-    encoder = _made(
-        models.Encoder,
-        {"down_path": down, "conv_bottom": block(widths[-1], widths[-1])},
-        depth=depth,
-        film_bottom=None,
+    encoder = Module(
+        NETWORKS,
+        "Encoder",
+        {"down_path": _listed(*down), "conv_bottom": block(widths[-1], widths[-1])},
+        settings={"depth": depth, "film_bottom": None},
     )
-    decoder = _made(
-        models.Decoder,
-        {"up_path": up, "last_conv": conv(below, outputs, 3, padding=1), "softmax": nn.Softmax(1)},
-        depth=depth,
-        out_channel=outputs,
-        last_film=None,
-        **late,
+    decoder = Module(
+        NETWORKS,
+        "Decoder",
+        {
+            "up_path": _listed(*up),
+            "last_conv": layers.convolution(below, outputs),
+            "softmax": _plain("activation", "Softmax"),
+        },
+        settings={"depth": depth, "out_channel": outputs, "last_film": None, **late},
     )
-    return _made(models.Unet, {"encoder": encoder, "decoder": decoder})
+    return Module(NETWORKS, "Unet", {"encoder": encoder, "decoder": decoder})
 
 
 def make_modified_unet(
-    models: Any, *, channels: int = 1, classes: int = 1, kind: str = "UNet3D", **late: Any
-) -> Any:
+    *, channels: int = 1, classes: int = 1, kind: str = "UNet3D", seed: int = 0, **late: Any
+) -> Module:
     """Return a 3-D U-Net of the shape that ivadomed's has; ``late`` is set on it."""
-    from torch import nn
+    layers, outputs = _Layers(3, seed), classes + 1 if classes > 1 else 1
+    norm = layers.instance_norm
+    relu, double = _plain("activation", "LeakyReLU"), _plain("upsampling", "Upsample")
 
-    outputs = classes + 1 if classes > 1 else 1
+    def conv(inputs: int, width: int, size: int = 3) -> Module:
+        return layers.convolution(inputs, width, size, has_bias=False)
 
-    def conv(inputs: int, width: int, size: int = 3, stride: int = 1) -> Any:
-        return nn.Conv3d(inputs, width, size, stride, padding=size // 2, bias=False)
+    def row(*parts: Module) -> Module:
+        return _listed(*parts, kind="Sequential")
 
-    def norm(width: int) -> Any:
-        return nn.InstanceNorm3d(width, momentum=0.1)
-
-    relu = nn.LeakyReLU
-    parts: dict[str, Any] = {
+    parts: dict[str, Module | None] = {
         "conv3d_c1_1": conv(channels, 1),
         "conv3d_c1_2": conv(1, 1),
-        "lrelu_conv_c1": nn.Sequential(relu(), conv(1, 1)),
-        "dropout3d": nn.Dropout3d(0.3),
-        "upsacle": nn.Upsample(scale_factor=2, mode="nearest"),
+        "lrelu_conv_c1": row(relu, conv(1, 1)),
+        "dropout3d": _plain("dropout", "Dropout3d"),
+        "upsacle": double,
     }
     for level in (2, 3, 4, 5):
         width = 2 ** (level - 1)
-        parts[f"conv3d_c{level}"] = conv(width // 2, width, stride=2)
-        parts[f"norm_lrelu_conv_c{level}"] = nn.Sequential(norm(width), relu(), conv(width, width))
+        parts[f"conv3d_c{level}"] = conv(width // 2, width)
+        parts[f"norm_lrelu_conv_c{level}"] = row(norm(), relu, conv(width, width))
     for level in range(4):
         width = 2 ** (3 - level)
         inputs = 16 if level == 0 else 2 * width
-        parts[f"norm_lrelu_upscale_conv_norm_lrelu_l{level}"] = nn.Sequential(
-            *(norm(inputs), relu(), nn.Upsample(scale_factor=2, mode="nearest")),
-            *(conv(inputs, width), norm(width), relu()),
-        )
+        name = f"norm_lrelu_upscale_conv_norm_lrelu_l{level}"
+        parts[name] = row(norm(), relu, double, conv(inputs, width), norm(), relu)
         joined = 2 * width
-        parts[f"conv_norm_lrelu_l{level + 1}"] = nn.Sequential(
-            conv(joined, joined), norm(joined), relu()
-        )
+        parts[f"conv_norm_lrelu_l{level + 1}"] = row(conv(joined, joined), norm(), relu)
         parts[f"conv3d_l{level + 1}"] = conv(joined, width if level < 3 else outputs, 1)
     parts["conv3d_l0"] = conv(8, 8, 1)
     parts["ds2_1x1_conv3d"], parts["ds3_1x1_conv3d"] = conv(8, outputs, 1), conv(4, outputs, 1)
-    return _made(getattr(models, kind), parts, attention=False, n_classes=outputs, **late)
+    settings = {"attention": False, "n_classes": outputs, **late}
+    return Module(NETWORKS, kind, parts, settings=settings)
 
 
 def make_settings(*, volume: bool = False, classes: int = 1, **changes: Any) -> dict[str, Any]:
@@ -161,7 +224,7 @@ def make_settings(*, volume: bool = False, classes: int = 1, **changes: Any) -> 
 def write_model(
     folder: Path,
     settings: dict[str, Any],
-    network: Any = None,
+    network: Module | None = None,
     onnx: bytes | None = None,
     *,
     legacy: bool = False,
@@ -170,12 +233,7 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{folder.name}.json").write_text(json.dumps(settings))
     if network is not None:
-        import torch
-
-        file = folder / f"{folder.name}.pt"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the older container would hold the classes' source
-            torch.save(network, file, _use_new_zipfile_serialization=not legacy)
+        torch_files.save(folder / f"{folder.name}.pt", network.record(), legacy=legacy)
     if onnx is not None:
         (folder / f"{folder.name}.onnx").write_bytes(onnx)
     return folder

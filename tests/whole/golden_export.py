@@ -135,9 +135,8 @@ def write_models(folder: Path, *, long: bool) -> None:
         features = (32, 64, 128, 256, 320, 320)
         monai.write_lightning(folder / "l.ckpt", features)
     torch.manual_seed(0)
-    with ivadomed.stand_ins(*ivadomed.CLASSES) as models:
-        network = ivadomed.make_unet(models)
-        ivadomed.write_model(folder / "t2star_sc", ivadomed.make_settings(), network)
+    network = ivadomed.make_unet()
+    ivadomed.write_model(folder / "t2star_sc", ivadomed.make_settings(), network)
     settings = ivadomed.make_settings(postprocessing={"binarize_prediction": {"thr": 0.5}})
     ivadomed.write_model(folder / "t2star_gm", settings, onnx=ivadomed.make_onnx())
 

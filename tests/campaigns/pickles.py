@@ -127,6 +127,15 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     copied = b"]q\x00(" + b"N" * 1_000_000 + b"e0"
     again = named("torch", "Size") + b"h\x00\x85R0"
     yield "copied", b"\x80\x02" + copied + again * 100_000 + b"N."
+    many = b"](" + number(2**61) * 100_000 + b"e"
+    stored = storage(text("0"), 16)
+    yield "many-axes", b"\x80\x02" + tensor(stored, 0, many + b"q\x00", b"h\x00") * 1000 + b"."
+    yield (
+        "long-references",
+        b"\x80\x02(" + b"N" * 1_000_000 + b"tq\x00" + b"Q0h\x00" * 100_000 + b".",
+    )
+    long = text("n" * 1_000_000)
+    yield "long-names", b"\x80\x04" + long + b"q\x00" + b"h\x00\x930h\x00" * 100_000 + b"."
     yield "extension", b"\x80\x02\x82\x01."
     yield "instance", b"\x80\x02(ios\nsystem\n."
     yield "object", b"\x80\x02(" + named("os", "system") + text("true") + b"o."

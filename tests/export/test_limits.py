@@ -206,7 +206,7 @@ def test_nothing_that_a_pickle_names_is_called(path):
     for module, name in pickles.GLOBALS:
         call = pickles.called(module, name, pickles.text("true"))
         save(path, pickles.dictionary(a=call))
-        if "\n" in name:
+        if "\n" in name or len(name) > 1000:
             with pytest.raises(CheckpointError):
                 load_checkpoint(path)
             continue

@@ -19,6 +19,8 @@ MAX_WHOLE = 2**63
 MAX_NUMBER = 65_536
 """Largest whole number that a plan or configuration may say of a network."""
 MAX_ITEMS = 1024
+MAX_AXES = 32
+"""Axes of an array."""
 MAX_PATCH_VOXELS = 2**24
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from deepseg_export.reading.limits import MAX_AXES
 from deepseg_export.reading.records import Record
 
 _CODES = {np.dtype(code).str[1:] for code in "?bBhHiIlLqQefdgFD"}
@@ -81,4 +82,5 @@ def finish_array(array: np.ndarray, state: Any) -> None:
 
 
 def _is_shape(value: Any) -> bool:
-    return isinstance(value, tuple) and all(type(size) is int and size >= 0 for size in value)
+    is_short = isinstance(value, tuple) and len(value) <= MAX_AXES
+    return is_short and all(type(size) is int and size >= 0 for size in value)

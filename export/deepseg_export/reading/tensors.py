@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deepseg_export.reading.limits import MAX_AXES
 from deepseg_export.reading.records import Record, kind_of
 
 _MODULES = ("torch", "torch.cuda", "torch.storage")
@@ -145,6 +146,5 @@ def rebuild_parameter(data: Any, *_unused: Any) -> Any:
 
 
 def _is_row(values: Any) -> bool:
-    return isinstance(values, Sequence) and all(
-        type(value) is int and 0 <= value < 2**62 for value in values
-    )
+    is_short = isinstance(values, Sequence) and len(values) <= MAX_AXES
+    return is_short and all(type(value) is int and 0 <= value < 2**62 for value in values)

@@ -31,6 +31,8 @@ _MAX_PARTS = 16
 _MAX_TUPLES = 10_000  # whose hashes can be chosen, too
 _RENAMED = {"__builtin__": "builtins", "numpy.core.multiarray": "numpy._core.multiarray"}
 _MAX_COPIED = 2**26
+_MAX_NAME = 1000
+_MAX_REFERENCE = 6
 
 
 class _Dispatch(dict[int, Any]):
@@ -60,11 +62,15 @@ class Unpickler(_Machine):  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Record:
         """Return a record of a name."""
+        if len(module) + len(name) > _MAX_NAME:
+            raise pickle.UnpicklingError(f"it names something in more than {_MAX_NAME} characters")
         self._copy((module, name))
         return Record(f"{_RENAMED.get(module, module)}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         """Return what is beside the pickle."""
+        if not isinstance(pid, tuple) or not 2 <= len(pid) <= _MAX_REFERENCE:
+            raise pickle.UnpicklingError("it refers to something in no known way")
         kind, *arguments = pid
         if kind == "storage" and self._find is not None:
             return self._find(*arguments)

@@ -79,6 +79,11 @@ def name_outputs(
             f"{model.bundle.name} is not cropped around the cord; leave `cropbox` out."
         )
     files = model.files(settings)
+    if settings["center"] is not None and len(images) > 1:
+        raise OptionError(
+            f"`center` is the mask of one case, but {len(images)} cases will be written; run them "
+            "one by one, or find the cord with `center_task`."
+        )
     if output is not None and is_nifti_name(output) and len(images) > 1:
         raise OptionError(
             f"{output} is one file, but {len(images)} cases will be written; give a folder."
@@ -230,6 +235,7 @@ class FileRun:
         record = {
             **describe_run(self.model, case.images, self.settings, result.labels, self.command),
             **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
+            **({} if result.center is None else {"Center_mm": list(result.center)}),
             "Warnings": [notice.record() for notice in self.watch.notices],
             "Volumes_mm3": dict(result.volumes_mm3),
             "Slices": {

@@ -59,6 +59,8 @@ class Result:
         Values of each structure; likewise.
     box, crop : Box, dict, or None
         The box around the cord and the record of it, for models of cropped images.
+    center : tuple of 3 floats or None
+        Point in mm that was looked around, where it is not the middle of the image.
     """
 
     images: tuple[SpatialImage, ...]
@@ -66,6 +68,7 @@ class Result:
     labels: Mapping[str, Any]
     box: Box | None = None
     crop: Mapping[str, Any] | None = None
+    center: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,8 @@ def recorded_settings(settings: Settings) -> dict[str, Any]:
     """Return settings by the names that records have had from the start."""
     cleaning = asdict(Cleaning.of(settings))
     choices = {name: value for name, value in settings.items() if name not in (*cleaning, "fast")}
+    if settings["center"]:
+        choices["center"] = Path(settings["center"]).name
     choices["mirror"] = choices.pop("tta")
     choices["half_precision_sums"] = choices.pop("accumulator") == "float16"
     if settings["ensemble"]:

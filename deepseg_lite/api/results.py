@@ -245,4 +245,5 @@ def make_result(
         {label.name: list(label.values) for label in outputs.labels},
         found.box,
         found.crop,
+        found.center,
     )

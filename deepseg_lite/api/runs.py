@@ -8,16 +8,19 @@ from typing import Protocol
 
 from nibabel.spatialimages import SpatialImage
 
+from deepseg_lite.api.centering import Point, tell_empty_slices
 from deepseg_lite.api.model import Result
 from deepseg_lite.api.results import make_result
 from deepseg_lite.bundles.bundle import Bundle, Network
 from deepseg_lite.inference.channels import arrange_channels
-from deepseg_lite.inference.pipeline import Prediction, Segmentation, complete, predict, prepare
+from deepseg_lite.inference.pipeline import Prediction, Segmentation, complete, predict
+from deepseg_lite.inference.preparing import prepare
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.inference.sliding_window import Predictor
 from deepseg_lite.nifti.reading import read_case
 from deepseg_lite.steps.box import crop_to_box
-from deepseg_lite.steps.table import Record
+from deepseg_lite.steps.frame import Framed
+from deepseg_lite.steps.table import Record, looks_around_middle
 from deepseg_lite.volume import AnyArray, Volume
 from deepseg_lite.watch import Watch
 from deepseg_lite.workflows.cord.crop import CordBox, Finder, describe_crop, find_box
@@ -46,6 +49,10 @@ class Opened(Protocol):
 
     def find_prior(self, volume: Volume, settings: Settings, watch: Watch) -> AnyArray:
         """Return the result of the model that runs first."""
+        ...
+
+    def find_center(self, volume: Volume, settings: Settings, watch: Watch) -> Point | None:
+        """Return the point in mm to look around; None for the middle of the image."""
         ...
 
 
@@ -85,6 +92,7 @@ class VolumeRun:
         self._prepared: tuple[Volume, list[Record]] | None = None
         self._predicted: Prediction | None = None
         self._crop: tuple[CordBox, Record | None] | None = None
+        self._center: Point | None = None
 
     def prepare(self) -> None:
         """Arrange the channels, crop, and apply the bundle's steps where no network decides."""
@@ -104,18 +112,15 @@ class VolumeRun:
                 volume, undo = crop_to_box(volume, cropped.box)
             self._crop = cropped, undo
         self._stored = None
-        if bundle.prior is None:
-            self._apply_steps(volume, None)
+        if bundle.prior is None and self.settings["center_task"] is None:
+            self._apply_steps(volume)
         else:
             self._volume = volume
 
     def predict(self) -> None:
         """Run the networks; a model that crops to the result of another asks that one first."""
         if self._prepared is None:
-            volume = self._take_volume()
-            prior = self.model.find_prior(volume, self.settings, self.watch)
-            self._apply_steps(volume, prior)
-            del volume, prior  # not needed while the networks run
+            self._apply_steps(self._take_volume())
         assert self._prepared is not None
         (prepared, trail), self._prepared = self._prepared, None
         self._trail = trail
@@ -144,6 +149,11 @@ class VolumeRun:
             soft_labels=self.soft_labels,
             watch=self.watch,
         )
+        if looks_around_middle(self.model.bundle.preprocessing):
+            frame, patch = self._trail[0], self.model.bundle.sliding_window.patch_size
+            assert isinstance(frame, Framed)
+            tell_empty_slices(found.data, frame, patch, self.watch.warn)
+            found = replace(found, center=self._center)
         if self._crop is None:
             return found
         cropped, undo = self._crop
@@ -152,9 +162,20 @@ class VolumeRun:
             data, box=cropped.box, crop=describe_crop(cropped, data, self.watch.warn)
         )
 
-    def _apply_steps(self, volume: Volume, prior: AnyArray | None) -> None:
-        with self.watch.stage("preprocess"):
-            self._prepared = prepare(volume, self.model.bundle, prior, self.watch.warn)
+    def _apply_steps(self, volume: Volume) -> None:
+        """Ask other models what they find, where this one needs that, and prepare the volume."""
+        model, settings, watch = self.model, self.settings, self.watch
+        prior = model.find_prior(volume, settings, watch) if model.bundle.prior else None
+        self._center = model.find_center(volume, settings, watch)
+        with watch.stage("preprocess"):
+            self._prepared = prepare(
+                volume,
+                model.bundle,
+                prior,
+                watch.warn,
+                reorient=settings["reorient"],
+                center=self._center,
+            )
 
     def _take_volume(self) -> Volume:
         assert self._volume is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,6 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
+from deepseg_lite.api.centering import (
+    Point,
+    check_center_model,
+    middle_of,
+    middle_of_file,
+    tell_no_center,
+)
 from deepseg_lite.api.images import Image, read_images
 from deepseg_lite.api.model import Part, ResultFile
 from deepseg_lite.api.results import (
@@ -26,7 +33,7 @@ from deepseg_lite.bundles.bundle import Bundle, Network
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.predictors import WarmNetworks
-from deepseg_lite.errors import ImageError
+from deepseg_lite.errors import ImageError, OptionError
 from deepseg_lite.inference.cleaning import Cleaning
 from deepseg_lite.inference.fitting import check_settings, fit_settings
 from deepseg_lite.inference.overlap import run_through
@@ -37,7 +44,7 @@ from deepseg_lite.nifti.writing import make_image
 from deepseg_lite.notice import Notice
 from deepseg_lite.option import takes
 from deepseg_lite.steps.faces import FACES
-from deepseg_lite.store.tasks import find_beside
+from deepseg_lite.store.tasks import find_beside, find_bundle
 from deepseg_lite.volume import AnyArray, Volume
 from deepseg_lite.watch import Cancel, Progress, Watch
 from deepseg_lite.workflows.cord.crop import Finder, open_finder
@@ -72,6 +79,7 @@ class Segmenter:
     threads: int
     networks: tuple[Network, ...]
     keep_folds_loaded: bool = False
+    _center_models: dict[str, Segmenter] = field(default_factory=dict, repr=False)
 
     @cached_property
     def _warm(self) -> WarmNetworks:
@@ -226,10 +234,34 @@ class Segmenter:
         found = self._first.segment(first, own, watch=watch.inner(tells_progress=False))
         return found.data[0] if found.data.ndim == 4 else found.data
 
+    def find_center(self, volume: Volume, settings: Settings, watch: Watch) -> Point | None:
+        """Return the point in mm to look around; None for the middle of the image."""
+        if settings["center"] is not None:
+            return middle_of_file(settings["center"], volume, watch.warn)
+        name = settings["center_task"]
+        if name is None:
+            return None
+        found = self._center_model(name).segment(volume, watch=watch.inner(tells_progress=False))
+        point = middle_of(found.data, volume.affine, volume)
+        if point is None:
+            tell_no_center(name, watch.warn)
+        return point
+
+    def _center_model(self, name: str) -> Segmenter:
+        """Return the model that finds what to look around; opened when it is first needed."""
+        if name not in self._center_models:
+            bundle, _ = find_bundle(name)
+            check_center_model(bundle, self.bundle)
+            self._center_models[name] = self.companion(bundle)
+        return self._center_models[name]
+
     def parts(self, settings: Settings) -> tuple[Part, ...]:
         """Return the bundles a run uses, its own first."""
-        first = self._first.parts(settings) if self.bundle.prior else ()
-        return (Part(self.bundle, self.networks), *first)
+        own = make_settings()
+        first = self._first.parts(own) if self.bundle.prior else ()
+        name = settings["center_task"]
+        center = () if name is None else self._center_model(name).parts(own)
+        return (Part(self.bundle, self.networks), *first, *center)
 
     def files(self, settings: Settings) -> tuple[ResultFile, ...]:
         """Return the files of a run; refuse what cannot be done to them."""
@@ -255,6 +287,10 @@ class Segmenter:
             self.finder()
         if self.bundle.prior is not None:
             _ = self._first
+        if settings["center_task"] is not None:
+            if settings["center"] is not None:
+                raise OptionError("`center` and `center_task` were given; one of them is needed.")
+            self._center_model(settings["center_task"]).check_settings(make_settings())
 
     def check_channel_count(self, count: int) -> None:
         """Raise `ImageError` unless ``count`` images make one case of this model."""

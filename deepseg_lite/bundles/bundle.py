@@ -28,6 +28,7 @@ class Inputs:
     """Inputs of the network: channels, orientation (nibabel codes or None) and axis order.
 
     ``contrasts`` are those that each channel may have, ``invert`` those whose values are negated.
+    ``training_orientation`` is that of the training images, where images are taken as they are.
     """
 
     channel_names: tuple[str, ...]
@@ -37,6 +38,11 @@ class Inputs:
     invert: tuple[str, ...] = ()
     advice: str | None = None
     spacing: str = "header"
+    training_orientation: str | None = None
+
+    def frame(self, *, reorient: bool) -> str | None:
+        """Return the orientation that images are brought to; None for their own."""
+        return self.training_orientation if reorient else self.orientation
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ class Outputs:
     values: str | None = None
     channels: int | None = None
     before_undo: tuple[Mapping[str, Any], ...] = ()
+    threshold_at: str | None = None
 
     @property
     def channel_count(self) -> int:
@@ -225,6 +232,7 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
             outputs.get("values"),
             outputs.get("channels"),
             tuple(outputs.get("before_undo", ())),
+            outputs.get("threshold_at"),
         ),
         postprocessing=tuple(manifest["postprocessing"]),
         manifest=manifest,

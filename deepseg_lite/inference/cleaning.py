@@ -11,6 +11,7 @@ import numpy as np
 
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.settings import Settings
+from deepseg_lite.steps.table import soft_steps
 from deepseg_lite.volume import Spacing
 
 _SIZE = re.compile(r"(\d+)(vox|mm3)?")
@@ -119,4 +120,15 @@ def joined_steps(steps: Sequence[Mapping[str, Any]], cleaning: Cleaning) -> list
     added = [step for name, step in wanted.items() if step and name not in own]
     return joined + [
         {**step, "inclusive": True} if step["step"] == "binarize" else step for step in added
+    ]
+
+
+def thresholded_steps(
+    steps: Sequence[Mapping[str, Any]], threshold: float
+) -> Sequence[Mapping[str, Any]]:
+    """Return steps with the user's threshold in place of the model's; without it for 0."""
+    if not threshold:
+        return soft_steps(steps)
+    return [
+        {**step, "threshold": threshold} if step["step"] == "binarize" else step for step in steps
     ]

@@ -13,6 +13,7 @@ from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.inference.background import find_background
 from deepseg_lite.inference.decoding import average, majority
 from deepseg_lite.inference.patches import plan_windows
+from deepseg_lite.inference.preparing import prepare
 from deepseg_lite.inference.restore import decodes_rows, finish, restore, restore_asked
 from deepseg_lite.inference.settings import Settings, ensemble_of, make_settings
 from deepseg_lite.inference.sliding_window import (
@@ -22,12 +23,9 @@ from deepseg_lite.inference.sliding_window import (
     predict_rows,
     predict_sliding_window,
 )
-from deepseg_lite.inference.spacing import check_spacing
-from deepseg_lite.notice import Warn, log
 from deepseg_lite.steps.box import Box
-from deepseg_lite.steps.frame import reoriented_spacing, to_frame
 from deepseg_lite.steps.intensity import normalize_instance
-from deepseg_lite.steps.table import PREPROCESSING, Record, apply_step
+from deepseg_lite.steps.table import Record
 from deepseg_lite.volume import AnyArray, FloatArray, Spacing, Volume
 from deepseg_lite.watch import Watch
 
@@ -47,12 +45,15 @@ class Segmentation:
         Of the labels that were asked for in addition to ``data``.
     box, crop : Box, dict, or None
         The box around the cord and the record of it, for models of cropped images.
+    center : tuple of 3 floats or None
+        Point in mm that was looked around, where it is not the middle of the image.
     """
 
     data: AnyArray
     probabilities: FloatArray | None = None
     box: Box | None = None
     crop: Mapping[str, Any] | None = None
+    center: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,7 @@ def segment(
     settings: Settings | None = None,
     *,
     prior: AnyArray | None = None,
+    center: Sequence[float] | None = None,
     soft_labels: Sequence[int] = (),
     fold_count: int = 1,
     watch: Watch | None = None,
@@ -101,6 +103,8 @@ def segment(
         What differs from the bundle's own behaviour; from `make_settings`.
     prior : array of shape (X, Y, Z), optional
         Result of an earlier model on the same grid, for models that crop to it.
+    center : sequence of 3 floats, optional
+        Point in mm around which a model looks that looks around the image's middle otherwise.
     soft_labels : sequence of int
         Labels, by their index, whose probabilities are wanted in addition to the label map; for
         models whose result is one and whose folds are averaged.
@@ -126,7 +130,9 @@ def segment(
     """
     settings, watch, spacing = settings or make_settings(), watch or Watch(), volume.spacing
     with watch.stage("preprocess"):
-        prepared, trail = prepare(volume, bundle, prior, watch.warn)
+        prepared, trail = prepare(
+            volume, bundle, prior, watch.warn, reorient=settings["reorient"], center=center
+        )
     del volume
     predicted = predict(
         prepared.data,
@@ -213,46 +219,6 @@ def _decode_each(
         return finish(majority(list(maps)), spacing, bundle, settings)
     finished = (finish(each, spacing, bundle, settings) for each in maps)
     return average(each.astype(np.float32, copy=False) for each in finished)
-
-
-def prepare(
-    volume: Volume, bundle: Bundle, prior: AnyArray | None = None, warn: Warn = log
-) -> tuple[Volume, list[Record]]:
-    """Bring a volume to the network's frame and apply the bundle's steps in order.
-
-    Parameters
-    ----------
-    volume : Volume
-        Data of shape (C, X, Y, Z).
-    bundle : Bundle
-        Says how.
-    prior : array of shape (X, Y, Z), optional
-        What an earlier model found on the same grid.
-    warn : callable
-        Told of voxels of another size than the model knows.
-
-    Returns
-    -------
-    prepared : Volume
-        What patches are cut from.
-    trail : list of Record
-        What undoes each step, the frame first.
-    """
-    inputs, window = bundle.inputs, bundle.sliding_window
-    if inputs.spacing == "reoriented" and inputs.orientation is not None:
-        volume = reoriented_spacing(volume, inputs.orientation)
-    framed, frame = to_frame(volume, inputs.orientation, inputs.axes)
-    context: dict[str, Any] = {"patch_size": window.patch_size, "stride": window.stride}
-    if prior is not None:
-        mask = Volume(prior[None], volume.affine, volume.spacing)
-        context["prior"] = to_frame(mask, inputs.orientation, inputs.axes)[0]
-    trail: list[Record] = [frame]
-    for step in bundle.preprocessing:
-        check_spacing(framed.spacing, step.get("spacing"), warn)
-        framed, record = apply_step(PREPROCESSING, step, framed, **context)
-        if record is not None:
-            trail.append(record)
-    return framed, trail
 
 
 def fold_scores(

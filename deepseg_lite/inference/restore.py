@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from deepseg_lite.bundles.bundle import Bundle, Outputs
-from deepseg_lite.inference.cleaning import Cleaning, joined_steps
+from deepseg_lite.inference.cleaning import Cleaning, joined_steps, thresholded_steps
 from deepseg_lite.inference.decoding import (
     chosen_probabilities,
     label_dtype,
@@ -67,12 +69,19 @@ def restore(
         return decode_on_undo(scores, trail, decoder(outputs, soft=settings["soft"], wins=wins))
     (whole,) = scores
     maps: AnyArray = ACTIVATIONS[outputs.activation](whole)
-    steps = soft_steps(outputs.before_undo) if settings["soft"] else outputs.before_undo
-    for step in steps:
+    for step in _steps_before_undo(outputs, settings):
         maps = apply_step(MAP_STEPS, step, maps)
     for record in reversed(trail):
         maps = record.undo(maps)
     return maps
+
+
+def _steps_before_undo(outputs: Outputs, settings: Settings) -> Sequence[Mapping[str, Any]]:
+    steps = outputs.before_undo
+    if settings["soft"]:
+        return soft_steps(steps)
+    threshold = settings["threshold"] if outputs.threshold_at else None
+    return steps if threshold is None else thresholded_steps(steps, threshold)
 
 
 def decodes_rows(bundle: Bundle, settings: Settings) -> bool:
@@ -119,7 +128,10 @@ def finish(result: AnyArray, spacing: Spacing, bundle: Bundle, settings: Setting
             (result,) = apply_step(MAP_STEPS, step, result[None], image_spacing=spacing)
         return result
     if outputs.are_maps:
-        steps = joined_steps(steps, Cleaning.of(settings))
+        cleaning = Cleaning.of(settings)
+        if outputs.threshold_at and cleaning.threshold:  # it took effect before
+            cleaning = replace(cleaning, threshold=None)
+        steps = joined_steps(steps, cleaning)
     for step in soft_steps(steps) if settings["soft"] else steps:
         result = apply_step(MAP_STEPS, step, result, image_spacing=spacing)
     if outputs.are_maps:

@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast
 
+from deepseg_lite.inference.unfit import (
+    decided_before,
+    fixed_distance,
+    no_crop,
+    no_mirroring,
+    no_vote,
+    of_workflows,
+    sees_all,
+    turned_anyway,
+    unknown_background,
+)
 from deepseg_lite.option import Option, complete, declared, texts, words
 from deepseg_lite.steps.faces import FACES
 
@@ -12,68 +23,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from deepseg_lite.bundles.bundle import Bundle
-
-
-def _fixed_distance(_: float, bundle: Bundle) -> str | None:
-    if not bundle.sliding_window.stride:
-        return None
-    return f"{bundle.name} has patches at a fixed distance; leave `step` out."
-
-
-def _unknown_background(_: bool, bundle: Bundle) -> str | None:
-    if bundle.outputs.values is None:
-        return None
-    return (
-        f"the result of {bundle.name} is maps, whose background is not known to be 0; leave "
-        "`skip_empty` out."
-    )
-
-
-def _no_mirroring(_: bool, bundle: Bundle) -> str | None:
-    if bundle.mirror_axes:
-        return None
-    return (
-        f"{bundle.name} was trained without mirroring, so test-time augmentation has nothing to "
-        "flip; leave it out."
-    )
-
-
-def _no_crop(_: object, bundle: Bundle) -> str | None:
-    if bundle.cord_crop is not None:
-        return None
-    return (
-        f"{bundle.name} is not cropped around the cord, so there is no box; leave its faces and "
-        "`strict_crop` out."
-    )
-
-
-def _no_vote(value: str, bundle: Bundle) -> str | None:
-    if value != "majority" or bundle.outputs.values is None:
-        return None
-    return (
-        f"the result of {bundle.name} is maps, and folds vote on labels alone; leave `ensemble` "
-        "out."
-    )
-
-
-def _decided_before(_: float, bundle: Bundle) -> str | None:
-    from deepseg_lite.steps.table import decides
-
-    if not decides(bundle.outputs.before_undo):
-        return None
-    return (
-        f"{bundle.name} decides before its result is on the image's grid, so a threshold comes "
-        "too late; `soft` gives the probabilities."
-    )
-
-
-def _of_workflows(name: str) -> Any:
-    def unfit(_: object, bundle: Bundle) -> str | None:
-        if bundle.workflow is not None:
-            return None
-        return f"{bundle.name} is one network with results of its own; leave `{name}` out."
-
-    return unfit
 
 
 class Settings(TypedDict, total=False):
@@ -93,12 +42,39 @@ class Settings(TypedDict, total=False):
             read=texts,
         ),
     ]
+    reorient: Annotated[
+        bool,
+        Option(
+            "Bring the image to the orientation of the training images, for models that take it as "
+            "it is stored otherwise.",
+            default=False,
+            unfit=turned_anyway,
+        ),
+    ]
+    center: Annotated[
+        str | None,
+        Option(
+            "Mask of the cord to look around, for models that look around the image's middle "
+            "otherwise. Any grid in the same space.",
+            metavar="MASK",
+            read=lambda path: None if path is None else str(path),
+            unfit=sees_all,
+        ),
+    ]
+    center_task: Annotated[
+        str | None,
+        Option(
+            "Task or bundle that finds the cord to look around, on the same image.",
+            metavar="NAME",
+            unfit=sees_all,
+        ),
+    ]
     tta: Annotated[
         bool,
         Option(
             "Average over mirrored images (2 to 8 times the work).",
             default=False,
-            unfit=_no_mirroring,
+            unfit=no_mirroring,
         ),
     ]
     step: Annotated[
@@ -108,7 +84,7 @@ class Settings(TypedDict, total=False):
             metavar="F",
             above=0,
             maximum=1,
-            unfit=_fixed_distance,
+            unfit=fixed_distance,
         ),
     ]
     skip_empty: Annotated[
@@ -116,7 +92,7 @@ class Settings(TypedDict, total=False):
         Option(
             "Leave out patches of nothing but background: not a voxel above the image's mean.",
             default=False,
-            unfit=_unknown_background,
+            unfit=unknown_background,
         ),
     ]
     fast: Annotated[
@@ -129,7 +105,7 @@ class Settings(TypedDict, total=False):
     ]
     ensemble: Annotated[
         Literal["mean-logits", "majority"] | None,
-        Option("How folds are combined. Default: the model's way.", unfit=_no_vote),
+        Option("How folds are combined. Default: the model's way.", unfit=no_vote),
     ]
     soft: Annotated[bool, Option("Write float32 probability maps.", default=False)]
     threshold: Annotated[
@@ -140,7 +116,7 @@ class Settings(TypedDict, total=False):
             metavar="T",
             minimum=0,
             maximum=1,
-            unfit=_decided_before,
+            unfit=decided_before,
         ),
     ]
     keep_largest: Annotated[
@@ -168,7 +144,7 @@ class Settings(TypedDict, total=False):
             "Tell all vertebrae apart, in a second step (totalspineseg).",
             has_opposite=True,
             default=False,
-            unfit=_of_workflows("label_vert"),
+            unfit=of_workflows("label_vert"),
         ),
     ]
     outputs: Annotated[
@@ -179,7 +155,7 @@ class Settings(TypedDict, total=False):
             metavar="A,B",
             is_list=True,
             read=words,
-            unfit=_of_workflows("outputs"),
+            unfit=of_workflows("outputs"),
         ),
     ]
     iso: Annotated[
@@ -187,7 +163,7 @@ class Settings(TypedDict, total=False):
         Option(
             "Leave results on the 1 mm grid (totalspineseg).",
             default=False,
-            unfit=_of_workflows("iso"),
+            unfit=of_workflows("iso"),
         ),
     ]
     box: Annotated[
@@ -199,12 +175,12 @@ class Settings(TypedDict, total=False):
             minimum=0,
             keys=FACES,
             read=lambda faces: dict(faces or ()),
-            unfit=_no_crop,
+            unfit=no_crop,
         ),
     ]
     strict_crop: Annotated[
         bool,
-        Option("Fail where no cord is found to crop around.", default=False, unfit=_no_crop),
+        Option("Fail where no cord is found to crop around.", default=False, unfit=no_crop),
     ]
     accumulator: Annotated[
         Literal["float32", "float16"],

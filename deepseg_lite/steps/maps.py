@@ -79,6 +79,15 @@ def binarize(maps: FloatArray, threshold: float, inclusive: bool) -> FloatArray:
     return (maps >= level if inclusive else maps > level).astype(np.float32)
 
 
+def whole_numbers(maps: FloatArray) -> AnyArray:
+    """Return values as uint8, what is behind the point cut off.
+
+    What `deepseg_lite.steps.resize.resize` does to whole numbers is undone with rounding.
+    """
+    whole: AnyArray = maps.astype(np.uint8)
+    return whole
+
+
 def limit(maps: FloatArray, floor: float, ceiling: float | None) -> FloatArray:
     """Set values up to the floor to 0, and from the ceiling on, if there is one, to 1.
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from nibabel.affines import apply_affine
+
 from deepseg_lite.steps.box import Cropped, cut, pad
 from deepseg_lite.volume import AnyArray, Volume
 
@@ -58,6 +61,55 @@ def pad_or_crop(
         for n, size in zip(wanted, volume.shape, strict=True)
     ]
     return cut(volume, start, wanted, mode, value)
+
+
+def field_of_view(
+    volume: Volume,
+    shape: Sequence[int | None],
+    mode: str,
+    value: float,
+    *,
+    center: Sequence[float] | None = None,
+) -> tuple[Volume, Cropped | None]:
+    """Pad and crop a volume to so many voxels around its middle, or around a point.
+
+    The voxel at half of the old size, rounded down, becomes that at half of the new one: where an
+    odd number of voxels is missing, one more is added in front.
+
+    Parameters
+    ----------
+    volume : Volume
+        Data of shape (C, X, Y, Z).
+    shape : sequence of 3 ints or None
+        Voxels to keep per axis; None leaves the axis as it is.
+    mode, value
+        See `pad_to_shape`.
+    center : sequence of 3 floats or None
+        Point to look around, in mm, along axes that are cropped, as far as nothing has to be
+        padded for it; None for the middle.
+
+    Returns
+    -------
+    seen : Volume
+        Data of shape (C, *shape), in C order: sums over it are those of an array of its own.
+    record : Cropped or None
+        ``record.undo`` maps (..., *shape) back, zeros where it was cropped.
+
+    Notes
+    -----
+    Source: the Spinal Cord Toolbox, main branch of August 2026, ``deepseg_/gm.py``,
+    ``ShapeTransform``; checked by ``tests/parity/test_keras.py``.
+    """
+    wanted = [size if n is None else n for n, size in zip(shape, volume.shape, strict=True)]
+    start = [size // 2 - n // 2 for n, size in zip(wanted, volume.shape, strict=True)]
+    if center is not None:
+        point = apply_affine(np.linalg.inv(volume.affine), center)
+        start = [
+            min(max(round(at) - n // 2, 0), size - n) if n < size else first
+            for at, n, size, first in zip(point.tolist(), wanted, volume.shape, start, strict=True)
+        ]
+    seen, record = cut(volume, start, wanted, mode, value)
+    return Volume(np.ascontiguousarray(seen.data), seen.affine, seen.spacing), record
 
 
 def _pad(

@@ -16,6 +16,7 @@ from deepseg_lite.steps.crop import drop_constant_slices
 from deepseg_lite.steps.intensity import SCHEMES
 from deepseg_lite.steps.interpolation import Interpolation
 from deepseg_lite.steps.resample import zoom
+from deepseg_lite.steps.resize import resize
 from deepseg_lite.steps.respace import respace
 from deepseg_lite.volume import AnyArray, Volume
 
@@ -39,8 +40,8 @@ class Step:
         Part of a volume that it changes. Those of a resampling return a
         `deepseg_lite.steps.resample.Resampled`, other changes of the grid another `Record`.
     needs : tuple of str
-        Keywords that a run gives, and no manifest: ``prior``, ``patch_size``, ``stride``,
-        ``image_spacing``.
+        Keywords that a run gives, and no manifest: ``axes``, ``center``, ``prior``,
+        ``patch_size``, ``stride``, ``image_spacing``.
     at_most : callable or None
         Makes the largest grid that it can leave of a volume without channels, for steps that look
         at voxels; it takes the step's keywords and the run's.
@@ -50,6 +51,8 @@ class Step:
         Whether it leaves nothing between 0 and 1 in maps.
     needs_masks : bool
         Whether it works on maps of 0 and 1 alone.
+    is_direct : bool
+        Whether its result is made without other arrays of such a size, in either direction.
     """
 
     function: Callable[..., Any]
@@ -59,6 +62,7 @@ class Step:
     unknown: str = ""
     hardens: bool = False
     needs_masks: bool = False
+    is_direct: bool = False
 
 
 def _normalize(volume: Volume, channels: Sequence[Mapping[str, Any]]) -> tuple[Volume, None]:
@@ -96,8 +100,10 @@ PREPROCESSING: dict[str, Step] = {
     "resample": Step(_resample, "resampling"),
     "reorient": Step(_reorient),
     "respace": Step(respace),
+    "resize": Step(resize, needs=("axes",), is_direct=True),
     "pad_to_shape": Step(pad.pad_to_shape),
     "pad_or_crop": Step(pad.pad_or_crop),
+    "field_of_view": Step(pad.field_of_view, needs=("center",), is_direct=True),
     "pad_to_multiple": Step(pad.pad_to_multiple),
     "crop_to_foreground": Step(
         crop.crop_to_foreground,
@@ -127,6 +133,7 @@ MAP_STEPS: dict[str, Step] = {
     "argmax": Step(maps.argmax, "values", hardens=True),
     "one_hot": Step(maps.one_hot, "values", hardens=True),
     "binarize": Step(maps.binarize, "values", hardens=True),
+    "whole_numbers": Step(maps.whole_numbers, "values", hardens=True),
     "limit": Step(maps.limit, "values"),
     "keep_components": Step(maps.keep_components, "values", needs_masks=True),
     "binarize_maximum": Step(maps.binarize_maximum, "values", hardens=True),
@@ -151,6 +158,11 @@ def apply_step(
 def keywords_of(step: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keywords of a manifest's step."""
     return {key: value for key, value in step.items() if key != "step"}
+
+
+def looks_around_middle(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether steps on a volume leave what is around its middle, or another point."""
+    return any("center" in PREPROCESSING[step["step"]].needs for step in steps)
 
 
 def decides(steps: Sequence[Mapping[str, Any]]) -> bool:

@@ -8,7 +8,7 @@ from helpers.bundles import make_affine, make_bundle, make_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseg_lite.inference.pipeline import prepare
+from deepseg_lite.inference.preparing import prepare
 from deepseg_lite.performance.plan.grid import isotropic_grid, plan_grid
 from deepseg_lite.steps.table import PREPROCESSING
 from deepseg_lite.volume import Volume
@@ -40,6 +40,10 @@ STEPS = {
             **{"image": SAMPLING, "scores": SAMPLING},
         }
     ],
+    "resized": [
+        {"step": "resize", "spacing": [None, 0.5, 1.5]},
+        {"step": "field_of_view", "shape": [None, 31, 8], "mode": "symmetric", "value": 0.0},
+    ],
     "zoomed": [{"step": "zoom", "spacing": [1.0, 0.6, None]}],
 }
 
@@ -52,8 +56,8 @@ def test_every_step_is_known_by_what_it_does_to_the_grid():
     rows = PREPROCESSING.items()
     assert all(row.unknown for _, row in rows if row.at_most)
     assert {name for name, row in rows if row.changes != "values" and not row.at_most} == {
-        *("resample", "reorient", "respace", "zoom"),
-        *("pad_to_shape", "pad_or_crop", "pad_to_multiple", "center_crop"),
+        *("resample", "reorient", "respace", "resize", "zoom"),
+        *("pad_to_shape", "pad_or_crop", "pad_to_multiple", "center_crop", "field_of_view"),
     }
 
 

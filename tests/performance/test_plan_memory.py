@@ -111,6 +111,7 @@ RUNS = {
     "finer": ([0.7, 0.7, 0.7], []),
     "soft": (None, ["--soft"]),
     "maps": ("by the affine", []),
+    "fine slices": ("by shapes", []),
 }
 
 
@@ -129,6 +130,16 @@ def test_a_real_process_stays_below_the_plan_and_not_far(tmp_path: Path, spacing
     if spacing == "by the affine":
         steps = [{**RESPACE, "spacing": [0.8, 0.8, 0.8]}]
         outputs = {**outputs, "values": "maps", "channels": 2}
+    elif spacing == "by shapes":
+        steps = [
+            {"step": "resize", "spacing": [0.4, 0.4, None]},
+            {"step": "field_of_view", "shape": [80, 80, None], "mode": "symmetric", "value": 0.0},
+        ]
+        before = [
+            {"step": "binarize", "threshold": 0.5, "inclusive": False},
+            {"step": "whole_numbers"},
+        ]
+        outputs = {**outputs, "values": "maps", "channels": 2, "before_undo": before}
     elif spacing:
         resample = {"step": "resample", "spacing": spacing, "image": CUBIC, "scores": LINEAR}
         steps = [*steps, resample]

@@ -8,7 +8,7 @@ from nibabel.affines import apply_affine
 
 from deepseg_lite.errors import ImageError
 from deepseg_lite.steps.crop import crop_to_foreground
-from deepseg_lite.steps.pad import pad_or_crop, pad_to_multiple, pad_to_shape
+from deepseg_lite.steps.pad import field_of_view, pad_or_crop, pad_to_multiple, pad_to_shape
 from deepseg_lite.volume import Volume
 
 FOREGROUND = dict(
@@ -109,3 +109,34 @@ def test_undo_keeps_leading_axes_and_types(rng):
     assert back.dtype == np.uint16
     np.testing.assert_array_equal(back[..., 1:5, :, :], labels[..., :5, :])
     assert not back[..., [0, 5], :, :].any()
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (2, [2, 3]),
+        (3, [2, 3, 4]),
+        (6, [1, 1, 2, 3, 4, 5]),
+        (7, [1, 1, 2, 3, 4, 5, 5]),
+        (12, [4, 3, 2, 1, 1, 2, 3, 4, 5, 5, 4, 3]),
+    ],
+)
+def test_a_field_of_view_keeps_the_voxel_at_half_of_its_size(size, expected):
+    found, record = field_of_view(line([1, 2, 3, 4, 5]), (size, None, None), "symmetric", 0.0)
+    assert found.data.ravel().tolist() == expected
+    assert found.data.ravel()[size // 2] == 3
+    assert found.data.flags.c_contiguous
+    kept = [value if value in expected else 0 for value in range(1, 6)]
+    assert record.undo(found.data).ravel().tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("mm", "expected"), [(4.0, [2, 3, 4]), (-9.0, [1, 2, 3]), (90.0, [4, 5, 6]), (5.1, [3, 4, 5])]
+)
+def test_a_field_of_view_follows_a_point_as_far_as_the_image_goes(mm, expected):
+    volume = line([1, 2, 3, 4, 5, 6])
+    found, record = field_of_view(volume, (3, 4, None), "symmetric", 0.0, center=(mm, 50.0, 50.0))
+    assert found.data[0, :, 0, 0].tolist() == expected
+    assert found.shape == (3, 4, 1)  # an axis that is padded stays in the middle
+    np.testing.assert_allclose(found.affine[0, 3], 2.0 * (expected[0] - 1))
+    assert record.undo(found.data).shape == (1, 6, 1, 1)

@@ -28,13 +28,16 @@ class Grids:
         Before the first step and after each that may change it; patches are cut from the last.
     unknown : tuple of str
         The steps that look at voxels, in order; with any, the real grids may be smaller.
+    direct : tuple of bool
+        Whether each of these steps needs no arrays beside what it is given and what it makes.
     """
 
     shapes: tuple[Shape, ...]
     unknown: tuple[str, ...]
+    direct: tuple[bool, ...] = ()
 
 
-def plan_grid(volume: Volume, bundle: Bundle) -> Grids:
+def plan_grid(volume: Volume, bundle: Bundle, *, reorient: bool = False) -> Grids:
     """Return the grids that a volume is brought to, in the network's frame.
 
     Parameters
@@ -43,16 +46,18 @@ def plan_grid(volume: Volume, bundle: Bundle) -> Grids:
         Data of shape (0, X, Y, Z), as `deepseg_lite.nifti.reading.read_grid` gives it.
     bundle : Bundle
         What is done to it.
+    reorient : bool
+        Whether it is brought to the orientation of the training images.
 
     Notes
     -----
-    `deepseg_lite.inference.pipeline.prepare` is what it foresees.
+    `deepseg_lite.inference.preparing.prepare` is what it foresees.
     """
     inputs, window = bundle.inputs, bundle.sliding_window
     if inputs.spacing == "reoriented" and inputs.orientation is not None:
         volume = reoriented_spacing(volume, inputs.orientation)
-    volume, _ = to_frame(volume, inputs.orientation, inputs.axes)
-    shapes, unknown = [volume.shape], []
+    volume, _ = to_frame(volume, inputs.frame(reorient=reorient), inputs.axes)
+    shapes, unknown, direct = [volume.shape], [], []
     for step in bundle.preprocessing:
         row = PREPROCESSING[step["step"]]
         if row.changes == "values":
@@ -62,9 +67,10 @@ def plan_grid(volume: Volume, bundle: Bundle) -> Grids:
             context = {"patch_size": window.patch_size, "stride": window.stride}
             volume = row.at_most(volume, **context, **keywords_of(step))
         else:
-            volume, _ = apply_step(PREPROCESSING, step, volume)
+            volume, _ = apply_step(PREPROCESSING, step, volume, axes=inputs.axes, center=None)
         shapes.append(volume.shape)
-    return Grids(tuple(shapes), tuple(unknown))
+        direct.append(row.is_direct)
+    return Grids(tuple(shapes), tuple(unknown), tuple(direct))
 
 
 def isotropic_grid(shape: Sequence[int], affine: Any) -> Volume:

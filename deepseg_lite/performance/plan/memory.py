@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from deepseg_lite.performance.calibration import NetworkMemory
 from deepseg_lite.steps.resample import SLAB_VOXELS
@@ -65,6 +65,10 @@ class RunShapes:
         Rows of scores that exist at a time where they are decoded row by row; otherwise 0.
     regions : bool
         Whether labels are painted region by region; otherwise the largest score wins.
+    direct : sequence of bool
+        Whether each change of the grid needs no working arrays; missing ones do.
+    undoes_maps : bool
+        Whether whole maps go back from grid to grid, rather than scores slab by slab.
     """
 
     image: Shape
@@ -82,6 +86,8 @@ class RunShapes:
     places: int = 0
     rows: int = 0
     regions: bool = False
+    direct: Sequence[bool] = ()
+    undoes_maps: bool = False
 
     @property
     def image_bytes(self) -> int:
@@ -121,14 +127,16 @@ def reading(shapes: RunShapes) -> int:
 
 def preparing(shapes: RunShapes) -> int:
     """Return the bytes of preprocessing: the image, and all channels before and after a step."""
-    steps = pairwise((shapes.grids[0], *shapes.grids))
+    # The first pair is what comes before the first step.
+    steps = zip_longest(pairwise((shapes.grids[0], *shapes.grids)), (False, *shapes.direct))
     places = shapes.places * PLACE_BYTES
     return (
         shapes.image_bytes
         + places
         + max(
-            shapes.channels * (math.prod(old) + math.prod(new)) * FLOAT + _resampling(old, new)
-            for old, new in steps
+            shapes.channels * (math.prod(old) + math.prod(new)) * FLOAT
+            + (0 if is_direct else _resampling(old, new))
+            for (old, new), is_direct in steps
         )
     )
 
@@ -179,7 +187,17 @@ def restoring(shapes: RunShapes) -> int:
     winners = slab * (1 if shapes.regions else DOUBLE)
     placing = _placing(shapes, shapes.grids[:-1] or shapes.grids)
     prepared = shapes.prepared_bytes if shapes.rows else 0
-    return prepared + shapes.score_bytes + decoded + winners + 2 * shapes.decoded_bytes + placing
+    at_once = decoded + winners + 2 * shapes.decoded_bytes + placing
+    return prepared + shapes.score_bytes + max(at_once, _undoing(shapes))
+
+
+def _undoing(shapes: RunShapes) -> int:
+    """Return the bytes of whole maps on two grids, where one becomes the other."""
+    if not shapes.undoes_maps:
+        return 0
+    pairs = pairwise(shapes.grids)
+    most = max((math.prod(old) + math.prod(new) for old, new in pairs), default=0)
+    return shapes.classes * most * FLOAT
 
 
 def _placing(shapes: RunShapes, grids: Sequence[Shape]) -> int:

@@ -108,7 +108,7 @@ def plan_part(
     """
     bundle, window = part.bundle, part.bundle.sliding_window
     outputs, channels = bundle.outputs, len(bundle.inputs.channel_names)
-    ahead = plan_grid(case.inside, bundle)
+    ahead = plan_grid(case.inside, bundle, reorient=settings["reorient"])
     windows = plan_windows(window, ahead.shapes[-1], settings["step"])
     folds, count = len(part.networks), windows.count
     passes = 2 ** len(bundle.mirror_axes) if settings["tta"] else 1
@@ -132,6 +132,8 @@ def plan_part(
         places=_places(bundle, ahead.shapes),
         rows=windows.patch_size[0] if by_rows else 0,
         regions=outputs.regions_class_order is not None,
+        direct=ahead.direct,
+        undoes_maps=outputs.values is not None,
     )
     resident = case.resident_bytes + (shapes.image_bytes if waiting else 0)
     plan = PartPlan(

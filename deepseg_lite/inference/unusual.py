@@ -1,9 +1,10 @@
-"""Voxel sizes that are far from what a model was trained on."""
+"""Images that are unlike those that a model was trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deepseg_lite.bundles.bundle import Inputs
 from deepseg_lite.notice import Notice, Warn
 from deepseg_lite.volume import Spacing
 
@@ -27,3 +28,15 @@ def check_spacing(spacing: Spacing, target: Sequence[float | None] | None, warn:
         "on: the unit or the header may be wrong. Check the voxel size and the result."
     )
     warn(Notice("voxel-size-unusual", text, figures={"spacing": list(spacing), "ratios": ratios}))
+
+
+def check_orientation(orientation: str, inputs: Inputs, warn: Warn, *, reorient: bool) -> None:
+    """Tell of an image that is taken as it is stored, unlike those of the training."""
+    trained = inputs.training_orientation
+    if trained is None or reorient or orientation == trained:
+        return
+    text = (
+        f"it is stored as {orientation}, the training images were as {trained}, and this model "
+        "takes images as they are: it may find less. `reorient` brings it to theirs first."
+    )
+    warn(Notice("orientation", text, figures={"orientation": orientation, "trained": trained}))

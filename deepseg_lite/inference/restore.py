@@ -69,14 +69,15 @@ def restore(
         return decode_on_undo(scores, trail, decoder(outputs, soft=settings["soft"], wins=wins))
     (whole,) = scores
     maps: AnyArray = ACTIVATIONS[outputs.activation](whole)
-    for step in _steps_before_undo(outputs, settings):
+    for step in steps_before_undo(outputs, settings):
         maps = apply_step(MAP_STEPS, step, maps)
     for record in reversed(trail):
         maps = record.undo(maps)
     return maps
 
 
-def _steps_before_undo(outputs: Outputs, settings: Settings) -> Sequence[Mapping[str, Any]]:
+def steps_before_undo(outputs: Outputs, settings: Settings) -> Sequence[Mapping[str, Any]]:
+    """Return the steps on maps before the preprocessing is undone, with the user's threshold."""
     steps = outputs.before_undo
     if settings["soft"]:
         return soft_steps(steps)

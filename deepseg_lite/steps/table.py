@@ -99,7 +99,7 @@ PREPROCESSING: dict[str, Step] = {
     "normalize": Step(_normalize, "values"),
     "resample": Step(_resample, "resampling"),
     "reorient": Step(_reorient),
-    "respace": Step(respace),
+    "respace": Step(respace, is_direct=True),
     "resize": Step(resize, needs=("axes",), is_direct=True),
     "pad_to_shape": Step(pad.pad_to_shape),
     "pad_or_crop": Step(pad.pad_or_crop),

@@ -67,8 +67,8 @@ class RunShapes:
         Whether labels are painted region by region; otherwise the largest score wins.
     direct : sequence of bool
         Whether each change of the grid needs no working arrays; missing ones do.
-    undoes_maps : bool
-        Whether whole maps go back from grid to grid, rather than scores slab by slab.
+    undone_bytes : int
+        Bytes of a value of maps that go back whole from grid to grid; 0 where slabs of scores do.
     """
 
     image: Shape
@@ -87,7 +87,7 @@ class RunShapes:
     rows: int = 0
     regions: bool = False
     direct: Sequence[bool] = ()
-    undoes_maps: bool = False
+    undone_bytes: int = 0
 
     @property
     def image_bytes(self) -> int:
@@ -193,11 +193,9 @@ def restoring(shapes: RunShapes) -> int:
 
 def _undoing(shapes: RunShapes) -> int:
     """Return the bytes of whole maps on two grids, where one becomes the other."""
-    if not shapes.undoes_maps:
-        return 0
     pairs = pairwise(shapes.grids)
     most = max((math.prod(old) + math.prod(new) for old, new in pairs), default=0)
-    return shapes.classes * most * FLOAT
+    return shapes.classes * most * shapes.undone_bytes
 
 
 def _placing(shapes: RunShapes, grids: Sequence[Shape]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from deepseg_lite.api.model import Part
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.inference.patches import plan_windows
-from deepseg_lite.inference.restore import decodes_rows
+from deepseg_lite.inference.restore import decodes_rows, steps_before_undo
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.performance.plan.costs import Costs
 from deepseg_lite.performance.plan.grid import plan_grid
@@ -133,7 +133,7 @@ def plan_part(
         rows=windows.patch_size[0] if by_rows else 0,
         regions=outputs.regions_class_order is not None,
         direct=ahead.direct,
-        undoes_maps=outputs.values is not None,
+        undone_bytes=_undone_bytes(bundle, settings),
     )
     resident = case.resident_bytes + (shapes.image_bytes if waiting else 0)
     plan = PartPlan(
@@ -154,6 +154,15 @@ def plan_part(
         bundle_bytes=bundle.size,
     )
     return plan, ahead.unknown
+
+
+def _undone_bytes(bundle: Bundle, settings: Settings) -> int:
+    """Return the bytes of a value of whole maps on their way back: whole numbers take one."""
+    outputs = bundle.outputs
+    if outputs.values is None:
+        return 0
+    is_whole = any(step["step"] == "whole_numbers" for step in steps_before_undo(outputs, settings))
+    return 1 if is_whole else 4
 
 
 def _places(bundle: Bundle, grids: Sequence[Shape]) -> int:

@@ -176,7 +176,6 @@ def _run(batch: Any, given: dict[str, Any]) -> int:
 def _script(batch: Any, count: int) -> str:
     """Return the script of a job array that runs this command line in parts."""
     from deepseg_lite.dataset.parts import sbatch_script
-    from deepseg_lite.dataset.planning import LOGS
     from deepseg_lite.dataset.sizing import cores, memory_of_worker
 
     words, left = ["deepseg-lite"], sys.argv[1:]
@@ -186,9 +185,11 @@ def _script(batch: Any, count: int) -> str:
             left.pop(0)
         elif not word.startswith("--sbatch="):
             words.append(word)
-    cpus = batch.options["threads"] or cores()
-    memory, _ = memory_of_worker(batch.jobs, cpus)
-    return sbatch_script(words, count, memory=memory, cpus=cpus, logs=batch.out / LOGS)
+    jobs = batch.options["jobs"]
+    workers = int(jobs) if jobs.isdecimal() else 1
+    cpus = workers * batch.options["threads"] if batch.options["threads"] else cores()
+    memory, _ = memory_of_worker(batch.jobs, max(1, cpus // workers))
+    return sbatch_script(words, count, memory=workers * memory, cpus=cpus)
 
 
 batch = BatchCommand(

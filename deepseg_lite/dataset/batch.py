@@ -15,7 +15,7 @@ from deepseg_lite.dataset.description import write_citations, write_description
 from deepseg_lite.dataset.inputs import Source, read_input
 from deepseg_lite.dataset.job import DONE, FAILED, Job, Outcome
 from deepseg_lite.dataset.keys import Hashes, case_key
-from deepseg_lite.dataset.options import BatchOptions
+from deepseg_lite.dataset.options import AUTO, HERE, BatchOptions
 from deepseg_lite.dataset.parts import parse_part
 from deepseg_lite.dataset.planning import LOGS, PlannedTask, plan_jobs, plan_tasks
 from deepseg_lite.dataset.running import Hooks, run_jobs
@@ -122,7 +122,7 @@ class Batch:
 
             return run_on_cluster(jobs, options["scheduler"], threads=threads, stop=stop)
         workers = _workers(options["jobs"], jobs)
-        if workers == 1:
+        if workers == 0:
             return run_jobs(jobs, overlap=overlap, hooks=Hooks(stop))
         from deepseg_lite.dataset.sizing import cores
         from deepseg_lite.dataset.supervisor import Crew, supervise
@@ -170,20 +170,22 @@ def _report(job: Job, status: str, record: Mapping[str, Any], *, was_done: bool)
 
 
 def _workers(given: str, jobs: Sequence[Job]) -> int:
-    """Return how many processes are to run jobs.
+    """Return how many processes are to run jobs; none where this one does.
 
     Raises
     ------
     OptionError
         If that is no number of processes.
     """
-    if given == "auto":
+    if given == AUTO:
         from deepseg_lite.dataset.sizing import choose_workers
 
         return choose_workers(jobs)
+    if given == HERE:
+        return 0
     if not given.isdecimal() or int(given) < 1:
         raise OptionError(
-            f"jobs is {given!r}; a number of processes from 1 on, or auto, is needed."
+            f"jobs is {given!r}; a number of processes from 1 on, {AUTO} or {HERE}, is needed."
         )
     return int(given)
 
@@ -210,7 +212,7 @@ def plan_batch(
     jobs = plan_jobs(found, tasks, Path(out), given, command, warn)
     if given["part"] is not None:
         jobs = parse_part(given["part"]).of(jobs)
-    if given["jobs"] != "auto":
+    if given["jobs"] != AUTO:
         _workers(given["jobs"], jobs)
     by_name = {task.name: task for task in tasks}
     if given["max_ram"] is not None:

@@ -9,6 +9,9 @@ from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.option import Option, texts
 
+AUTO, HERE = "auto", "here"
+"""Values of ``jobs`` that are no numbers."""
+
 
 class ChoiceOptions(TypedDict, total=False):
     """Options of which images are taken, and where results go."""
@@ -72,8 +75,9 @@ class ExecutionOptions(TypedDict, total=False):
     jobs: Annotated[
         str,
         Option(
-            "Processes at the same time, or auto: what cores and memory allow. The threads are "
-            "shared out.",
+            "Processes that run networks at the same time, or auto: what cores and memory allow. "
+            "The threads are shared out; one that dies is replaced, and its case tried again. "
+            "here: none, but this process.",
             default="1",
             metavar="N",
             show_default=True,

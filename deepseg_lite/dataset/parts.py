@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from deepseg_lite.dataset.job import Job, in_order
 from deepseg_lite.errors import OptionError
@@ -104,7 +103,7 @@ _ARRAYS = (
 """Variables of each queue: the job's index, the first, the last, and the step between."""
 
 
-def sbatch_script(command: Sequence[str], parts: int, *, memory: int, cpus: int, logs: Path) -> str:
+def sbatch_script(command: Sequence[str], parts: int, *, memory: int, cpus: int) -> str:
     """Return the script of a SLURM job array.
 
     Parameters
@@ -117,8 +116,6 @@ def sbatch_script(command: Sequence[str], parts: int, *, memory: int, cpus: int,
         Bytes of one job.
     cpus : int
         CPUs of one job.
-    logs : Path
-        Folder for what the jobs say; SLURM does not make it.
     """
     return f"""#!/bin/bash
 #SBATCH --job-name=deepseg-lite
@@ -126,7 +123,6 @@ def sbatch_script(command: Sequence[str], parts: int, *, memory: int, cpus: int,
 #SBATCH --cpus-per-task={cpus}
 #SBATCH --mem={-(-memory // _MIB)}M
 #SBATCH --time=12:00:00
-#SBATCH --output={logs}/slurm-%A_%a.txt
 {shlex.join([*command, "--part", AUTO])}
 """
 

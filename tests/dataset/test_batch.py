@@ -17,7 +17,7 @@ from deepseg_lite.dataset.batch import plan_batch
 from deepseg_lite.dataset.tables import rows_of, write_tables
 from deepseg_lite.errors import DeepsegError, OptionError, OutputError
 
-HOW = {"device": "cpu", "threads": 1}
+HOW = {"device": "cpu", "threads": 1, "jobs": "here"}
 T2 = [f"sub-0{number}/anat/sub-0{number}_T2w" for number in (1, 2, 3)]
 MASK = "sub-01/anat/sub-01_label-cord_desc-T2w_mask"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -79,7 +78,7 @@ def test_what_is_no_part_is_refused(text, variables, words):
 
 def test_the_script_runs_the_command_as_an_array(tmp_path):
     command = ["deepseg-lite", "batch", "my data", "out", "--task", "sc_gm_t2star"]
-    script = sbatch_script(command, 12, memory=3 * 2**30 + 1, cpus=4, logs=Path("out/logs"))
+    script = sbatch_script(command, 12, memory=3 * 2**30 + 1, cpus=4)
     first, *options, last = script.splitlines()
     assert first == "#!/bin/bash"
     assert shlex.split(last) == [*command, "--part", "auto"]

@@ -13,8 +13,12 @@ from helpers.paths import ROOT, TESTS
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="commands are forks")
 @pytest.mark.parametrize(
     "words",
-    [["kills.py", "--count", "14", "--seed", "5"], ["races.py", "--rounds", "1"]],
-    ids=["kills", "races"],
+    [
+        ["kills.py", "--count", "14", "--seed", "5"],
+        ["races.py", "--rounds", "1"],
+        ["datasets.py", "--cases", "60", "--kills", "3", "--seed", "5"],
+    ],
+    ids=["kills", "races", "datasets"],
 )
 def test_nothing_is_there_in_part_nothing_lost_and_nothing_left(words):
     script, *options = words

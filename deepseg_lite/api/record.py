@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def describe_run(
     ``GeneratedBy`` is as in BIDS, and has the fields of the Spinal Cord Toolbox. ``Companions`` are
     the bundles that were used beside the model's own, if any.
     """
-    number = version("deepseg-lite")
+    number = _version("deepseg-lite")
     main, *others = model.parts(settings)
     urls = [
         url for part in (main, *others) for url in part.bundle.manifest["source"].get("urls", [])
@@ -107,13 +108,17 @@ def _describe(part: Part, engine: Engine) -> dict[str, Any]:
 
 
 def _versions(*packages: str) -> Mapping[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: _version(package) for package in packages}
+    return {package: number for package, number in found.items() if number is not None}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Return the version of a package, if it is installed; looked up once, for it takes a ms."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def label_tables(file: ResultFile, *, for_bids: bool = False) -> dict[str, bytes]:

@@ -13,6 +13,8 @@ _logger = logging.getLogger("deepseg_lite")
 
 EMPTY = "empty"
 """Code of a result in which nothing was found."""
+STRUCTURE_EMPTY = "structure-empty"
+"""Code of a result in which one structure of several was not found."""
 
 
 @dataclass(frozen=True)

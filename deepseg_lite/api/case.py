@@ -1,15 +1,18 @@
-"""Case: images and the files that its results go to."""
+"""Case: its images, the files its results go to, and who looks at them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from deepseg_lite.api.model import ResultFile
+from nibabel.spatialimages import SpatialImage
+
+from deepseg_lite.api.model import Result, ResultFile
 from deepseg_lite.api.record import label_tables
 from deepseg_lite.nifti.names import stem
+from deepseg_lite.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,25 @@ class Case:
         """Return everything the case writes."""
         box = [self.cropbox] if self.cropbox else []
         return (*self.paths, *box, *self.tables, *self.sidecars)
+
+
+class Review(Protocol):
+    """Review of one result."""
+
+    def record(self) -> Mapping[str, Any]:
+        """Return the verdict, for the record of the run."""
+        ...
+
+    def keep(self, command: str) -> None:
+        """Keep what is to be looked at, when the result is written; the command line made it."""
+        ...
+
+
+class Reviewer(Protocol):
+    """Reviewer of results, such as `deepseg_lite.qc.reviewing.Reviewer`."""
+
+    def review(
+        self, case: Case, images: Sequence[SpatialImage], result: Result, watch: Watch
+    ) -> Review | None:
+        """Look at a result before it is written; None where that failed, which was told."""
+        ...

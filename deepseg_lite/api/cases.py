@@ -14,7 +14,7 @@ from typing import Any
 from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite import atomic, leftovers
-from deepseg_lite.api.case import Case
+from deepseg_lite.api.case import Case, Reviewer
 from deepseg_lite.api.case_errors import errors_of
 from deepseg_lite.api.model import Model
 from deepseg_lite.api.record import describe_run, recorded_seconds, slices_found
@@ -175,6 +175,8 @@ class FileRun:
         Takes the time of the stages.
     open_image : callable, optional
         Opens an image, and is given what to tell of doubtful things; default `load_image`.
+    reviewer : Reviewer, optional
+        Looks at the result; its verdict goes into the record.
     """
 
     def __init__(
@@ -186,9 +188,10 @@ class FileRun:
         command: Sequence[str] = (),
         watch: Watch | None = None,
         open_image: Callable[[Path, Warn], SpatialImage] | None = None,
+        reviewer: Reviewer | None = None,
     ) -> None:
         self.model, self.case, self.settings, self.command = model, case, settings, command
-        self._open_image = open_image or load_image
+        self._open_image, self._reviewer = open_image or load_image, reviewer
         self.watch = watch or Watch()
         self.watch.file = str(case.images[0])
 
@@ -232,11 +235,16 @@ class FileRun:
                 like = self._opened[0]
                 mask = make_image(box_mask(result.box, like.shape[:3]), like=like)
                 contents[case.cropbox] = image_bytes(mask, case.cropbox)
+        review = None
+        if self._reviewer is not None:
+            with self.watch.stage("review"):
+                review = self._reviewer.review(case, self._opened, result, self.watch)
         record = {
             **describe_run(self.model, case.images, self.settings, result.labels, self.command),
             **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
             **({} if result.center is None else {"Center_mm": list(result.center)}),
             "Warnings": [notice.record() for notice in self.watch.notices],
+            **({} if review is None else {"Verdict": review.record()}),
             "Volumes_mm3": dict(result.volumes_mm3),
             "Slices": {
                 path.name: slices_found(image)
@@ -253,12 +261,16 @@ class FileRun:
         for path in contents:
             atomic.make_folder(path.parent)
         atomic.write_files(contents, overwrite=case.overwrite)
+        if review is not None:
+            with self.watch.stage("review"):
+                review.keep(record["GeneratedBy"][0]["Command"])
         return {
             "images": [str(path) for path in case.images],
             "outputs": outputs,
             "tables": [str(path) for path in case.tables],
             "sidecars": [str(path) for path in case.sidecars],
             **record,
+            "Warnings": [notice.record() for notice in self.watch.notices],
         }
 
 

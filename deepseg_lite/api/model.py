@@ -35,6 +35,8 @@ class ResultFile:
         Name of each value of labels and points.
     has_tables : bool
         Whether tables of the values are written beside the file.
+    values : mapping of str to sequence of int
+        Values of each structure of labels, where some lie within others.
     """
 
     suffix: str
@@ -42,6 +44,7 @@ class ResultFile:
     structures: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     has_tables: bool = False
+    values: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from deepseg_lite.inference.cleaning import Cleaning
 from deepseg_lite.inference.pipeline import Segmentation
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.nifti.writing import make_image
-from deepseg_lite.notice import EMPTY, Notice, Warn, log
+from deepseg_lite.notice import EMPTY, STRUCTURE_EMPTY, Notice, Warn, log
 from deepseg_lite.steps.components import fill_holes, keep_largest, remove_small
 from deepseg_lite.volume import AnyArray, Spacing
 
@@ -37,7 +37,8 @@ def chosen_files(outputs: Outputs, *, soft: bool) -> tuple[OutputFile, ...]:
 def result_file(file: OutputFile, outputs: Outputs, cleaning: Cleaning) -> ResultFile:
     """Return what a file of a run shows; a map of one label is a mask."""
     if file.kind == "labels" and len(outputs.labels) > 1:
-        return ResultFile(file.suffix, "labels", names=value_names(outputs.labels))
+        values = {label.name: label.values for label in outputs.labels}
+        return ResultFile(file.suffix, "labels", names=value_names(outputs.labels), values=values)
     is_soft = file.kind == "soft" and not cleaning.threshold
     names = file.labels or tuple(label.name for label in outputs.labels)
     return ResultFile(file.suffix, "soft" if is_soft else "mask", names)
@@ -205,7 +206,7 @@ def tell_missing(missing: Sequence[str], count: int, warn: Warn) -> None:
         warn(Notice(EMPTY, text, figures={"structures": list(missing)}))
     else:
         text = f"nothing was found of {names}."
-        warn(Notice("structure-empty", text, figures={"structures": list(missing)}))
+        warn(Notice(STRUCTURE_EMPTY, text, figures={"structures": list(missing)}))
 
 
 def make_result(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite.bundles.bundle import Label
+from deepseg_lite.bundles.review import Review, read_review
 from deepseg_lite.bundles.schemas import frozen, schema_problems
 from deepseg_lite.errors import BundleError, OptionError
 
@@ -136,6 +137,7 @@ class Task:
     last_sct: str | None = None
     superseded_by: tuple[str, ...] = ()
     structures: Mapping[str, str] = field(default_factory=dict)
+    review: Review = field(default_factory=Review)
 
     @property
     def bundle_path(self) -> Path:
@@ -144,7 +146,7 @@ class Task:
 
     @property
     def is_retired(self) -> bool:
-        """Return whether the task runs only when asked for explicitly."""
+        """Whether the task runs only when asked for explicitly."""
         return self.status == "retired"
 
     @property
@@ -275,6 +277,7 @@ def _build(document: dict[str, Any], directory: Path) -> Task:
         inputs=tuple(Input(**frozen(item)) for item in document["inputs"]),
         releases=tuple(_build_release(release) for release in _releases(document)),
         directory=directory,
+        review=read_review(document.get("qc", {})),
     )
 
 

@@ -17,6 +17,7 @@ from deepseg_lite.cli.console import run_to_end, say, show_tracebacks
 from deepseg_lite.cli.files import FilePath, ModelName
 from deepseg_lite.cli.options import RunCommand
 from deepseg_lite.cli.plan import plan
+from deepseg_lite.cli.qc import qc
 from deepseg_lite.cli.run import run
 from deepseg_lite.cli.sct import REFUSED
 from deepseg_lite.cli.spelling import SpellingError, check_words, is_option
@@ -232,7 +233,7 @@ def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
         say(printable(path))
 
 
-for _command in (run, batch, plan, bench, store.fetch, store.lock, store.remove):
+for _command in (run, batch, plan, bench, qc, store.fetch, store.lock, store.remove):
     cli.add_command(_command)
 for _command in cli.commands.values():
     _command.params.append(_debug_option())

@@ -8,23 +8,31 @@ import os
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.cli.console import progress_bar, report_error, say, set_logging
 from deepseg_lite.cli.files import FilePath, ModelName
-from deepseg_lite.cli.options import RunCommand, cases_of, load_model, options_of, settings_of
+from deepseg_lite.cli.options import (
+    RunCommand,
+    cases_of,
+    given_of,
+    load_model,
+    options_of,
+    settings_of,
+)
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.notice import EMPTY, ignore, log
+from deepseg_lite.qc.options import QualityOptions
 from deepseg_lite.text import printable
 
 if TYPE_CHECKING:
     from deepseg_lite.api.cases import FileRun
 
 _logger = logging.getLogger("deepseg_lite")
-EXIT_EMPTY = 3
+EXIT_DOUBTFUL = 3
 
 INPUTS = [
     click.Argument(["task_or_bundle"], type=ModelName()),
@@ -72,7 +80,7 @@ REPORTS = [
     click.Option(
         ["--fail-empty"],
         is_flag=True,
-        help=f"Exit with {EXIT_EMPTY} where nothing at all was found in an image.",
+        help=f"Exit with {EXIT_DOUBTFUL} where nothing at all was found in an image.",
     ),
     click.Option(["-v", "--verbose"], count=True, help="Say more; -vv more still."),
     click.Option(["-q", "--quiet"], is_flag=True, help="Say only errors; no progress bar."),
@@ -123,11 +131,23 @@ def _run(**given: Any) -> None:
     decides = segmenter.bundle.outputs.are_maps or settings["soft"]
     if settings["threshold"] is not None and not decides:
         _logger.warning("The threshold has no effect: labels are decided without one.")
+    reviewer, quality = None, given_of(QualityOptions, given)
+    if any(value for value in quality.values()):
+        from deepseg_lite.qc.reviewing import make_reviewer
+
+        reviewer = make_reviewer(segmenter, cast("QualityOptions", quality))
     command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
     runs = [
         _WithBar(
             # Told with the result: cases overlap, and bars are drawn.
-            FileRun(segmenter, case, settings, command=command, watch=Watch(notify=ignore)),
+            FileRun(
+                segmenter,
+                case,
+                settings,
+                command=command,
+                watch=Watch(notify=ignore),
+                reviewer=reviewer,
+            ),
             hidden=quiet,
         )
         for case in planned
@@ -161,16 +181,30 @@ def _run(**given: Any) -> None:
             )
             if not given["as_json"]:
                 say("\n".join(map(printable, report["outputs"])))
+            _tell(case.images[0], report.get("Verdict"))
     if given["as_json"]:
         say(json.dumps({"results": reports, "errors": errors}, indent=2))
     if errors:
         ctx.exit(1)
+    if given["strict"] and any(_fails(report) for report in reports):
+        ctx.exit(EXIT_DOUBTFUL)
     if given["fail_empty"] and any(_is_empty(report) for report in reports):
-        ctx.exit(EXIT_EMPTY)
+        ctx.exit(EXIT_DOUBTFUL)
 
 
 def _is_empty(report: dict[str, Any]) -> bool:
     return any(warning["code"] == EMPTY for warning in report["Warnings"])
+
+
+def _fails(report: dict[str, Any]) -> bool:
+    return bool(report.get("Verdict", {}).get("level") == "fail")
+
+
+def _tell(image: Path, verdict: dict[str, Any] | None) -> None:
+    """Say what the rules found doubtful about a result; the run's own warnings were said."""
+    for finding in verdict["findings"] if verdict else ():
+        if finding["is_own"]:
+            _logger.warning("%s: %s: %s", image, finding["level"], finding["text"])
 
 
 class _WithBar:
@@ -192,5 +226,5 @@ run = RunCommand(
     report={"results": []},
     callback=_run,
     help=_run.__doc__,
-    params=[*INPUTS, *OUTPUTS, *HOW, *REPORTS],
+    params=[*INPUTS, *OUTPUTS, *HOW, *options_of(QualityOptions), *REPORTS],
 )

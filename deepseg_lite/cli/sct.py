@@ -20,16 +20,18 @@ SWITCHES = {  # 0 or 1
     "-fill-holes": "--fill-holes",
     "-label-vert": "--label-vert",
 }
-VALUES = {"-thr": "--threshold"}
+VALUES = {
+    "-thr": "--threshold",
+    "-qc": "--qc",
+    "-qc-dataset": "--qc-dataset",
+    "-qc-subject": "--qc-subject",
+    "-qc-seg": "--qc-seg",
+}
 LISTS = {"-i": "-i", "-c": "-c", "-remove-small": "--remove-small"}
 BOX = tuple(f"-box-{axis}{end}" for axis in "xyz" for end in ("min", "max"))
+PLANES = ("Axial", "Sagittal")  # -qc-plane
 VERBOSITY = {"0": ["-q"], "1": [], "2": ["-v"]}  # -v
 DROPPED = {
-    "-qc": "there is no quality-control report",
-    "-qc-dataset": "there is no quality-control report",
-    "-qc-subject": "there is no quality-control report",
-    "-qc-plane": "there is no quality-control report",
-    "-qc-seg": "there is no quality-control report",
     "-r": "there are no temporary files",
     "-profile-time": "every record has the seconds of each stage, and -v shows them",
     "-trace-memory": "deepseg-lite plan says what a run takes, and deepseg-lite bench measures it",
@@ -45,7 +47,18 @@ REFUSED = {
     "-ofolder": "a folder for results is given as -o FOLDER",
     "-igt": "results are not compared with a ground truth here",
 }
-SPELLINGS = (*FLAGS, *SWITCHES, *VALUES, *BOX, *LISTS, *DROPPED, *REFUSED, "-task", "-v")
+SPELLINGS = (
+    *FLAGS,
+    *SWITCHES,
+    *VALUES,
+    *BOX,
+    *LISTS,
+    *DROPPED,
+    *REFUSED,
+    "-task",
+    "-v",
+    "-qc-plane",
+)
 
 
 def translate(
@@ -91,6 +104,8 @@ def translate(
         elif word in SWITCHES:
             is_on = _choice(word, left, ("0", "1")) == "1"
             translated.append(SWITCHES[word].replace("--", "--" if is_on else "--no-"))
+        elif word == "-qc-plane":
+            translated += ["--qc-plane", _choice(word, left, tuple(PLANES)).lower()]
         elif word in VALUES or word in BOX:
             translated += [VALUES.get(word, f"-{word}"), take_value(word, left)]
         elif word in LISTS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +36,8 @@ VALUED = {"-o", "--device", "-i", "--image"}
         ("task -i a -test-time-aug", "task -i a --tta"),
         ("task -i a -soft-ms-lesion -single-fold", "task -i a --soft --single-fold"),
         ("task -i a -box-zmin 3 -box-xmax 9", "task -i a --box-zmin 3 --box-xmax 9"),
+        ("task -i a -qc f -qc-plane Axial", "task -i a --qc f --qc-plane axial"),
+        ("task -i a -qc-subject s -qc-seg m", "task -i a --qc-subject s --qc-seg m"),
         ("task -i a -v 0", "task -i a -q"),
         ("task -i a -v 1", "task -i a"),
         ("task -i a -v 2", "task -i a -v"),
@@ -51,9 +52,6 @@ def test_what_has_a_counterpart_is_put_in_its_place(given, expected):
 @pytest.mark.parametrize(
     ("given", "dropped"),
     [
-        ("-qc folder", "-qc"),
-        ("-qc-plane Axial", "-qc-plane"),
-        ("-qc-subject sub-01 -qc-dataset x", "-qc-subject -qc-dataset"),
         ("-r 0", "-r"),
         ("-profile-time", "-profile-time"),
         ("-trace-memory folder", "-trace-memory"),
@@ -108,15 +106,14 @@ def test_a_script_of_sct_writes_the_files_sct_would(command, tmp_path, image_fil
     ]
     outputs = {**make_manifest("regions")["outputs"], "files": files}
     bundle = write_bundle(tmp_path / "bundle", "regions", outputs=outputs)
-    words = "-thr 0.5 -largest 0 -remove-small 3 -qc qc -v 1 -r 1 -o"
+    words = "-thr 0.5 -largest 0 -remove-small 3 -v 1 -r 1 -o"
     outcome = command("run", bundle, "-i", image_file, *words.split(), tmp_path / "out" / "x.nii")
     assert outcome.code == 0, outcome.err
-    assert "-qc has no effect here" in outcome.err
+    assert "-r has no effect here" in outcome.err
     assert "The threshold has no effect" in outcome.err
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "x_cord_seg.json", "x_cord_seg.nii", "x_inner_seg.json", "x_inner_seg.nii",
     ]  # fmt: skip
-    assert not Path("qc").exists()
     for name, limit in (("cord", 0.25), ("inner", 0.75)):
         mask = voxels(tmp_path / "out" / f"x_{name}_seg.nii")
         assert mask.dtype == "uint8"

@@ -1,0 +1,73 @@
+"""Review: what a task's file says about how its results should look, for quality control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepseg_lite.bundles.schemas import frozen
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a structure should be.
+
+    Attributes
+    ----------
+    optional : bool
+        Whether an image may have none of it.
+    pieces : int or None
+        Pieces that it may be in; None for any number.
+    continuous : bool
+        Whether it runs from slice to slice without gaps, jumps and sudden changes of its area.
+    solid : bool
+        Whether it has no holes in a slice.
+    mm3 : pair of floats or None
+        Smallest and largest volume of the training data.
+    """
+
+    optional: bool = False
+    pieces: int | None = None
+    continuous: bool = False
+    solid: bool = False
+    mm3: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Review:
+    """How results of a task are looked at and judged.
+
+    Attributes
+    ----------
+    kind : str
+        Kind of the result, as files of corrections are sorted: ``seg``, ``gmseg``, ``lesion``,
+        ``labels`` or ``rootlets``.
+    plane : str
+        The picture that is shown first: ``axial`` or ``sagittal``.
+    ordered : tuple of str
+        Beginnings of names of levels: of those that begin alike, values rise from head to foot.
+    named : bool
+        Whether names are written beside the structures.
+    structures : mapping of str to Expected
+        By the name of the label.
+    others : Expected
+        For structures that have no entry.
+    """
+
+    kind: str = "seg"
+    plane: str = "axial"
+    ordered: tuple[str, ...] = ()
+    named: bool = False
+    structures: Mapping[str, Expected] = field(default_factory=dict)
+    others: Expected = Expected()
+
+
+def read_review(document: Mapping[str, Any]) -> Review:
+    """Return the ``qc`` of a task file, which its schema has checked."""
+    facts = dict(frozen(document))
+    structures = facts.pop("structures", {})
+    return Review(
+        **{**facts, "others": Expected(**facts.get("others", {}))},
+        structures={name: Expected(**each) for name, each in structures.items()},
+    )

@@ -1,0 +1,1 @@
+"""Quality control: pictures of results, measures of their shape, and a verdict by rules."""

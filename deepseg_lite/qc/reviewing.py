@@ -1,0 +1,175 @@
+"""Reviews of runs: the verdict on a case, and its entry in a folder of quality control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+
+from deepseg_lite.atomic import check_folder
+from deepseg_lite.bundles.review import Review
+from deepseg_lite.errors import DeepsegError, ImageError, OptionError, reason
+from deepseg_lite.nifti.reading import load_image, read_voxels
+from deepseg_lite.notice import Notice, ignore
+from deepseg_lite.option import complete
+from deepseg_lite.qc.entry import Place, write_entry
+from deepseg_lite.qc.options import QualityOptions
+from deepseg_lite.qc.rules import Verdict, judge
+from deepseg_lite.qc.view import Shown, View, make_view
+from deepseg_lite.volume import AnyArray, voxel_volume
+from deepseg_lite.watch import Watch
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
+
+    from deepseg_lite.api.case import Case
+    from deepseg_lite.api.model import Model, Result, ResultFile
+
+PROBLEM = "quality-control"
+"""Code of a notice: there is no verdict, or no entry, of a result that is fine."""
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """Reviewer of the cases of a model; whatever fails in it fails no case.
+
+    Attributes
+    ----------
+    model : Model
+        The model.
+    place : Place or None
+        Where entries go; None for verdicts alone.
+    center : Path or None
+        Mask that pictures are centred on in place of the result.
+    """
+
+    model: Model
+    place: Place | None = None
+    center: Path | None = None
+
+    def review(
+        self, case: Case, images: Sequence[SpatialImage], result: Result, watch: Watch
+    ) -> CaseReview | None:
+        """Look at the result of a case before it is written.
+
+        Parameters
+        ----------
+        case : Case
+            The files.
+        images : sequence of nibabel images
+            As they were opened.
+        result : Result
+            What will be written.
+        watch : Watch
+            Has the warnings of the run, and takes those of the review.
+        """
+        task = self.model.task
+        review = Review() if task is None else task.review
+        try:
+            view = _view(case, images, result, self.center)
+            verdict = judge(view, review, watch.notices)
+        except Exception as error:  # a verdict that fails must not fail a segmentation
+            watch.warn(_problem(error))
+            return None
+        return CaseReview(self, case, view, verdict, review, watch)
+
+
+@dataclass(frozen=True, eq=False)
+class CaseReview:
+    """Review of one case: its verdict, and what an entry is made of."""
+
+    reviewer: Reviewer
+    case: Case
+    view: View
+    verdict: Verdict
+    review: Review
+    watch: Watch
+
+    def record(self) -> Mapping[str, Any]:
+        """Return the verdict as the record of the run holds it."""
+        return self.verdict.record()
+
+    def keep(self, command: str) -> None:
+        """Write the entry, if there is a place for it."""
+        place, model = self.reviewer.place, self.reviewer.model
+        if place is None:
+            return
+        try:
+            write_entry(
+                place,
+                self.case.images[0],
+                self.case.paths,
+                self.view,
+                self.verdict,
+                self.review,
+                task=model.task.name if model.task else model.bundle.name,
+                command=command,
+            )
+        except Exception as error:  # a picture that fails must not fail a segmentation
+            self.watch.warn(_problem(error))
+
+
+def make_reviewer(model: Model, options: QualityOptions) -> Reviewer:
+    """Return the reviewer of a run.
+
+    Raises
+    ------
+    OptionError
+        If an option is there without the folder that it is about.
+    OutputError
+        If the folder cannot be written to.
+    ImageError
+        If the mask that pictures are centred on cannot be read.
+    """
+    given = complete(QualityOptions, options)
+    if given["qc"] is None:
+        for name in ("qc_dataset", "qc_subject", "qc_plane", "qc_seg"):
+            if given[name] is not None:
+                raise OptionError(f"`{name}` needs a folder; give `qc`, too.")
+        return Reviewer(model)
+    folder, mask = Path(given["qc"]), given["qc_seg"]
+    check_folder(folder)
+    if mask is not None:
+        load_image(mask, ignore)
+    place = Place(folder, given["qc_dataset"], given["qc_subject"], given["qc_plane"])
+    return Reviewer(model, place, None if mask is None else Path(mask))
+
+
+def _view(case: Case, images: Sequence[SpatialImage], result: Result, center: Path | None) -> View:
+    files = [
+        Shown(np.asanyarray(image.dataobj), structures_of(file))
+        for image, file in zip(result.images, case.files, strict=True)
+    ]
+    affine = result.images[0].affine
+    channels = [
+        read_voxels(image, str(path), ignore, series=True)
+        for image, path in zip(images, case.images, strict=True)
+    ]
+    grid = files[0].data.shape
+    channels = [array.reshape(*grid, *array.shape[3:]) for array in channels]
+    focus = None if center is None else _focus(center, grid)
+    return make_view(channels, files, affine, voxel_volume(affine, voxel_sizes(affine)), focus)
+
+
+def structures_of(file: ResultFile) -> Mapping[str, Sequence[int]]:
+    """Return the values of each structure in a file."""
+    named = {name: (value,) for value, name in file.names.items()}
+    return file.values or named or {"+".join(file.structures) or file.suffix: (1,)}
+
+
+def _focus(path: Path, grid: tuple[int, ...]) -> AnyArray:
+    mask = read_voxels(load_image(path, ignore), str(path), ignore)
+    if mask.size != np.prod(grid):
+        raise ImageError(
+            f"{path} has the shape {mask.shape}, the image {grid}; give a mask on its grid."
+        )
+    return mask.reshape(grid) > 0
+
+
+def _problem(error: Exception) -> Notice:
+    told = str(error) if isinstance(error, DeepsegError) else reason(error)
+    return Notice(PROBLEM, f"the result is fine, but not its quality control: {told}")

@@ -1,0 +1,162 @@
+"""View: an image and its results as a rater looks at them, superior slices first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+from deepseg_lite.volume import Affine, AnyArray, Spacing
+
+ORIENTATION = "IPR"
+"""Axes of a view: slices to inferior, rows to posterior, columns to the right of the patient."""
+FOREGROUND = 0.5
+"""Probability above which a voxel is shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """File of results.
+
+    Attributes
+    ----------
+    data : array of shape (X, Y, Z)
+        Labels, or probabilities.
+    structures : mapping of str to sequence of int
+        Values of each structure; 1 of a mask and of probabilities.
+    """
+
+    data: AnyArray
+    structures: Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Structure of a result that has voxels.
+
+    Attributes
+    ----------
+    name : str
+        Its label.
+    number : int
+        Its value in `View.labels`.
+    value : int
+        Its value in the file; of several the first.
+    mm3 : float
+        Volume of all its voxels.
+    mask : boolean array of shape (S, A, L)
+        All its voxels, also those that another structure hides in `View.labels`.
+    """
+
+    name: str
+    number: int
+    value: int
+    mm3: float
+    mask: AnyArray
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Image and results, on axes of `ORIENTATION`.
+
+    Attributes
+    ----------
+    channels : tuple of arrays of shape (S, A, L)
+        Intensities.
+    labels : array of shape (S, A, L)
+        Number of the structure; where several lie over each other, of the smallest.
+    structures : tuple of Structure
+        In the order of the files and of their labels.
+    missing : tuple of str
+        Structures without a voxel.
+    spacing : tuple of 3 floats
+        Voxel size in mm.
+    focus : array of shape (S, A, L)
+        What pictures are centred on: the labels, or another mask.
+    slices : sequence of int
+        For each slice its index in the image as it is stored.
+    voxel_mm3 : float
+        Volume of a voxel.
+    """
+
+    channels: tuple[AnyArray, ...]
+    labels: AnyArray
+    structures: tuple[Structure, ...]
+    missing: tuple[str, ...]
+    spacing: Spacing
+    focus: AnyArray
+    slices: Sequence[int]
+    voxel_mm3: float
+
+
+def make_view(
+    channels: Sequence[AnyArray],
+    files: Sequence[Shown],
+    affine: Affine,
+    voxel_mm3: float,
+    focus: AnyArray | None = None,
+) -> View:
+    """Bring images and results to the axes of a view; nothing is copied but labels.
+
+    Parameters
+    ----------
+    channels : sequence of arrays of shape (X, Y, Z) or (X, Y, Z, T)
+        Voxels of the images; a time series is averaged.
+    files : sequence of Shown
+        The results.
+    affine : array of shape (4, 4)
+        Of the grid of all of them.
+    voxel_mm3 : float
+        Volume of a voxel.
+    focus : array of shape (X, Y, Z), optional
+        Mask that pictures are centred on in place of the results.
+    """
+    turn = ornt_transform(io_orientation(affine), axcodes2ornt(ORIENTATION))
+    turned = [apply_orientation(_still(array), turn) for array in channels]
+    structures, missing = _structures(files, turn, voxel_mm3)
+    labels = np.zeros(turned[0].shape, np.uint8 if len(structures) < 256 else np.uint16)
+    for each in sorted(structures, key=lambda each: -each.mm3):
+        labels[each.mask] = each.number
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    axes = [int(axis) for axis in np.argsort(turn[:, 0])]
+    count = len(labels)
+    slices = range(count) if turn[axes[0], 1] > 0 else range(count - 1, -1, -1)
+    s, a, side = (float(sizes[axis]) for axis in axes)
+    return View(
+        channels=tuple(turned),
+        labels=labels,
+        structures=tuple(structures),
+        missing=tuple(missing),
+        spacing=(s, a, side),
+        focus=labels if focus is None else apply_orientation(focus, turn),
+        slices=slices,
+        voxel_mm3=voxel_mm3,
+    )
+
+
+def _still(array: AnyArray) -> AnyArray:
+    still: AnyArray = array.mean(axis=3) if array.ndim == 4 else array
+    return still
+
+
+def _structures(
+    files: Sequence[Shown], turn: AnyArray, voxel_mm3: float
+) -> tuple[list[Structure], list[str]]:
+    """Return the structures that have voxels, and the names of those that have none."""
+    found: list[Structure] = []
+    missing: list[str] = []
+    for file in files:
+        data = file.data > FOREGROUND if file.data.dtype.kind == "f" else file.data
+        data = apply_orientation(data, turn)
+        counts = np.bincount(data.ravel().astype(np.intp, copy=False))
+        for name, values in file.structures.items():
+            there = [value for value in values if value < len(counts) and counts[value]]
+            if not there:
+                missing.append(name)
+                continue
+            mask = data == there[0] if len(there) == 1 else np.isin(data, there)
+            mm3 = round(float(counts[there].sum()) * voxel_mm3, 2)
+            found.append(Structure(name, len(found) + 1, values[0], mm3, mask))
+    return found, missing

@@ -72,7 +72,6 @@ def export(
     """
     lone_file = output.suffix == ".onnx"
     with staged_output(output, force=force) as staged, _caches_in(staged.parent / "caches"):
-        require_packages(GRAPH_PACKAGES)
         checkpoint = _loaded(load)
         if adapt is not None:
             checkpoint = adapt(checkpoint)
@@ -83,7 +82,9 @@ def export(
         for fold, network in checkpoint.networks.items():
             logger.info("Converting fold %s (%d in all)", fold, len(checkpoint.networks))
             graph = convert(network, checkpoint.input_shape, checkpoint.output_shape)
-            logger.info("Largest difference: %.2g", graph.agreement.max_abs_error)
+            for against, agreement in graph.agreements.items():
+                logger.info("Largest difference from %s: %.2g", against, agreement.max_abs_error)
+                checks.append({"fold": fold, "against": against, **agreement._asdict()})
             name = "model.onnx" if len(checkpoint.networks) == 1 else f"fold_{fold}.onnx"
             (staged if lone_file else staged / name).write_bytes(graph.onnx)
             facts = {
@@ -94,9 +95,8 @@ def export(
             }
             flop = read_flop(graph.onnx)
             networks.append(facts if flop is None else {**facts, "flop": flop})
-            checks.append({"fold": fold, "against": graph.against, **graph.agreement._asdict()})
             graphs.append(graph)
-        frameworks = ["torch"] if any(graph.against == "torch" for graph in graphs) else []
+        frameworks = ["torch"] if any("torch" in graph.agreements for graph in graphs) else []
         record = {
             "versions": package_versions((*frameworks, *GRAPH_PACKAGES)),
             "opset": max(graph.opset for graph in graphs),
@@ -136,17 +136,22 @@ def _loaded(load: Callable[[], Checkpoint]) -> Checkpoint:
 def convert(
     network: Any, input_shape: tuple[int | None, ...], output_shape: tuple[int | None, ...]
 ) -> ReadyGraph:
-    """Return a verified ONNX file of a network; one that is ONNX already stays as it is."""
+    """Return a verified ONNX file of a network; one that is ONNX already stays as it is.
+
+    A `DirectNetwork` is written without torch, and compared with it where it has an original.
+    """
     if isinstance(network, ReadyGraph):
         return network
     if isinstance(network, DirectNetwork):
         file = write_onnx(network, input_shape, output_shape)
-        agreement = check_direct(network, file, input_shape, output_shape)
-        data = b"".join(file.parts())
-        return ReadyGraph(data, OPSET, agreement, has_free_batch=True, against="numpy")
-    onnx = to_onnx(network, input_shape)
-    agreement = verify(network, onnx, input_shape, output_shape)
-    return ReadyGraph(onnx, OPSET, agreement, has_free_batch=True, against="torch")
+        agreements = {"numpy": check_direct(network, file, input_shape, output_shape)}
+        onnx = b"".join(file.parts())
+        if network.original is not None:
+            agreements["torch"] = verify(network.original(), onnx, input_shape, output_shape)
+    else:
+        onnx = to_onnx(network, input_shape)
+        agreements = {"torch": verify(network, onnx, input_shape, output_shape)}
+    return ReadyGraph(onnx, OPSET, agreements, has_free_batch=True)
 
 
 def export_model(
@@ -164,6 +169,7 @@ def export_model(
     """
     row = FAMILIES[family]
     given = row.options() if options is None else options
+    require_packages(row.packages(given))
     return export(lambda: row.load(model, given), output, adapt=adapt, force=force)
 
 

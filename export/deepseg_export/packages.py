@@ -1,4 +1,4 @@
-"""Packages of the ``export`` extra: which are there, and in which version."""
+"""Packages of the exporter's extras: which are there, and in which version."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from deepseg_export.errors import MissingPackageError
 
-GRAPH_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""Packages that every export needs; a family names others."""
+GRAPH_PACKAGES = ("onnx", "onnxruntime")
+"""Packages that every export needs; files of Keras need h5py as well."""
+TORCH_PACKAGES = ("torch", "onnxscript")
+"""Packages that convert a network of torch."""
+_EXTRAS = {"onnx": "convert", "h5py": "convert", "onnxruntime": "cpu"}
 
 
 def require_packages(names: Iterable[str]) -> None:
@@ -22,9 +25,12 @@ def require_packages(names: Iterable[str]) -> None:
     """
     missing = [name for name in names if not _is_importable(name)]
     if missing:
+        extras = sorted({_EXTRAS.get(name, "export") for name in missing})
+        if "export" in extras:  # it has all the others
+            extras = ["export"]
         raise MissingPackageError(
             f"Exporting needs {', '.join(missing)}, which cannot be imported: "
-            'pip install "deepseg-lite[export]"'
+            f'pip install "deepseg-lite[{",".join(extras)}]"'
         )
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from deepseg_export import exporting
+from deepseg_export.architectures.onnx_file import OnnxFile, write_onnx
 from deepseg_export.errors import MissingPackageError, UnsupportedError, VerificationError
 from deepseg_export.exporting import export_model
-from deepseg_export.families import nnunet
 from deepseg_export.families.nnunet import Options, load
 from deepseg_export.network.conversion import check_size, to_onnx
-from deepseg_export.network.verify import compare, verify
+from deepseg_export.network.verify import Agreement, compare, verify
 from helpers.nnunet_models import write_model
 from helpers.paths import ROOT
 
@@ -31,7 +31,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytest.importorskip("dynamic_network_architectures")
 
-from helpers.ivadomed_models import make_onnx  # noqa: E402 - it imports torch
 
 pytestmark = pytest.mark.export
 
@@ -54,16 +53,8 @@ def bundle_path(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the conversion out where it is not what is tested."""
-    onnx_file = make_onnx(opset=18)
-    monkeypatch.setattr(exporting, "to_onnx", lambda network, shape: onnx_file)
-    monkeypatch.setattr(exporting, "verify", lambda *_: exporting_agreement())
-
-
-def exporting_agreement() -> Any:
-    from deepseg_export.network.verify import Agreement
-
-    return Agreement(1e-6, 1e-7)
+    """Leave the check out where it is not what is tested."""
+    monkeypatch.setattr(exporting, "check_direct", lambda *_: Agreement(1e-6, 1e-7))
 
 
 def run_onnx(data: bytes, batch: np.ndarray) -> np.ndarray:
@@ -88,10 +79,11 @@ def test_bundle_holds_one_network_per_fold_a_manifest_and_a_card(bundle_path):
     manifest = json.loads((bundle_path / "manifest.json").read_text())
     assert manifest_problems(manifest) == []
     assert manifest["export"]["opset"] == 18
-    assert set(manifest["export"]["versions"]) >= {"deepseg_lite", "torch", "onnx", "onnxscript"}
+    assert set(manifest["export"]["versions"]) == {"deepseg_lite", "onnx", "onnxruntime"}
     checks = manifest["export"]["checks"]
     assert [check["fold"] for check in checks] == ["0", "1"]
-    assert all(0 <= check["max_abs_error"] < 1e-3 for check in checks)
+    assert {check["against"] for check in checks} == {"numpy"}
+    assert all(0 < check["max_abs_error"] < 1e-4 for check in checks)
 
 
 def test_card_has_its_sections(bundle_path):
@@ -111,7 +103,7 @@ def test_card_has_its_sections(bundle_path):
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_exported_networks_compute_the_same_for_any_batch(model, bundle_path, size):
-    checkpoint, bundle = load(model, Options()), read_bundle(bundle_path)
+    checkpoint, bundle = load(model, Options(with_torch=True)), read_bundle(bundle_path)
     batch = np.random.default_rng(1).normal(size=(size, 1, 16, 16)).astype(np.float32)
     for network in bundle.networks:
         with torch.inference_mode():
@@ -148,9 +140,17 @@ def test_networks_tell_nothing_about_this_machine(bundle_path):
 
 def test_same_checkpoint_gives_the_same_bytes(model, bundle_path):
     checkpoint = load(model, Options(folds=["1"]))
-    data = to_onnx(checkpoint.networks["1"], checkpoint.input_shape)
+    graph = exporting.convert(
+        checkpoint.networks["1"], checkpoint.input_shape, checkpoint.output_shape
+    )
     network = read_bundle(bundle_path).networks[1]
-    assert hashlib.sha256(data).hexdigest() == network.sha256
+    assert hashlib.sha256(graph.onnx).hexdigest() == network.sha256
+
+
+def test_torch_converts_the_same_network_to_the_same_bytes(model):
+    networks = [load(model, Options(folds=["1"], with_torch=True)) for _ in range(2)]
+    first, second = (to_onnx(one.networks["1"], one.input_shape) for one in networks)
+    assert first == second
 
 
 def test_three_dimensional_residual_network_as_a_lone_file(make_model, tmp_path):
@@ -163,13 +163,15 @@ def test_three_dimensional_residual_network_as_a_lone_file(make_model, tmp_path)
     assert bundle.inputs.channel_names == ("channel0", "channel1")
     batch = np.random.default_rng(2).normal(size=(2, 2, 8, 16, 16)).astype(np.float32)
     with torch.inference_mode():
-        expected = load(model, Options()).networks["0"](torch.from_numpy(batch)).numpy()
+        expected = (
+            load(model, Options(with_torch=True)).networks["0"](torch.from_numpy(batch)).numpy()
+        )
     for data in (read_network(bundle, bundle.networks[0]), output.read_bytes()):
         np.testing.assert_allclose(run_onnx(data, batch), expected, atol=1e-5)
 
 
 def test_residual_decoder_network_exports(make_model):
-    checkpoint = load(make_model(network="ResidualUNet"), Options())
+    checkpoint = load(make_model(network="ResidualUNet"), Options(with_torch=True))
     network = checkpoint.networks["0"]
     data = to_onnx(network, checkpoint.input_shape)
     assert verify(network, data, checkpoint.input_shape, checkpoint.output_shape)[0] < 1e-4
@@ -182,6 +184,18 @@ def test_lone_file_holds_one_network(model, tmp_path):
 
 
 def test_failed_verification_leaves_nothing_behind(model, tmp_path, monkeypatch):
+    def altered(*given):
+        file = write_onnx(*given)
+        name = list(file.weights)[-1]
+        return OnnxFile(file.model, {**file.weights, name: file.weights[name] + 1})
+
+    monkeypatch.setattr(exporting, "write_onnx", altered)
+    with pytest.raises(VerificationError, match="differs from the original by 1"):
+        export_model("nnunet", model, tmp_path / "deep" / "er" / "bundle")
+    assert listing(tmp_path) == []
+
+
+def test_failed_verification_of_torch_leaves_nothing_behind(model, tmp_path, monkeypatch):
     def altered(network, shape):
         data = to_onnx(network, shape)
         parsed = onnx.load_from_string(data)
@@ -191,7 +205,7 @@ def test_failed_verification_leaves_nothing_behind(model, tmp_path, monkeypatch)
 
     monkeypatch.setattr(exporting, "to_onnx", altered)
     with pytest.raises(VerificationError, match="differs from the original by 1"):
-        export_model("nnunet", model, tmp_path / "deep" / "er" / "bundle")
+        export_model("nnunet", model, tmp_path / "deep" / "bundle", Options(with_torch=True))
     assert listing(tmp_path) == []
 
 
@@ -220,7 +234,7 @@ def test_existing_bundle_is_replaced_only_when_told(model, tmp_path, quick, name
 
 def test_failure_keeps_the_bundle_that_is_there(model, tmp_path, monkeypatch, quick):
     output = export_model("nnunet", model, tmp_path / "bundle")
-    monkeypatch.setattr(exporting, "verify", lambda *_: 1 / 0)
+    monkeypatch.setattr(exporting, "check_direct", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export_model("nnunet", model, output, force=True)
     assert len(read_bundle(output).networks) == 2
@@ -243,15 +257,43 @@ def test_output_that_cannot_be_made(model, tmp_path, quick):
         export_model("nnunet", model, tmp_path / "file" / "bundle")
 
 
-def test_missing_packages_are_named(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(nnunet, "PACKAGES", ("torch", "no_such_package"))
-    with pytest.raises(MissingPackageError, match=r'no_such_package.*"deepseg-lite\[export\]"'):
-        export_model("nnunet", model, tmp_path / "bundle")
+@pytest.mark.parametrize(
+    ("missing", "options", "extras"),
+    [
+        (["torch"], Options(), None),
+        (["onnx"], Options(), "convert"),
+        (["onnx", "onnxruntime"], Options(), "convert,cpu"),
+        (["torch", "onnx"], Options(with_torch=True), "export"),
+        (["dynamic_network_architectures"], Options(check_torch=True), "export"),
+        (["onnxscript"], Options(with_torch=True), "export"),
+    ],
+)
+def test_missing_packages_are_named_by_the_path_that_was_chosen(
+    model, tmp_path, monkeypatch, quick, missing, options, extras
+):
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    if extras is None:
+        assert export_model("nnunet", model, tmp_path / "bundle", options)
+        return
+    named = rf"needs {', '.join(missing[::-1] if 'torch' in missing else missing)}, which.*"
+    with pytest.raises(MissingPackageError, match=rf'{named}"deepseg-lite\[{extras}\]"'):
+        export_model("nnunet", model, tmp_path / "bundle", options)
     assert listing(tmp_path) == []
 
 
+def test_torch_can_check_what_was_written_without_it(model, tmp_path):
+    output = export_model("nnunet", model, tmp_path / "b", Options(folds=["0"], check_torch=True))
+    record = read_bundle(output).manifest["export"]
+    assert "torch" in record["versions"]
+    assert [check["against"] for check in record["checks"]] == ["numpy", "torch"]
+    assert all(check["max_rel_error"] < 1e-5 for check in record["checks"])
+    direct = export_model("nnunet", model, tmp_path / "d", Options(folds=["0"]))
+    assert (direct / "model.onnx").read_bytes() == (output / "model.onnx").read_bytes()
+
+
 def test_network_too_large_for_one_file_is_refused(model):
-    checkpoint = load(model, Options(folds=["0"]))
+    checkpoint = load(model, Options(folds=["0"], with_torch=True))
     with pytest.raises(UnsupportedError, match="2 GiB"):
         check_size(checkpoint.networks["0"], max_bytes=100)
 

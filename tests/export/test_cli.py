@@ -83,7 +83,7 @@ def test_archives_follow_from(monkeypatch):
     result = run(
         *("task", "tiny", "--release", "r2", "--from", "a.zip", "b.zip", "c.zip", "-o", "out"),
         *("--mirror", "http://m", "--offline", "--keep-downloads", "--repin", "--force"),
-        *("--folds", "0", "--checkpoint", "c", "--orientation", "RAS"),
+        *("--folds", "0", "--checkpoint", "c", "--orientation", "RAS", "--check", "torch"),
     )
     assert (result.exit_code, result.stdout) == (0, "somewhere\n"), result.output
     paths = tuple(map(Path, ("a.zip", "b.zip", "c.zip")))
@@ -94,7 +94,13 @@ def test_archives_follow_from(monkeypatch):
         exports.Supply(
             paths, "http://m", offline=True, keep_downloads=True, repin=True, progress=progress_bar
         ),
-        {"folds": ["0"], "checkpoint": "c", "orientation": "RAS"},
+        {
+            "folds": ["0"],
+            "checkpoint": "c",
+            "orientation": "RAS",
+            "check_torch": True,
+            "with_torch": False,
+        },
         True,
     ]
 

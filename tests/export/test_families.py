@@ -61,8 +61,10 @@ def test_a_network_that_is_onnx_stays_as_it_is(tmp_path):
     assert (bundle.name, bundle.manifest["source"]["license"]) == ("mine", "MIT")
     record = bundle.manifest["export"]
     assert (record["opset"], "torch" in record["versions"]) == (ready.opset, False)
-    assert record["checks"] == [{"fold": "0", "against": "onnx", **ready.agreement._asdict()}]
-    assert "against the ONNX file that was given" in (output / "README.md").read_text()
+    assert record["checks"] == [
+        {"fold": "0", "against": "onnx", **ready.agreements["onnx"]._asdict()}
+    ]
+    assert "the ONNX file that was given" in (output / "README.md").read_text()
 
 
 def test_a_network_that_is_onnx_needs_no_framework(tmp_path):

@@ -33,7 +33,7 @@ def test_a_graph_is_taken_over_without_the_pickle(tmp_path, rng):
     graph = load(folder, Options()).networks["0"]
     batch = rng.standard_normal((3, 1, 20, 24), dtype=np.float32)
     np.testing.assert_allclose(run(graph.onnx, batch), run(given, batch), atol=1e-6)
-    assert graph.agreement.max_abs_error < 1e-6
+    assert graph.agreements["onnx"].max_abs_error < 1e-6
     assert graph.has_free_batch
     model = onnx.load_model_from_string(graph.onnx)
     assert model.opset_import[0].version == graph.opset == 18

@@ -32,7 +32,7 @@ def computed(checkpoint: Any, batch: int = 2) -> np.ndarray:
     """Convert a network and return what ONNX Runtime makes of noise."""
     (network,) = checkpoint.networks.values()
     graph = convert(network, checkpoint.input_shape, checkpoint.output_shape)
-    assert graph.agreement.max_rel_error < 1e-4
+    assert graph.agreements["numpy"].max_rel_error < 1e-4
     noise = np.random.default_rng(3).standard_normal((batch, *checkpoint.input_shape))
     session = onnxruntime.InferenceSession(graph.onnx, providers=["CPUExecutionProvider"])
     maps: np.ndarray = session.run(None, {"image": noise.astype(np.float32)})[0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.exporting import check
 from deepseg_export.families.nnunet import Options, load
@@ -40,7 +42,14 @@ def test_networks_of_every_kind_load_with_all_their_weights(
     assert checkpoint.input_shape == (1, *patch)
     patch_size = checkpoint.manifest["sliding_window"]["patch_size"]
     assert patch_size == [1] * (3 - len(patch)) + list(patch)
-    network = checkpoint.networks["0"]
+    layers = NumpyLayers(len(patch))
+    image = np.random.default_rng(0).standard_normal((1, 1, *patch), np.float32)
+    network = load(model, Options(with_torch=True)).networks["0"]
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(
+        checkpoint.networks["0"].on(layers, image), expected, rtol=0, atol=1e-5
+    )
     saved = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=False)
     state = network.state_dict()
     assert all(torch.equal(state[key], value) for key, value in saved["network_weights"].items())
@@ -48,7 +57,9 @@ def test_networks_of_every_kind_load_with_all_their_weights(
 
 
 def test_residual_decoder_network(make_model):
-    checkpoint = load(make_model(network="ResidualUNet"), Options())
+    model = make_model(network="ResidualUNet")
+    assert load(model, Options()).networks["0"].name == "ResidualUNet"
+    checkpoint = load(model, Options(with_torch=True))
     assert type(checkpoint.networks["0"]).__name__ == "ResidualUNet"
 
 
@@ -60,7 +71,9 @@ def test_moved_network_class_is_found_by_its_name(make_model):
         "dynamic_network_architectures.architectures.residual_unet.ResidualEncoderUNet"
     )
     model = make_model(network="ResidualEncoderUNet", settings={"architecture": moved})
-    assert type(load(model, Options()).networks["0"]).__name__ == "ResidualEncoderUNet"
+    assert load(model, Options()).networks["0"].name == "ResidualEncoderUNet"
+    by_torch = load(model, Options(with_torch=True)).networks["0"]
+    assert type(by_torch).__name__ == "ResidualEncoderUNet"
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
@@ -416,8 +429,10 @@ def test_plans_cannot_name_arbitrary_code(make_model, path):
 
     described = architecture("PlainConvUNet", 2)
     described["arch_kwargs"]["nonlin"] = path
-    with pytest.raises(UnsupportedError, match=path):
-        load(make_model(settings={"architecture": described}), Options())
+    model = make_model(settings={"architecture": described})
+    for with_torch in (False, True):
+        with pytest.raises(UnsupportedError, match=path):
+            load(model, Options(with_torch=with_torch))
 
 
 def test_folds_that_differ_are_refused(make_model):
@@ -431,8 +446,10 @@ def test_folds_that_differ_are_refused(make_model):
 
 
 def test_weights_of_another_network_are_refused(make_model):
-    with pytest.raises(CheckpointError, match=r"Fold 0 .* 2 outputs"):
-        load(make_model(heads=3), Options())
+    model = make_model(heads=3)
+    for with_torch in (False, True):
+        with pytest.raises(CheckpointError, match=r"Fold 0 .* 2 outputs"):
+            load(model, Options(with_torch=with_torch))
 
 
 def test_weights_that_are_not_finite_are_refused(make_model):

@@ -52,3 +52,8 @@ def log_sigmoid(layers: Layers, maps: Maps) -> Maps:
 def tanhshrink(layers: Layers, maps: Maps) -> Maps:
     """Return x minus its hyperbolic tangent."""
     return layers.subtract(maps, layers.activation(maps, "tanh"))
+
+
+def softshrink(layers: Layers, maps: Maps, limit: float = 0.5) -> Maps:
+    """Return values brought nearer to 0 by a limit, those within it at 0."""
+    return layers.subtract(maps, layers.activation(maps, "clip", low=-limit, high=limit))

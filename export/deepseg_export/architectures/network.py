@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deepseg_export.architectures.layers import Layers, Maps
 from deepseg_export.architectures.weights import Weights
+
+_VOXELS = 4096
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,15 @@ class DirectNetwork:
     patch : tuple of int
         Spatial shape *P of the small patch on which it is checked: the smallest that its strides
         allow, so that more than one voxel is left where its maps are smallest.
+    original : callable, optional
+        Builds the ``torch.nn.Module`` that it is compared with as well.
     """
 
     name: str
     compute: Callable[[Layers, Maps, Weights], Maps]
     weights: Weights
     patch: tuple[int, ...]
+    original: Callable[[], Any] | None = None
 
     def on(self, layers: Layers, image: Maps) -> Maps:
         """Return the logits of an image, in what the layers compute with.
@@ -42,3 +49,15 @@ class DirectNetwork:
         logits = self.compute(layers, image, self.weights)
         self.weights.check_all_used()
         return logits
+
+
+def small_patch(divisors: Sequence[int]) -> tuple[int, ...]:
+    """Return the spatial shape of a small patch that can be divided by these.
+
+    More than one voxel is left after the division, and axes that are hardly divided are a little
+    longer than a kernel.
+    """
+    sizes = list(divisors)
+    while sizes == list(divisors) or math.prod(sizes) < _VOXELS:
+        sizes[sizes.index(min(sizes))] *= 2
+    return tuple(sizes)

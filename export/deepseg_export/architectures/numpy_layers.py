@@ -116,9 +116,9 @@ class NumpyLayers:
         *,
         epsilon: float = 1e-5,
     ) -> Array:
+        deviation = np.sqrt(variance.astype(np.float64) + epsilon).astype(maps.dtype)
         centred = maps - _by_channel(mean, maps)
-        deviation = np.sqrt(_by_channel(variance, maps).astype(maps.dtype) + epsilon)
-        return _scaled(centred / deviation, scale, bias)
+        return _scaled(centred / _by_channel(deviation, maps), scale, bias)
 
     def activation(self, maps: Array, kind: str, **numbers: float) -> Array:
         with np.errstate(over="ignore"):

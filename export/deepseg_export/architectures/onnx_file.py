@@ -102,13 +102,7 @@ def write_onnx(
     import onnx
     from onnx import helper, numpy_helper
 
-    layers = OnnxLayers(INPUT, int(input_shape[0] or 0), len(input_shape) - 1)
-    try:
-        logits = network.on(layers, INPUT)
-    except ExportError:
-        raise
-    except (ValueError, LookupError, TypeError) as error:
-        raise UnsupportedError(f"{network.name} cannot be written: {reason(error)}.") from error
+    layers, logits = _traced(network, int(input_shape[0] or 0))
     size = sum(array.nbytes for array in layers.weights.values())
     if size > MAX_WEIGHT_BYTES:
         raise UnsupportedError(
@@ -148,6 +142,31 @@ def write_onnx(
         raise ExportError(f"{network.name} is not valid ONNX: {reason(error)}.") from error
     note_flop(model, flop)
     return OnnxFile(model, layers.weights)
+
+
+def check_weights(network: DirectNetwork, channels: int) -> DirectNetwork:
+    """Return a network, if its weights are those that it needs for images of so many channels.
+
+    Raises
+    ------
+    CheckpointError
+        If they are not.
+    UnsupportedError
+        If its layers do not fit together.
+    """
+    _traced(network, channels)
+    return network
+
+
+def _traced(network: DirectNetwork, channels: int) -> tuple[OnnxLayers, str]:
+    """Return the layers that a network calls, and the name of what they give."""
+    layers = OnnxLayers(INPUT, channels, len(network.patch))
+    try:
+        return layers, network.on(layers, INPUT)
+    except ExportError:
+        raise
+    except (ValueError, LookupError, TypeError) as error:
+        raise UnsupportedError(f"{network.name} cannot be written: {reason(error)}.") from error
 
 
 def _named(shape: Sequence[int | None]) -> list[int | str]:

@@ -41,13 +41,11 @@ class Weights:
         self._arrays = {str(name): array for name, array in arrays.items()}
         self._where, self._what = where, what
         self._used = set(unused)
-        self._refuse(
-            "weights are no real numbers", (n for n, a in self._arrays.items() if not _is_real(a))
-        )
-        self._refuse(
-            "weights are not finite",
-            (n for n, a in self._arrays.items() if not np.isfinite(a).all()),
-        )
+        strange = (name for name, array in self._arrays.items() if not _is_real(array))
+        self._refuse("weights are no real numbers", strange)
+        seen = {_place(array): name for name, array in self._arrays.items()}
+        broken = (name for name in seen.values() if not np.isfinite(self._arrays[name]).all())
+        self._refuse("weights are not finite", broken)
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
@@ -84,6 +82,29 @@ class Weights:
         self._used.add(name)
         return array
 
+    def take_one(
+        self, names: Sequence[str], shape: Sequence[int | None] | None = None
+    ) -> np.ndarray:
+        """Return an array that may be listed by several names, and then is the same everywhere.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, one has another shape, or two are not the same.
+        """
+        there = [name for name in names if name in self._arrays] or list(names[:1])
+        first = self.take(there[0], shape)
+        for name in there[1:]:
+            other = self._arrays[name]
+            is_same = _place(other) == _place(self._arrays[there[0]])
+            if not is_same and not np.array_equal(first, other.astype(np.float32)):
+                raise CheckpointError(
+                    f"{self._where} has two different arrays for one layer: {there[0][:80]} and "
+                    f"{name[:80]}."
+                )
+        self._used.update(there)
+        return first
+
     def leave(self, names: Iterable[str]) -> None:
         """Tell of arrays that inference has no use for."""
         self._used.update(names)
@@ -116,6 +137,11 @@ def _fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return len(found) == len(wanted) and all(
         size is None or size == one for one, size in zip(found, wanted, strict=True)
     )
+
+
+def _place(array: np.ndarray) -> tuple[Any, ...]:
+    """Return what tells where the numbers of an array are; equal places have equal numbers."""
+    return (array.ctypes.data, array.shape, array.strides, array.dtype)
 
 
 def _is_real(value: Any) -> bool:

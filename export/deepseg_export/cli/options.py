@@ -53,6 +53,10 @@ def _folds(
     return None if value is None else [fold.strip() for fold in value.split(",") if fold.strip()]
 
 
+def _is_torch(_context: click.Context, _option: click.Parameter, value: str | None) -> bool:
+    return value is not None
+
+
 _OUTPUT_OPTIONS = (
     click.option(
         "-o",
@@ -89,6 +93,23 @@ _MODEL_OPTIONS = (
         "Cord Toolbox]",
     ),
 )
+_PATH_OPTIONS = (
+    click.option(
+        "--check",
+        "check_torch",
+        type=click.Choice(["torch"]),
+        callback=_is_torch,
+        help="Compare the network with PyTorch's as well, on the patch; needs the extra export.",
+    ),
+    click.option(
+        "--with",
+        "with_torch",
+        type=click.Choice(["torch"]),
+        callback=_is_torch,
+        help="Let PyTorch build and convert the network; needs the extra export. [default: write "
+        "it without PyTorch]",
+    ),
+)
 _RUN_OPTIONS = (
     click.option("--force", is_flag=True, help="Replace the bundle that is there."),
     click.option("-v", "--verbose", is_flag=True, help="Show a traceback with errors."),
@@ -119,7 +140,8 @@ def _added(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     return add
 
 
-output_options = _added(_OUTPUT_OPTIONS)
+output_options = _added((*_OUTPUT_OPTIONS, *_PATH_OPTIONS))
+path_options = _added(_PATH_OPTIONS)
 model_options = _added(_MODEL_OPTIONS)
 run_options = _added(_RUN_OPTIONS)
 network_options = _added(_NETWORK_OPTIONS)

@@ -14,6 +14,7 @@ from deepseg_export.cli.options import (
     download_options,
     model_options,
     network_options,
+    path_options,
     run_options,
 )
 from deepseg_lite.cli.console import progress_bar
@@ -36,6 +37,7 @@ from deepseg_lite.cli.console import progress_bar
     "-o", "--output", type=PATH, metavar="DIR", help="Bundle to write. [default: the local cache]"
 )
 @model_options
+@path_options
 @download_options
 @run_options
 def task(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from deepseg_export.network.verify import Agreement
 
@@ -34,17 +34,14 @@ class ReadyGraph:
         The file to ship.
     opset : int
         Of the default domain.
-    agreement : Agreement
-        The graph to ship against ``against``.
+    agreements : dict of str to Agreement
+        The graph to ship against the network computed by ``numpy`` or ``torch``, or against the
+        ``onnx`` file that was given.
     has_free_batch : bool
         Whether every item of a batch gives what it gives alone.
-    against : str
-        What it was compared with: the network computed by ``numpy`` or ``torch``, or the ``onnx``
-        file that was given, in ONNX Runtime.
     """
 
     onnx: bytes
     opset: int
-    agreement: Agreement
+    agreements: Mapping[str, Agreement]
     has_free_batch: bool
-    against: Literal["numpy", "torch", "onnx"] = "onnx"

@@ -25,6 +25,10 @@ class Options:
         Licence of the weights, and what to cite.
     urls : sequence of str
         Where the checkpoint comes from.
+    with_torch : bool
+        Whether torch builds and converts the network, instead of being written directly.
+    check_torch : bool
+        Whether a network that is written directly is compared with what torch computes.
     """
 
     name: str | None = None
@@ -32,6 +36,8 @@ class Options:
     license: str | None = None
     citation: str | None = None
     urls: Sequence[str] = ()
+    with_torch: bool = False
+    check_torch: bool = False
 
 
 def bundle_name(options: Options, otherwise: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from deepseg_export.families import ivadomed, monai, nnunet
 from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.options import Options
+from deepseg_export.packages import GRAPH_PACKAGES, TORCH_PACKAGES
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,28 @@ class Family:
         Reads a model, or several files that belong together, with the user's options.
     options : type
         The options that it takes.
-    packages : sequence of str
-        Packages that reading needs in addition to those of every export.
+    torch_packages : sequence of str
+        Packages that torch's networks of this family need beside torch.
+    is_direct : bool
+        Whether its networks are written directly, or are ONNX already; others need torch.
     """
 
     load: Callable[[Any, Any], Checkpoint]
     options: type[Options]
-    packages: Sequence[str] = ()
+    torch_packages: Sequence[str] = ()
+    is_direct: bool = True
+
+    def packages(self, options: Options) -> tuple[str, ...]:
+        """Return the packages that an export needs, by the path that the user chose."""
+        by_torch = options.with_torch or options.check_torch or not self.is_direct
+        return (*GRAPH_PACKAGES, *((*TORCH_PACKAGES, *self.torch_packages) if by_torch else ()))
 
 
+_NNUNET = ("dynamic_network_architectures",)
 FAMILIES = {
-    "nnunet": Family(nnunet.load, nnunet.Options, nnunet.PACKAGES),
-    "ivadomed": Family(ivadomed.load, ivadomed.Options, ivadomed.PACKAGES),
-    "monai": Family(monai.load_lightning, monai.Options, monai.PACKAGES),
-    "monai-bundle": Family(monai.load_bundle, monai.Options, monai.PACKAGES),
+    "nnunet": Family(nnunet.load, nnunet.Options, _NNUNET),
+    "ivadomed": Family(ivadomed.load, ivadomed.Options),
+    "monai": Family(monai.load_lightning, monai.Options, _NNUNET, is_direct=False),
+    "monai-bundle": Family(monai.load_bundle, monai.Options, ("monai",), is_direct=False),
 }
 """"monai" are the Lightning checkpoints of the Spinal Cord Toolbox, as in task files."""

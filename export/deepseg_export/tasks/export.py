@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from deepseg_export.exporting import export
 from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.nnunet.crop import CROP, DETECTOR
 from deepseg_export.families.table import FAMILIES, Family
-from deepseg_export.packages import GRAPH_PACKAGES, require_packages
+from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import check_zip
 from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_export.tasks.choosing import choose_release, find_task
@@ -133,14 +133,14 @@ def _export_part(
     task, release = part.task, part.release
     family = FAMILIES[part.stage.family]
     given = _fitting(choices, family, task, release)
-    require_packages((*GRAPH_PACKAGES, *family.packages))
+    options = family.options(**_known({**part.facts, **given}, family))
+    require_packages(family.packages(options))
     received: list[Received] = []
     sources = _on_disk(part, supply.sources)
     if not sources:
         received = _download(part, supply)
         sources = [file.path for file in received]
-    facts = {**part.facts, "urls": tuple(file.url for file in received), **given}
-    options = family.options(**_known(facts, family))
+    options = replace(options, urls=tuple(file.url for file in received))
     files: dict[str, str] = {}
 
     def adapt(checkpoint: Checkpoint) -> Checkpoint:

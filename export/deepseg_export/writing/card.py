@@ -129,21 +129,26 @@ def _conversion(manifest: Mapping[str, Any]) -> str:
 
 
 _AGAINST = {
-    "numpy": "the network computed in numpy, on noise in a small patch",
-    "torch": "the original framework, on noise of the patch size",
-    "onnx": "the ONNX file that was given, on noise of the patch size",
+    "numpy": "the network computed in numpy, on a small patch",
+    "torch": "the original framework, on the patch",
+    "onnx": "the ONNX file that was given, on the patch",
 }
 
 
 def _agreement(record: Mapping[str, Any], parity: Mapping[str, Any] | None) -> str:
     checks = record["checks"]
+    earlier = "torch" if "torch" in record["versions"] else "onnx"  # before it was recorded
     rows = [
-        [check["fold"], f"{check['max_abs_error']:.2g}", f"{check['max_rel_error']:.2g}"]
+        [
+            check["fold"],
+            _AGAINST[check.get("against", earlier)],
+            f"{check['max_abs_error']:.2g}",
+            f"{check['max_rel_error']:.2g}",
+        ]
         for check in checks
     ]
-    earlier = "torch" if "torch" in record["versions"] else "onnx"  # before it was recorded
-    text = f"Logits of ONNX Runtime against {_AGAINST[checks[0].get('against', earlier)]}."
-    table = _table(["fold", "largest difference", "relative"], rows)
+    text = "Logits of ONNX Runtime, on noise."
+    table = _table(["fold", "against", "largest difference", "relative"], rows)
     if parity is None:
         return f"{text}\n\n{table}\n\nLabel maps of real images were not compared."
     return (

@@ -41,8 +41,6 @@ from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
 
-PACKAGES: tuple[str, ...] = ()
-"""Packages that an export needs beyond those of every family."""
 FOLD = "0"
 _OTHER_NETWORKS = ("FiLMedUnet", "HeMISUnet")
 

@@ -79,7 +79,7 @@ def _read_graph(path: Path, input_shape: Sequence[int | None], classes: int) -> 
             logger.info("%s: a renewed graph is not used: %s", path.name, error)
             continue
         logger.info("%s: opset %d, now %d", path.name, given, opset)
-        return ReadyGraph(data, opset, agreement, _has_free_batch(data, noise))
+        return ReadyGraph(data, opset, {"onnx": agreement}, _has_free_batch(data, noise))
     raise UnsupportedError(
         f"{path.name} gives an output of shape {expected.shape} for an input of "
         f"{noise[:1].shape}, or none that is finite; {(1, classes, *sizes[1:])} is needed."

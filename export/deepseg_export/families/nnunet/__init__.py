@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.families import options as shared
 from deepseg_export.families.checkpoint import Checkpoint
+from deepseg_export.families.nnunet import torch_network
 from deepseg_export.families.nnunet.crop import CROP, find_crop, read_crop
 from deepseg_export.families.nnunet.folder import (
     USUAL,
@@ -20,7 +21,12 @@ from deepseg_export.families.nnunet.folder import (
     select_checkpoints,
 )
 from deepseg_export.families.nnunet.labels import read_outputs
-from deepseg_export.families.nnunet.network import Architecture, build_network, read_architecture
+from deepseg_export.families.nnunet.network import (
+    Architecture,
+    check_direct,
+    direct_network,
+    read_architecture,
+)
 from deepseg_export.families.nnunet.plans import (
     ORIENTATION_KEY,
     is_orientation,
@@ -34,7 +40,6 @@ from deepseg_export.families.nnunet.preprocessing import read_normalization, rea
 from deepseg_export.families.nnunet.trained import Trained, disagreements, read_trained
 from deepseg_export.families.options import bundle_name, source_record
 from deepseg_export.families.problems import Problems, collected
-from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_export.reading.documents import read_json
@@ -43,8 +48,6 @@ from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "dynamic_network_architectures")
-"""Packages that an export needs beyond those of every family."""
 _CROP_VERSION = "sc_crop_version"
 
 
@@ -94,10 +97,7 @@ def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
         Listing everything the runtime cannot do.
     OptionError
         If an option does not fit.
-    MissingPackageError
-        If torch or the package of the networks is not installed.
     """
-    require_packages(PACKAGES)
     _check_options(options)
     sources = (model,) if isinstance(model, Path) else tuple(model)
     wanted = partial(is_wanted, checkpoint=options.checkpoint, usual=options.checkpoints)
@@ -160,7 +160,14 @@ def _load_folder(
     networks = {}
     for fold, one in trained.items():
         where = f"Fold {fold} of {folder_name}, trained by {one.trainer}"
-        networks[fold] = build_network(architecture, channels, heads, one.weights, where)
+        build = partial(
+            torch_network.build_network, architecture, channels, heads, one.weights, where
+        )
+        if options.with_torch:
+            networks[fold] = build()
+            continue
+        direct = direct_network(architecture, channels, heads, one.weights, where)
+        networks[fold] = replace(direct, original=build) if options.check_torch else direct
     return Checkpoint(manifest, networks, (channels, *patch), (heads, *patch))
 
 
@@ -198,6 +205,10 @@ def _describe(
         resample = read_resampling(configuration)
     with collected(problems, "network"):
         architecture = read_architecture(configuration)
+        if not options.with_torch:
+            check_direct(architecture)
+        if options.with_torch or options.check_torch:
+            torch_network.check_classes(architecture)
     patch_size: list[int] = []
     with collected(problems, "patch size"):
         patch_size = _three_axes(configuration["patch_size"])

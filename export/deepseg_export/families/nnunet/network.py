@@ -1,46 +1,59 @@
-"""nnU-Net's networks, built from the plans; the trainer's code is never needed."""
+"""nnU-Net's networks, as the plans describe them; the trainer's code is never needed."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from deepseg_export.architectures.modules import ADVICE
+from deepseg_export.architectures.network import DirectNetwork
+from deepseg_export.architectures.onnx_file import check_weights
+from deepseg_export.architectures.unets import NAMES, direct_unet, read_plan
+from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import UnsupportedError
 from deepseg_export.reading.limits import check_numbers, check_patch
-from deepseg_export.reading.weights import load_into, no_larger_than
 
-_PACKAGE = "dynamic_network_architectures"
+PACKAGE = "dynamic_network_architectures"
 _LEGACY_CLASSES = {
-    "PlainConvUNet": (f"{_PACKAGE}.architectures.unet.PlainConvUNet", "n_conv_per_stage"),
+    "PlainConvUNet": (f"{PACKAGE}.architectures.unet.PlainConvUNet", "n_conv_per_stage"),
     "ResidualEncoderUNet": (
-        f"{_PACKAGE}.architectures.unet.ResidualEncoderUNet",
+        f"{PACKAGE}.architectures.unet.ResidualEncoderUNet",
         "n_blocks_per_stage",
     ),
 }
 
 
 class Architecture(NamedTuple):
-    """A network class and the arguments the plans give it."""
+    """A network class and the arguments the plans give it; nothing is imported.
 
-    network_class: Any
+    Attributes
+    ----------
+    path : str
+        Of the class.
+    arguments : dict
+        Its arguments, classes among them as paths.
+    classes : sequence of str
+        Names of the arguments that are classes.
+    """
+
+    path: str
     arguments: Mapping[str, Any]
+    classes: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """Return the name of the class."""
+        return self.path.rpartition(".")[2]
 
 
 def read_architecture(configuration: Mapping[str, Any]) -> Architecture:
-    """Find the network class of a configuration and import what its arguments name.
-
-    Only classes of dynamic_network_architectures and modules of torch.nn are ever looked up, so
-    the plans of a stranger cannot make us import anything else.
+    """Find what a configuration says of its network.
 
     Raises
     ------
     UnsupportedError
-        If the class, or the class of an argument, is any other.
+        If it has numbers beyond those of any network.
 
     Notes
     -----
@@ -51,19 +64,32 @@ def read_architecture(configuration: Mapping[str, Any]) -> Architecture:
     arguments = dict(described["arch_kwargs"])
     if isinstance(arguments.get("input_shape"), list):
         check_patch(arguments["input_shape"])
-    for name in described["_kw_requires_import"]:
-        if arguments[name] is not None:
-            arguments[name] = _locate_module(arguments[name])
-    network_class = _locate_network(described["network_class_name"])
-    if "deep_supervision" in inspect.signature(network_class).parameters:
-        arguments["deep_supervision"] = False
-    return Architecture(network_class, arguments)
+    classes = list(described["_kw_requires_import"])
+    for name in classes:
+        if not isinstance(arguments[name], (str, type(None))):
+            raise UnsupportedError(f"{name} is no path of a class")
+    return Architecture(str(described["network_class_name"]), arguments, classes)
 
 
-def build_network(
+def check_direct(architecture: Architecture) -> None:
+    """Refuse a network that is not written directly.
+
+    Raises
+    ------
+    UnsupportedError
+        If its class or one of its arguments is unknown here.
+    """
+    if architecture.path.split(".")[0] != PACKAGE or architecture.name not in NAMES:
+        raise UnsupportedError(
+            f"{architecture.path[:80]!r} is none of {', '.join(NAMES)} of {PACKAGE}; {ADVICE}"
+        )
+    read_plan(architecture.name, architecture.arguments)
+
+
+def direct_network(
     architecture: Architecture, channels: int, heads: int, weights: Mapping[str, Any], where: str
-) -> Any:
-    """Build a network and load its weights.
+) -> DirectNetwork:
+    """Return a network that `check_direct` accepted, with its weights.
 
     Parameters
     ----------
@@ -72,35 +98,30 @@ def build_network(
     channels, heads : int
         Input and output channels.
     weights : dict
-        The checkpoint's state; prefixes of wrappers (``module.``, ``_orig_mod.``) are ignored.
+        The checkpoint's state.
     where : str
         The checkpoint, for messages.
 
-    Returns
-    -------
-    network : torch.nn.Module
-        float32, in evaluation mode, one output (deep supervision off).
-
     Raises
     ------
-    UnsupportedError
-        If the class does not take the plans' arguments.
     CheckpointError
-        If the weights are not of this network, or not finite.
+        If the weights are not those of the network, or no finite real numbers.
     """
-    name = architecture.network_class.__name__
-    try:
-        with no_larger_than(weights):
-            network = architecture.network_class(
-                input_channels=channels, num_classes=heads, **architecture.arguments
-            )
-    except Exception as error:  # upstream asserts, and fails in every other way
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UnsupportedError(f"{name} cannot be built from the plans: {reason}.") from error
+    plan = read_plan(architecture.name, architecture.arguments)
+    what = described(architecture, heads)
+    given = Weights(without_prefixes(weights), where, what)
+    return check_weights(direct_unet(architecture.name, plan, heads, given), channels)
+
+
+def described(architecture: Architecture, heads: int) -> str:
+    """Return what the network is called in messages."""
+    return f"the {architecture.name} in plans.json with {heads} outputs"
+
+
+def without_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return weights without the prefixes of wrappers, ``module.`` and ``_orig_mod.``."""
     prefixes = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
-    weights = {prefixes.sub("", str(key)): value for key, value in weights.items()}
-    what = f"the {name} in plans.json with {heads} outputs"
-    return load_into(network, weights, where, what)
+    return {prefixes.sub("", str(key)): value for key, value in weights.items()}
 
 
 def _from_legacy(configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,54 +156,3 @@ def _from_legacy(configuration: Mapping[str, Any]) -> dict[str, Any]:
         },
         "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
     }
-
-
-def _locate_network(path: str) -> Any:
-    """Find a network class by its path, else by its name: classes move between releases."""
-    found = _locate_in_package(path)
-    if found is not None:
-        return found
-    architectures = importlib.import_module(f"{_PACKAGE}.architectures")
-    name = path.rpartition(".")[2]
-    modules = [module.name for module in pkgutil.iter_modules(architectures.__path__)]
-    # The U-Nets first: some of the others import half the world.
-    for module in sorted(modules, key=lambda module: module != "unet"):
-        found = _locate_in_package(f"{_PACKAGE}.architectures.{module}.{name}")
-        if found is not None:
-            return found
-    raise UnsupportedError(f"{path!r} is not a class of {_PACKAGE}")
-
-
-def _locate_module(path: str) -> Any:
-    """Find a layer class that an argument names."""
-    import torch
-
-    if path.startswith("torch.nn."):
-        found: Any = torch.nn
-        for part in path.split(".")[2:]:
-            found = getattr(found, part, None)
-    else:
-        found = _locate_in_package(path)
-    if not _is_module_class(found):
-        raise UnsupportedError(f"{path!r} is not a class of torch.nn or {_PACKAGE}")
-    return found
-
-
-def _locate_in_package(path: str) -> Any:
-    """Find a class of dynamic_network_architectures by its path; None when there is none."""
-    module_name, _, name = path.rpartition(".")
-    if module_name.split(".")[0] != _PACKAGE:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = getattr(importlib.import_module(module_name), name, None)
-    except Exception:  # a module that is gone, or needs a package that is missing or broken
-        return None
-    return found if _is_module_class(found) else None
-
-
-def _is_module_class(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, type) and issubclass(value, torch.nn.Module)

@@ -1,0 +1,178 @@
+"""Modules of torch.nn that plans name, as layers: what they compute in a trained network.
+
+Names are paths such as ``torch.nn.modules.instancenorm.InstanceNorm3d``, and arguments those of the
+class in torch 2. Nothing is imported of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deepseg_export.architectures import activations
+from deepseg_export.architectures.layers import Array, Layers, Maps
+from deepseg_export.errors import UnsupportedError
+
+ADVICE = "with PyTorch installed, --with torch may convert it"
+Take = Callable[..., Array]
+"""Function that gives an array of a module by its name in it, and the shape it must have."""
+
+
+def class_name(path: Any, wanted: str) -> str:
+    """Return the last part of a path into torch.nn.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is no such path.
+    """
+    if not isinstance(path, str) or not path.startswith("torch.nn."):
+        raise UnsupportedError(
+            f"{wanted} is {str(path)[:80]!r}, which is not of torch.nn; {ADVICE}"
+        )
+    return path.rpartition(".")[2]
+
+
+def dimension_of(path: Any, kind: str) -> int:
+    """Return 2 or 3 for a class such as ``Conv3d``."""
+    name = class_name(path, kind)
+    if name not in (f"{kind}2d", f"{kind}3d"):
+        raise UnsupportedError(f"{name} is not {kind}2d or {kind}3d; {ADVICE}")
+    return int(name[-2])
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalisation: of every map by itself, or by what was recorded in training."""
+
+    epsilon: float
+    is_affine: bool
+    is_recorded: bool
+
+    def on(self, layers: Layers, maps: Maps, take: Take) -> Maps:
+        """Return normalised maps."""
+        shape = (layers.channels(maps),)
+        scale, bias = (
+            (take("weight", shape), take("bias", shape)) if self.is_affine else (None, None)
+        )
+        if not self.is_recorded:
+            return layers.instance_norm(maps, scale, bias, epsilon=self.epsilon)
+        mean, variance = take("running_mean", shape), take("running_var", shape)
+        return layers.batch_norm(maps, mean, variance, scale, bias, epsilon=self.epsilon)
+
+
+def read_norm(path: str | None, arguments: Mapping[str, Any] | None, axes: int) -> Norm | None:
+    """Return the normalisation of a class of torch.nn; None if there is none.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is unknown here.
+    """
+    name = "Identity" if path is None else class_name(path, "norm_op")
+    if name == "Identity":
+        return None
+    of_map = name == f"InstanceNorm{axes}d"
+    if not of_map and name not in (f"BatchNorm{axes}d", "SyncBatchNorm"):
+        raise UnsupportedError(f"norm_op {path} of {axes}-D maps is unknown; {ADVICE}")
+    known = {"eps": 1e-5, "momentum": 0.1, "affine": not of_map, "track_running_stats": not of_map}
+    found = _known(name, arguments, known | ({"process_group": None} if name[0] == "S" else {}))
+    if not of_map and not found["track_running_stats"]:
+        raise UnsupportedError(f"{name} without running statistics mixes a batch's items")
+    return Norm(float(found["eps"]), bool(found["affine"]), bool(found["track_running_stats"]))
+
+
+Nonlinearity = Callable[[Layers, Maps, Take], Maps]
+
+
+def read_nonlinearity(path: str | None, arguments: Mapping[str, Any] | None) -> Nonlinearity | None:
+    """Return the nonlinearity of a class of torch.nn; None if there is none.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is unknown here.
+    """
+    name = "Identity" if path is None else class_name(path, "nonlin")
+    if name == "Identity":
+        return None
+    if name not in _NONLINEARITIES:
+        raise UnsupportedError(f"nonlin {path} is unknown; {ADVICE}")
+    defaults, make = _NONLINEARITIES[name]
+    return make(_known(name, arguments, {"inplace": False, **defaults}))
+
+
+def _known(
+    name: str, arguments: Mapping[str, Any] | None, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all arguments of a class, those that were given in the place of the defaults."""
+    given = dict(arguments or {})
+    if strange := sorted(given.keys() - defaults.keys()):
+        raise UnsupportedError(f"{name} has no argument {', '.join(map(str, strange))[:80]}")
+    return {**defaults, **given}
+
+
+def _one(kind: Any, **numbers: Callable[[dict[str, Any]], float]) -> Callable[..., Nonlinearity]:
+    """Return what makes a nonlinearity of one activation, with numbers made of arguments."""
+
+    def make(arguments: dict[str, Any]) -> Nonlinearity:
+        values = {name: float(number(arguments)) for name, number in numbers.items()}
+        return lambda layers, maps, take: layers.activation(maps, kind, **values)
+
+    return make
+
+
+def _several(function: Callable[..., Maps], *names: str) -> Callable[..., Nonlinearity]:
+    """Return what makes a nonlinearity of a function of `activations`."""
+
+    def make(arguments: dict[str, Any]) -> Nonlinearity:
+        values = [float(arguments[name]) for name in names]
+        return lambda layers, maps, take: function(layers, maps, *values)
+
+    return make
+
+
+def _prelu(arguments: dict[str, Any]) -> Nonlinearity:
+    shape = (int(arguments["num_parameters"]),)
+    return lambda layers, maps, take: layers.prelu(maps, take("weight", shape))
+
+
+def _gelu(arguments: dict[str, Any]) -> Nonlinearity:
+    exact = str(arguments["approximate"]) == "none"
+    return _several(activations.gelu if exact else activations.gelu_tanh)(arguments)
+
+
+_NONLINEARITIES: dict[str, tuple[dict[str, Any], Callable[..., Nonlinearity]]] = {
+    "CELU": ({"alpha": 1.0}, _several(activations.celu, "alpha")),
+    "ELU": ({"alpha": 1.0}, _one("elu", alpha=lambda given: given["alpha"])),
+    "GELU": ({"approximate": "none"}, _gelu),
+    "Hardsigmoid": ({}, _one("hard_sigmoid", alpha=lambda _: 1 / 6, beta=lambda _: 0.5)),
+    "Hardswish": ({}, _several(activations.hard_swish)),
+    "Hardtanh": (
+        {"min_val": -1.0, "max_val": 1.0},
+        _one("clip", low=lambda given: given["min_val"], high=lambda given: given["max_val"]),
+    ),
+    "LeakyReLU": (
+        {"negative_slope": 0.01},
+        _one("leaky_relu", slope=lambda given: given["negative_slope"]),
+    ),
+    "LogSigmoid": ({}, _several(activations.log_sigmoid)),
+    "Mish": ({}, _one("mish")),
+    "PReLU": ({"num_parameters": 1, "init": 0.25}, _prelu),
+    "RReLU": (
+        {"lower": 1 / 8, "upper": 1 / 3},
+        _one("leaky_relu", slope=lambda given: (given["lower"] + given["upper"]) / 2),
+    ),
+    "ReLU": ({}, _one("relu")),
+    "ReLU6": ({}, _one("clip", low=lambda _: 0, high=lambda _: 6)),
+    "SELU": ({}, _one("selu")),
+    "SiLU": ({}, _several(activations.silu)),
+    "Sigmoid": ({}, _one("sigmoid")),
+    "Softplus": ({"beta": 1.0, "threshold": 20.0}, _several(activations.softplus, "beta")),
+    "Softshrink": ({"lambd": 0.5}, _several(activations.softshrink, "lambd")),
+    "Softsign": ({}, _one("softsign")),
+    "Tanh": ({}, _one("tanh")),
+    "Tanhshrink": ({}, _several(activations.tanhshrink)),
+}
+"""Arguments that change nothing at inference, or stand for the usual, are taken as well."""

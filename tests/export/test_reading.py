@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 from deepseg_export.errors import CheckpointError
+from deepseg_export.families.monai.weights import read_weights
+from deepseg_export.families.nnunet.trained import read_trained
 from deepseg_export.reading.checkpoint import file_sha256, load_checkpoint, read_saved
 from deepseg_export.reading.records import Record, record_parts
 from helpers import torch_files as files
@@ -295,6 +297,31 @@ def test_keys_are_quickly_found(path, keys):
     with pytest.raises(CheckpointError, match=r"a key is neither|keys are too many"):
         load_checkpoint(files.save(path, {"a": dict.fromkeys(keys)}))
     assert load_checkpoint(files.save(path, {(1, "a"): 1, 2**60: 2})) == {(1, "a"): 1, 2**60: 2}
+
+
+@both
+def test_families_leave_alone_what_they_do_not_need(path, legacy):
+    weights = {"w": files.tensor(np.ones(2, "f4"))}
+    foreign = [Evil(path.parent / "made"), files.instance("trainers.of.somebody", "Log", {"a": 1})]
+    content = {"network_weights": weights, "state_dict": weights, "logging": foreign}
+    files.save(path, content, legacy=legacy)
+    trained = read_trained(path, "nnUNetTrainer__nnUNetPlans__2d")
+    for found in (trained.weights, read_weights(path)):
+        assert list(found) == ["w"]
+        same(found["w"], np.ones(2, "f4"))
+    weights["foreign"] = foreign[1]
+    files.save(path, content, legacy=legacy)
+    with pytest.raises(CheckpointError, match="holds no weights of a network"):
+        read_weights(path)
+
+
+def test_weights_of_programs_are_read(path):
+    layer = files.instance("__torch__.nets", "Layer", {"w": files.tensor(np.ones(2)), "n": 1})
+    files.save(path, files.instance("__torch__.nets", "Net", {"a": layer, "b": layer, "c": [1]}))
+    assert {key: value.tolist() for key, value in read_weights(path).items()} == {
+        "a.w": [1, 1],
+        "b.w": [1, 1],
+    }
 
 
 def test_records_may_hold_themselves(path):

@@ -45,7 +45,7 @@ def describe_run(
                 "Version": number,
                 "CodeURL": f"pkg:pypi/deepseg-lite@{number}",
                 "ModelURL": urls,
-                "Date": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
+                "Date": now(),
                 "Command": " ".join(["deepseg-lite", *command]),
             }
         ],
@@ -66,6 +66,11 @@ def describe_run(
         "Settings": recorded_settings(settings),
         "Labels": dict(labels),
     }
+
+
+def now() -> str:
+    """Return date and time as records have them, in UTC."""
+    return f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def recorded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from deepseg_lite.api.model import FileKind, ResultFile
-from deepseg_lite.dataset.names import DATATYPES, ordered, parse
+from deepseg_lite.dataset.names import ordered, parse
 from deepseg_lite.errors import OptionError
 from deepseg_lite.text import shown
 
@@ -25,6 +25,12 @@ NEUROPOLY_SUFFIX: Mapping[FileKind, str] = {
     "points": "dlabel",
 }
 """Of neuropoly's data sets: https://intranet.neuro.polymtl.ca/data/dataset-curation.html"""
+BIDS_ENTITIES: Mapping[str, tuple[str, ...]] = {
+    "anat": ("task", "acq", "ce", "rec", "run", "echo", "part", "chunk"),
+    "func": ("task", "acq", "ce", "rec", "dir", "run", "echo", "part", "chunk"),
+    "dwi": ("acq", "rec", "dir", "run", "part", "chunk"),
+}
+"""Entities that masks and segmentations may have, by their folder; tried with the validator."""
 _FUNCTIONAL = ("bold", "sbref", "cbv")
 
 
@@ -72,8 +78,8 @@ def structure_of(file: ResultFile, structures: Mapping[str, str]) -> str:
 def _of_bids(case: str, kind: FileKind, structure: str) -> tuple[str, str, str]:
     """Return folder, beginning and end of a name in BIDS.
 
-    The image's suffix goes into ``desc``: results of several images of a subject would have one
-    name without it.
+    What BIDS has no place for in the name of a result goes into ``desc``: the image's suffix, and
+    entities such as ``inv``. Results of several images of a subject would have one name without it.
     """
     folder, _, name = case.rpartition("/")
     entities, suffix = parse(name)
@@ -82,13 +88,16 @@ def _of_bids(case: str, kind: FileKind, structure: str) -> tuple[str, str, str]:
             f"{shown(case)} has no name of BIDS, such as sub-01_T2w, so its results can have none; "
             "give `layout=sct` or `layout=neuropoly`."
         )
-    description = entities.pop("desc", "") + suffix
-    if kind in ("mask", "soft"):
-        entities |= {"label": structure, "desc": description}
-    else:
-        entities["desc"] = structure + description
     datatype = folder.rpartition("/")[2]
-    if datatype not in DATATYPES:
+    if datatype not in BIDS_ENTITIES:
         datatype = "func" if suffix in _FUNCTIONAL else "anat"
+    known = ("sub", "ses", "space", *BIDS_ENTITIES[datatype])
+    kept = {entity: value for entity, value in entities.items() if entity in known}
+    others = [f"{entity}{value}" for entity, value in entities.items() if entity not in known]
+    description = "".join(other.removeprefix("desc") for other in others) + suffix
+    if kind in ("mask", "soft"):
+        kept |= {"label": structure, "desc": description}
+    else:
+        kept["desc"] = structure + description
     above = [f"{entity}-{entities[entity]}" for entity in ("sub", "ses") if entity in entities]
-    return "/".join([*above, datatype]), ordered(entities), BIDS_SUFFIX[kind]
+    return "/".join([*above, datatype]), ordered(kept), BIDS_SUFFIX[kind]

@@ -14,11 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from deepseg_lite.api.record import now
 from deepseg_lite.atomic import make_folder, write_files
 from deepseg_lite.dataset.job import Job, Outcome
 from deepseg_lite.dataset.keys import hash_files
 from deepseg_lite.errors import DeepsegError, ImageError, OptionError
 from deepseg_lite.nifti.names import stem
+from deepseg_lite.text import shown
 
 RECORD_BYTES = 1 << 20
 """Longer files are no records."""
@@ -62,11 +64,19 @@ def look(job: Job, key: str) -> Standing:
     Raises
     ------
     OptionError
-        If a file was changed by somebody else since it was written: it is not to be lost.
+        If a file is the result of another task or case, or was changed by somebody else since it
+        was written: it is not to be lost.
     """
     record = record_of(job)
     if record is None:
         return "open"
+    for name in ("Task", "Case"):
+        wanted = job.fields.get(name)
+        if wanted is not None and record.get(name) != wanted:
+            raise OptionError(
+                f"{shown(job.outputs[0])} is a result of {shown(record.get(name))}, and is not "
+                f"replaced by one of {shown(wanted)}; give another folder for results."
+            )
     hashes = record.get("SHA256")
     outputs = [Path(name) for name in job.outputs]
     if not isinstance(hashes, Mapping):
@@ -105,6 +115,7 @@ def keep_failure(job: Job, outcome: Outcome, key: str | None) -> dict[str, Any]:
     Where it cannot be written the case is open: nothing else is lost.
     """
     record = {
+        "GeneratedBy": [{"Name": "deepseg-lite", "Date": now()}],
         **job.fields,
         "Key": key,
         "Images": list(job.images),

@@ -14,7 +14,7 @@ from deepseg_lite.notice import ignore
 from deepseg_lite.text import printable
 
 MISSING = "n/a"
-FIRST = ("case", "task", "status", "warnings", "seconds", "slices")
+FIRST = ("case", "task", "status", "warnings", "seconds", "slices", "date")
 Row = dict[str, Any]
 
 
@@ -46,9 +46,14 @@ def rows_of(out: Path) -> list[Row]:
         except (TypeError, ValueError, LookupError, AttributeError):
             continue  # somebody else's
         place = (row["case"], row["task"])
-        if place not in rows or row["status"] == "failed":
+        if place not in rows or _rank(row) > _rank(rows[place]):
             rows[place] = row
     return [rows[place] for place in sorted(rows)]
+
+
+def _rank(row: Row) -> tuple[bool, str]:
+    """Return what decides between records of one case and task: failures, then the latest."""
+    return row["status"] == "failed", row["date"]
 
 
 def _records(out: Path) -> Iterator[Mapping[str, Any]]:
@@ -66,6 +71,7 @@ def _row(record: Mapping[str, Any]) -> Row:
         "warnings": [warning["code"] for warning in record.get("Warnings", ())],
         "seconds": round(sum((record.get("Seconds") or {}).values()), 3),
         "slices": max(slices.values(), default=None),
+        "date": str((record.get("GeneratedBy") or [{}])[0].get("Date", "")),
     }
     for name, volume in (record.get("Volumes_mm3") or {}).items():
         inner = volume.items() if isinstance(volume, Mapping) else [("", volume)]

@@ -197,6 +197,16 @@ def test_tasks_that_would_write_the_same_are_refused(dataset, out, tiny_bundle, 
     assert not out.exists()
 
 
+def test_another_task_does_not_replace_results(dataset, out, tiny_bundle, tmp_path):
+    run(dataset, out, tiny_bundle)
+    mask = (out / f"{MASK}.nii.gz").read_bytes()
+    other = write_bundle(tmp_path / "b", name="other", preprocessing=[])
+    reports = run(dataset, out, other)
+    assert {report["status"] for report in reports} == {"failed"}
+    assert "is a result of tiny_threshold" in reports[0]["Error"]
+    assert (out / f"{MASK}.nii.gz").read_bytes() == mask
+
+
 def test_images_of_two_channels_are_one_case(tmp_path, out):
     names = [f"sub-0{n}/anat/sub-0{n}_{s}" for n in (1, 2) for s in ("T1w", "T2w")]
     dataset = make_dataset(tmp_path / "data", *names, "sub-03/anat/sub-03_T1w")

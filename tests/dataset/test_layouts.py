@@ -45,6 +45,14 @@ def test_results_are_named_as_the_layout_has_it(layout, file, expected):
     [
         ("x/sub-01_T2w", "sub-01/anat/sub-01_label-SC_desc-T2w_mask.nii.gz"),
         ("sub-01_task-rest_bold", "sub-01/func/sub-01_task-rest_label-SC_desc-bold_mask.nii.gz"),
+        (
+            "sub-1/anat/sub-1_acq-a_inv-1_MP2RAGE",
+            "sub-1/anat/sub-1_acq-a_label-SC_desc-inv1MP2RAGE_mask.nii.gz",
+        ),
+        (
+            "sub-1/fmap/sub-1_flip-2_desc-x_TB1map",
+            "sub-1/anat/sub-1_label-SC_desc-flip2xTB1map_mask.nii.gz",
+        ),
         ("sub-1/dwi/sub-1_desc-mean_dwi", "sub-1/dwi/sub-1_label-SC_desc-meandwi_mask.nii.gz"),
     ],
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +63,6 @@ def test_a_network_that_is_onnx_stays_as_it_is(tmp_path):
         {"fold": "0", "against": "onnx", **ready.agreements["onnx"]._asdict()}
     ]
     assert "the ONNX file that was given" in (output / "README.md").read_text()
-
-
-def test_a_network_that_is_onnx_needs_no_framework(tmp_path):
-    model = write_model(tmp_path / "m", make_settings(), onnx=make_onnx())
-    code = (
-        "import sys\n"
-        "for name in ('torch', 'dynamic_network_architectures', 'monai', 'ivadomed'):\n"
-        "    sys.modules[name] = None\n"
-        "from deepseg_export.cli.group import cli\n"
-        "cli(sys.argv[1:], standalone_mode=False)"
-    )
-    command = [sys.executable, "-c", code, "ivadomed", model, "-o", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert read_bundle(tmp_path / "out").manifest["source"]["family"] == "ivadomed"
 
 
 def test_a_pickled_network_of_whole_slices_takes_any_size(tmp_path, rng):

@@ -1,4 +1,4 @@
-"""MONAI bundles and Lightning checkpoints: what is read, what is refused, what is never run."""
+"""MONAI bundles: what is read, what is refused, what is never run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from deepseg_export.errors import CheckpointError, UnsupportedError
-from deepseg_export.families.monai import Options, load_bundle, load_lightning
+from deepseg_export.families.monai import Options, load_bundle
 from deepseg_export.families.monai.config import Expression, resolve
-from deepseg_export.families.monai.lightning import FEATURES, describe
 from deepseg_export.network.conversion import to_onnx
 from deepseg_export.network.verify import verify
 from helpers.monai_models import (
@@ -24,10 +23,7 @@ from helpers.monai_models import (
     UNET,
     ZOO,
     write_bundle,
-    write_lightning,
 )
-
-from deepseg_lite.errors import OptionError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("monai")
@@ -263,58 +259,6 @@ def test_incomplete_bundles(make, missing):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(CheckpointError):
         load_bundle(folder, Options())
-
-
-@pytest.fixture(scope="module")
-def lightning(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_lightning(tmp_path_factory.mktemp("lightning") / "best.ckpt", FEATURES[384])
-
-
-def test_lightning_checkpoints(lightning):
-    checkpoint = load_lightning(lightning, Options(release="v2.5"))
-    assert checkpoint.input_shape == checkpoint.output_shape == (1, 64, 192, 320)
-    assert checkpoint.manifest["name"] == "contrast-agnostic-v2.5"
-    assert checkpoint.manifest["postprocessing"] == [
-        {"step": "limit", "floor": 0.1, "ceiling": 1.0},
-        {"step": "binarize", "threshold": 0.5, "inclusive": False},
-    ]
-    assert checkpoint.manifest["source"]["details"]["sct"] == "6.5"
-    network = checkpoint.networks["0"]
-    small = (1, 32, 32, 32)
-    assert verify(network, to_onnx(network, small), small, small).max_abs_error < 1e-3
-    soft = load_lightning(lightning, Options(soft=True, sct="6.3")).manifest
-    assert soft["postprocessing"] == []
-    assert soft["outputs"]["files"] == [{"suffix": "seg", "kind": "soft", "labels": ["sc"]}]
-    assert soft["preprocessing"][1]["mode"] == "constant"
-
-
-def test_narrow_layouts_are_recognised(tmp_path):
-    path = write_lightning(tmp_path / "best_model_loss.ckpt", FEATURES[320])
-    manifest = load_lightning(tmp_path, Options()).manifest
-    assert manifest["source"]["details"]["features"] == "32, 64, 128, 256, 320, 320"
-    assert manifest["source"]["details"]["sct"] == "6.4"
-    assert path.name in manifest["source"]["files"]
-
-
-def test_other_checkpoints_and_versions_are_refused(lightning, tmp_path):
-    with pytest.raises(OptionError, match=r"--sct 7\.0 did not run this model"):
-        load_lightning(lightning, Options(sct="7.0"))
-    torch.save({"state_dict": {"net.x": torch.zeros(1)}}, tmp_path / "x.ckpt")
-    with pytest.raises(CheckpointError, match="not the contrast-agnostic model"):
-        load_lightning(tmp_path, Options())
-    torch.save({"state_dict": {}}, tmp_path / "y.ckpt")
-    with pytest.raises(CheckpointError, match=r"holds 2 Lightning checkpoints: x\.ckpt, y\.ckpt"):
-        load_lightning(tmp_path, Options())
-
-
-def test_padding_and_floor_are_the_versions():
-    old, new = (
-        describe(padding, floor, soft=False)
-        for padding, floor in (("constant", None), ("edge", 0.1))
-    )
-    assert old["preprocessing"][1]["mode"] == "constant"
-    assert [step["step"] for step in old["postprocessing"]] == ["binarize"]
-    assert new["preprocessing"][1]["mode"] == "edge"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def measure(pickle: Path) -> Distances:
     with np.load(pickle.with_suffix(".npz")) as saved:
         batch, exact, original = (saved[name] for name in ("batch", "exact", "result"))
     axes, classes = batch.ndim - 2, exact.shape[1]
-    network, _ = rebuild(pickle, axes, classes)
+    network, _ = rebuild(pickle, batch.shape[1], axes, classes)
     computed = network.on(NumpyLayers(axes), batch.astype(np.float64))
     found = []
     for spatial in (batch.shape[2:], (None,) * axes):  # patches of this size alone, and of any

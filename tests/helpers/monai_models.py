@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
+
+from helpers import torch_files
 
 UNET = {
     "_target_": "UNet",
@@ -254,27 +260,52 @@ def _composed(transforms: Any) -> Any:
     return transforms
 
 
-def write_lightning(path: Path, features: tuple[int, ...], *, seed: int = 0) -> Path:
+def plain_unet_state(features: Sequence[int], *, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return random weights of the contrast-agnostic network, named as its class names them.
+
+    The class lists most of them more than once.
+    """
+    rng = np.random.default_rng(seed)
+    state: dict[str, np.ndarray] = {}
+
+    def uniform(limit: float, *shape: int) -> np.ndarray:
+        return rng.uniform(-limit, limit, shape).astype(np.float32)
+
+    def blocks(name: str, inputs: int, outputs: int) -> None:
+        for index, channels in enumerate((inputs, outputs)):
+            limit = (27 * channels) ** -0.5
+            parts = {
+                ("conv", 0): (uniform(limit, outputs, channels, 3, 3, 3), uniform(limit, outputs)),
+                ("norm", 1): (1 + uniform(0.3, outputs), uniform(0.3, outputs)),
+            }
+            for (role, place), arrays in parts.items():
+                for listed in (role, f"all_modules.{place}"):
+                    for kind, array in zip(("weight", "bias"), arrays, strict=True):
+                        state[f"{name}.convs.{index}.{listed}.{kind}"] = array
+
+    for stage, (inputs, outputs) in enumerate(itertools.pairwise((1, *features))):
+        blocks(f"encoder.stages.{stage}.0", inputs, outputs)
+    state |= {f"decoder.{name}": array for name, array in state.items()}
+    for step, (below, skip) in enumerate(itertools.pairwise(reversed(features))):
+        blocks(f"decoder.stages.{step}", 2 * skip, skip)
+        stride, name = (1, 2, 2) if step == 0 else (2, 2, 2), f"decoder.transpconvs.{step}"
+        state[f"{name}.weight"] = uniform(below**-0.5, below, skip, *stride)
+        state[f"{name}.bias"] = uniform(below**-0.5, skip)
+        name = f"decoder.seg_layers.{step}"
+        state[f"{name}.weight"] = 20 * uniform(skip**-0.5, 1, skip, 1, 1, 1)
+        state[f"{name}.bias"] = uniform(skip**-0.5, 1)
+    return state
+
+
+def write_lightning(path: Path, features: Sequence[int], *, seed: int = 0) -> Path:
     """Write a checkpoint as Lightning saves it, with things in it that are no weights."""
-    import pathlib
-
-    import torch
-    from deepseg_export.families.monai.lightning import build_network
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = build_network(features)
-        head = network.decoder.seg_layers[-1]
-        with torch.no_grad():
-            head.weight *= 20
-    torch.save(
-        {
-            "epoch": 1,
-            "pytorch-lightning_version": "2.0.9",
-            "state_dict": {f"net.{key}": value for key, value in network.state_dict().items()},
-            "hyper_parameters": {"root": pathlib.PurePosixPath("somewhere"), "lr": 0.001},
-            "callbacks": {"ModelCheckpoint": {"best": torch.tensor(0.5)}},
-        },
-        path,
-    )
-    return path
+    state = plain_unet_state(features, seed=seed)
+    tensors = {id(array): torch_files.tensor(array) for array in state.values()}
+    content = {
+        "epoch": 1,
+        "pytorch-lightning_version": "2.0.9",
+        "state_dict": OrderedDict((f"net.{n}", tensors[id(array)]) for n, array in state.items()),
+        "hyper_parameters": {"root": PurePosixPath("somewhere"), "lr": 0.001},
+        "callbacks": {"ModelCheckpoint": {"best": torch_files.tensor(np.float32(0.5))}},
+    }
+    return torch_files.save(path, content)

@@ -20,6 +20,7 @@ import pytest
 from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.exporting import convert
 from deepseg_export.families import ivadomed
+from deepseg_export.network.verify import padded
 from helpers.bundles import ORIENTATIONS, make_affine
 from helpers.ivadomed_networks import check
 from helpers.paths import SHARED, TESTS
@@ -412,6 +413,23 @@ def test_pickled_networks_are_the_same_functions(reference, models, rng):
     for maps, expected in zip(found, reference(jobs), strict=True):
         assert maps.dtype == expected["result"].dtype == np.float64
         np.testing.assert_allclose(maps, expected["result"], rtol=0, atol=1e-9)
+
+
+def test_pickled_networks_equal_the_onnx_files_beside_them(models, rng, record_property):
+    """Ivadomed exported both of one network; in ONNX Runtime they must give the same."""
+    worst = 0.0
+    for folder in sorted((models / "pt").iterdir()):
+        pickled, given = load(folder), load(models / "onnx" / folder.name)
+        spatial = (39, 36) if len(pickled.input_shape) == 3 else (32, 16, 16)
+        shapes = (pickled.input_shape[0], *spatial), (pickled.output_shape[0], *spatial)
+        noise = rng.standard_normal((1, *shapes[0]), dtype=np.float32)
+        for batch in (noise, padded(noise)):
+            found, expected = (
+                _network(one.networks["0"], shapes)(batch) for one in (pickled, given)
+            )
+            worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
+    record_property("worst", worst)
+    assert worst <= 1e-6
 
 
 @pytest.fixture(scope="session")

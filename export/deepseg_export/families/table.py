@@ -10,6 +10,7 @@ from deepseg_export.families import ivadomed, monai, nnunet
 from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.options import Options
 from deepseg_export.packages import GRAPH_PACKAGES, TORCH_PACKAGES
+from deepseg_lite.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -22,28 +23,40 @@ class Family:
         Reads a model, or several files that belong together, with the user's options.
     options : type
         The options that it takes.
-    torch_packages : sequence of str
-        Packages that torch's networks of this family need beside torch.
+    torch_packages : sequence of str, optional
+        Packages that torch's networks of this family need beside torch; None where it has none.
     is_direct : bool
         Whether its networks are written directly, or are ONNX already; others need torch.
     """
 
     load: Callable[[Any, Any], Checkpoint]
     options: type[Options]
-    torch_packages: Sequence[str] = ()
+    torch_packages: Sequence[str] | None = None
     is_direct: bool = True
 
     def packages(self, options: Options) -> tuple[str, ...]:
-        """Return the packages that an export needs, by the path that the user chose."""
-        by_torch = options.with_torch or options.check_torch or not self.is_direct
-        return (*GRAPH_PACKAGES, *((*TORCH_PACKAGES, *self.torch_packages) if by_torch else ()))
+        """Return the packages that an export needs, by the path that the user chose.
+
+        Raises
+        ------
+        OptionError
+            If torch does not come into it.
+        """
+        if not (options.with_torch or options.check_torch or not self.is_direct):
+            return GRAPH_PACKAGES
+        if self.torch_packages is None:
+            raise OptionError(
+                "PyTorch never converts models of this family; leave --with torch and "
+                "--check torch out."
+            )
+        return (*GRAPH_PACKAGES, *TORCH_PACKAGES, *self.torch_packages)
 
 
 _NNUNET = ("dynamic_network_architectures",)
 FAMILIES = {
     "nnunet": Family(nnunet.load, nnunet.Options, _NNUNET),
     "ivadomed": Family(ivadomed.load, ivadomed.Options),
-    "monai": Family(monai.load_lightning, monai.Options, _NNUNET, is_direct=False),
+    "monai": Family(monai.load_lightning, monai.Options, _NNUNET),
     "monai-bundle": Family(monai.load_bundle, monai.Options, ("monai",), is_direct=False),
 }
 """"monai" are the Lightning checkpoints of the Spinal Cord Toolbox, as in task files."""

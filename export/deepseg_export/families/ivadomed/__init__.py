@@ -174,4 +174,6 @@ def _network(
         graph = read_graph(files.onnx, input_shape, classes)
         return graph, not graph.has_free_batch
     assert files.pickle is not None
-    return rebuild(files.pickle, len(input_shape) - 1, classes)
+    channels, *patch = input_shape
+    assert channels is not None
+    return rebuild(files.pickle, channels, len(patch), classes)

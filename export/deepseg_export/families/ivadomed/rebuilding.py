@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from deepseg_export.architectures.network import DirectNetwork
+from deepseg_export.architectures.network import DirectNetwork, small_patch
+from deepseg_export.architectures.onnx_file import check_weights
 from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import CheckpointError
 from deepseg_export.families.ivadomed import modified_unet, unet
@@ -15,17 +16,16 @@ from deepseg_export.families.ivadomed.pickled import PickledNetwork, read_pickle
 _MAX_DEPTH = 16
 
 
-def rebuild(path: Path, axes: int, classes: int) -> tuple[DirectNetwork, bool]:
+def rebuild(path: Path, channels: int, axes: int, classes: int) -> tuple[DirectNetwork, bool]:
     """Return the network of a pickle, and whether its results depend on the rest of a batch.
 
     Parameters
     ----------
     path : Path
         What ``torch.save`` wrote of an ivadomed network.
-    axes : int
-        2 for a network of slices, 3 for one of volumes: as the JSON says.
-    classes : int
-        Maps that it gives, as the JSON says.
+    channels, axes, classes : int
+        What the JSON says: images that it takes; 2 for a network of slices, 3 for one of volumes;
+        maps that it gives.
 
     Raises
     ------
@@ -54,7 +54,8 @@ def rebuild(path: Path, axes: int, classes: int) -> tuple[DirectNetwork, bool]:
         if is_unet
         else partial(modified_unet.modified_unet, activation=activation)
     )
-    network = DirectNetwork(pickled.kind, compute, weights, (2 ** (depth + 1),) * axes)
+    network = DirectNetwork(pickled.kind, compute, weights, small_patch([2**depth] * axes))
+    check_weights(network, channels)
     return network, activation == "relu" and not (is_unet and classes > 1)
 
 

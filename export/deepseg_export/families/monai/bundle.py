@@ -19,7 +19,6 @@ from deepseg_export.families.monai.weights import read_weights
 from deepseg_export.families.options import bundle_name, source_record
 from deepseg_export.families.problems import Problems, collected
 from deepseg_export.network.conversion import example_shapes
-from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_export.reading.weights import load_into
@@ -53,14 +52,13 @@ def load_bundle(path: Path, options: Options) -> Checkpoint:
     UnsupportedError
         Listing everything the runtime cannot do.
     MissingPackageError
-        If torch or MONAI is not installed.
+        If MONAI, or what the network needs of it, is not installed.
 
     Notes
     -----
     Source: MONAI 1.6.1, ``bundle``, and the model zoo's form. Of the configuration only the
     network is built, out of plain values; the rest is read as data.
     """
-    require_packages(("torch", "monai"))
     with opened_model((path,), _is_wanted) as root:
         found = sorted(
             {

@@ -8,24 +8,26 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from deepseg_export.architectures.onnx_file import check_weights
+from deepseg_export.architectures.unets import direct_unet, read_plan
+from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import CheckpointError
 from deepseg_export.families.checkpoint import Checkpoint
+from deepseg_export.families.monai import torch_network
 from deepseg_export.families.monai.options import Options
 from deepseg_export.families.monai.weights import read_weights
 from deepseg_export.families.options import bundle_name, source_record
-from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
-from deepseg_export.reading.weights import load_into
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "dynamic_network_architectures")
-"""Packages that an export needs beyond those of every family."""
 PATCH_SIZE = (64, 192, 320)
 FEATURES = {320: (32, 64, 128, 256, 320, 320), 384: (32, 64, 128, 256, 384, 384)}
 """Per width of the deepest stage, of all stages: releases up to v2.4, and v2.5."""
@@ -39,6 +41,21 @@ TREATMENTS: dict[str, dict[str, Any]] = {
 """Treatment of images by a version of the toolbox."""
 _NEWEST_OF_FEATURES = {320: "6.4", 384: "6.5"}
 
+_NAME = "PlainConvUNet"
+_PLAN: dict[str, Any] = {
+    "n_stages": 6,
+    "conv_op": "torch.nn.Conv3d",
+    "kernel_sizes": [[3, 3, 3]] * 6,
+    "strides": [[1, 1, 1], *[[2, 2, 2]] * 4, [1, 2, 2]],
+    "n_conv_per_stage": [2] * 6,
+    "n_conv_per_stage_decoder": [2] * 5,
+    "conv_bias": True,
+    "norm_op": "torch.nn.InstanceNorm3d",
+    "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+    "nonlin": "torch.nn.LeakyReLU",
+    "nonlin_kwargs": {"inplace": True},
+}
+"""Arguments of the network, but for its widths."""
 _PREFIX = "net."
 _WIDTH = "encoder.stages.5.0.convs.0.conv.weight"
 
@@ -65,15 +82,12 @@ def load_lightning(model: Path | Sequence[Path], options: Options) -> Checkpoint
         If there is not exactly one checkpoint, or it is damaged or another model's.
     OptionError
         If ``sct`` is not a version that ran this model.
-    MissingPackageError
-        If torch or the package of the network is not installed.
 
     Notes
     -----
     Source: the Spinal Cord Toolbox 6.2 to 6.5, its MONAI inference; MONAI's part is checked by
     ``tests/parity/test_monai.py``.
     """
-    require_packages(PACKAGES)
     sources = (model,) if isinstance(model, Path) else tuple(model)
     given = ", ".join(map(str, sources))
     if len(sources) == 1 and sources[0].suffix == ".ckpt" and os.path.isfile(sources[0]):
@@ -109,8 +123,7 @@ def _load(file: Path, shown: str, options: Options) -> Checkpoint:
     sct = options.sct or _NEWEST_OF_FEATURES[width]
     if sct not in TREATMENTS:
         raise OptionError(f"--sct {sct} did not run this model; {', '.join(TREATMENTS)} did.")
-    network = load_into(build_network(FEATURES[width]), weights, shown)
-    network.decoder.deep_supervision = False
+    network = _network(FEATURES[width], weights, shown, options)
     manifest = describe(**TREATMENTS[sct], soft=options.soft)
     manifest |= {
         "name": bundle_name(options, f"contrast-agnostic-{options.release}"),
@@ -126,28 +139,17 @@ def _load(file: Path, shown: str, options: Options) -> Checkpoint:
     return Checkpoint(manifest, {"0": network}, shape, shape)
 
 
-def build_network(features: tuple[int, ...]) -> Any:
-    """Build nnU-Net's plain U-Net with the plan that the toolbox fixed in its code."""
-    import torch
-    from dynamic_network_architectures.architectures.unet import PlainConvUNet
-
-    return PlainConvUNet(
-        input_channels=1,
-        n_stages=6,
-        features_per_stage=features,
-        conv_op=torch.nn.Conv3d,
-        kernel_sizes=[[3, 3, 3]] * 6,
-        strides=[[1, 1, 1], *[[2, 2, 2]] * 4, [1, 2, 2]],
-        n_conv_per_stage=[2] * 6,
-        num_classes=1,
-        n_conv_per_stage_decoder=[2] * 5,
-        conv_bias=True,
-        norm_op=torch.nn.InstanceNorm3d,
-        norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=torch.nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
-        deep_supervision=True,
-    )
+def _network(
+    features: tuple[int, ...], weights: Mapping[str, Any], shown: str, options: Options
+) -> Any:
+    """Return nnU-Net's plain U-Net with the plan that the toolbox fixed in its code."""
+    arguments = {**_PLAN, "features_per_stage": list(features)}
+    build = partial(torch_network.build_network, arguments, weights, shown)
+    if options.with_torch:
+        return build()
+    given = Weights(weights, shown, "the contrast-agnostic model")
+    direct = direct_unet(_NAME, read_plan(_NAME, arguments), 1, given)
+    return replace(check_weights(direct, 1), original=build if options.check_torch else None)
 
 
 def describe(padding: str, floor: float | None, *, soft: bool) -> dict[str, Any]:

@@ -282,6 +282,27 @@ def test_the_old_container_has_all_that_it_names(path):
             load_checkpoint(path)
 
 
+def test_names_of_storages_are_texts(path):
+    """A hash of what is nested 200,000 times takes more than the stack has."""
+    data = files.legacy_bytes({"a": files.tensor(np.ones(4, "f4"))})
+    keys = pickle.dumps(["0"], protocol=2)
+    deep = b"\x80\x02])" + b"\x85" * 200_000 + b"a."
+    for changed in (data.replace(keys, deep), data.replace(keys, pickle.dumps([0], protocol=2))):
+        assert changed != data
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError, match="a name that is no text"):
+            load_checkpoint(path)
+
+
+def test_messages_about_zips_are_short(path):
+    data = files.zip_bytes({"a": files.tensor(np.ones(4, "f4"))})
+    place = data.index(b"archive/data/0") - 4
+    path.write_bytes(data[:place] + b"\xff\xff" + data[place + 2 :])
+    with pytest.raises(CheckpointError, match="not a readable zip file") as caught:
+        load_checkpoint(path)
+    assert len(str(caught.value)) < len(str(path)) + 200
+
+
 @pytest.mark.parametrize(
     "keys",
     [

@@ -124,10 +124,15 @@ def readable_zip(path: Path, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise CheckpointError(
-            f"{path} is not a readable zip file ({error}); get it again."
+            f"{path} is not a readable zip file ({_short(error)}); get it again."
         ) from error
     except (OSError, RuntimeError) as error:  # RuntimeError: encrypted
-        raise CheckpointError(f"{path} cannot be unpacked: {error}.") from error
+        raise CheckpointError(f"{path} cannot be unpacked: {_short(error)}.") from error
+
+
+def _short(error: Exception) -> str:
+    """Return the start of what an error says, which may quote the file at length."""
+    return " ".join(str(error).split())[:120].rstrip(".")
 
 
 def _directory(file: BinaryIO) -> tuple[int, int]:

@@ -55,9 +55,7 @@ def read_zip(path: Path, file: BinaryIO) -> Any:
         storages: dict[str, np.ndarray] = {}
 
         def stored(kind: Any, key: Any, _location: Any, count: Any) -> np.ndarray:
-            if type(key) is not str:
-                raise pickle.UnpicklingError("a storage has a name that is no text")
-            if key not in storages:
+            if _text(key) not in storages:
                 data = _content(archive, members[f"{top}data/{key}"], whole)
                 storages[key] = StorageType(kind).numbers(data, count)
             return storages[key]
@@ -89,9 +87,7 @@ def read_legacy(path: Path, file: BinaryIO) -> Any:
 
     def stored(kind: Any, key: Any, _location: Any, count: Any, view: Any = None) -> np.ndarray:
         nonlocal named
-        if type(key) is not str:
-            raise pickle.UnpicklingError("a storage has a name that is no text")
-        if key not in storages:
+        if _text(key) not in storages:
             storage_type = StorageType(kind)
             named += storage_type.byte_size(count)
             if named > room:
@@ -110,7 +106,7 @@ def read_legacy(path: Path, file: BinaryIO) -> Any:
         raise CheckpointError(f"{path} is no file of torch.save; get it again.")
     content = Unpickler(pickles, stored).load()
     for key in Unpickler(pickles).load():
-        storage_type, numbers = storages.pop(key)
+        storage_type, numbers = storages.pop(_text(key))
         if int.from_bytes(_exactly(file, 8), "little") != len(numbers):
             raise pickle.UnpicklingError("a storage has another length than the pickle says")
         for start in range(0, len(numbers), _WINDOW):
@@ -143,6 +139,13 @@ class _Pickles:
     def readline(self) -> bytes:
         """Return a line."""
         return self._take(self._file.readline(self._left + 1), 1)
+
+
+def _text(key: Any) -> str:
+    """Return a text as it is; looking up anything else may take the stack or the time of a hash."""
+    if type(key) is not str:
+        raise pickle.UnpicklingError("a storage has a name that is no text")
+    return key
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:

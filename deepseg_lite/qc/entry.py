@@ -20,9 +20,10 @@ from deepseg_lite.bundles.review import Review
 from deepseg_lite.errors import OutputError, reason
 from deepseg_lite.qc.pictures import Picture, axial_picture, color_of, sagittal_picture
 from deepseg_lite.qc.rules import Verdict
+from deepseg_lite.qc.shape import rows_of, slice_shapes, table_of
 from deepseg_lite.qc.view import View
 
-ENTRIES = "_json"
+ENTRIES, MEASURES = "_json", "measures.tsv"
 KINDS = {
     "seg": ("FILES_SEG", "sct_deepseg"),
     "gmseg": ("FILES_GMSEG", "sct_deepseg_gm"),
@@ -107,6 +108,13 @@ def write_entry(
         "axial": axial_picture(view, named=review.named),
         "sagittal": sagittal_picture(view, named=review.named),
     }
+    measures = [
+        row
+        for each in view.structures
+        for row in rows_of(
+            image.name, task, each.name, slice_shapes(each.mask, view.spacing), view.slices
+        )
+    ]
     first = place.plane or review.plane
     files = {
         f"{_beginning(plane, first)}{layer}.png": data
@@ -134,6 +142,7 @@ def write_entry(
         "results": [str(path.absolute()) for path in outputs],
         "verdict": verdict.record(),
         "structures": _legend(view),
+        "measures": (inner / MEASURES).as_posix(),
         "pictures": {
             plane: {
                 "folder": inner.as_posix(),
@@ -144,6 +153,7 @@ def write_entry(
             for plane, picture in pictures.items()
         },
     }
+    files[MEASURES] = table_of(measures)
     return _write(place.folder, inner, files, name, entry)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from deepseg_lite.atomic import write_files
 from deepseg_lite.errors import OptionError, OutputError, reason
-from deepseg_lite.qc.entry import ENTRIES
+from deepseg_lite.qc.entry import ENTRIES, MEASURES
+from deepseg_lite.qc.shape import table_of
 
 PAGE, OTHER_PAGE = "index.html", "deepseg-lite.html"
 DATA = "js/datasets.js"
@@ -99,8 +100,30 @@ def build_page(folder: Path, others: Sequence[Path] = ()) -> Path:
         raise OutputError(
             f"{folder} cannot be written to ({reason(error)}); check its permissions."
         ) from error
-    write_files({folder / DATA: text.encode(), page: html}, overwrite=True, synced=False)
+    contents = {folder / MEASURES: _measures(folder, entries), folder / DATA: text.encode()}
+    write_files({**contents, page: html}, overwrite=True, synced=False)
     return page
+
+
+def _measures(folder: Path, entries: Sequence[dict[str, Any]]) -> bytes:
+    """Return the tables of all entries as one."""
+    rows = []
+    for entry in entries:
+        if not (inner := _inner(entry.get("measures"))):
+            continue
+        try:
+            lines = (folder / inner).read_text(encoding="utf-8").splitlines()[1:]
+        except (OSError, UnicodeDecodeError) as error:
+            _logger.warning("%s is left out of the measures (%s).", inner, reason(error))
+            continue
+        rows += [line.split("\t") for line in lines]
+    return table_of(rows)
+
+
+def _inner(path: Any) -> PurePosixPath | None:
+    """Return a path within the folder, or None for any other."""
+    inner = PurePosixPath(path) if isinstance(path, str) and path else None
+    return None if inner is None or inner.is_absolute() or ".." in inner.parts else inner
 
 
 def _script(entries: Sequence[dict[str, Any]]) -> str:
@@ -125,9 +148,9 @@ def _merge(source: Path, target: Path) -> None:
             continue
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
-            inner = PurePosixPath(entry["backgroundImage"]).parent
-            if inner.is_absolute() or ".." in inner.parts:
+            if (picture := _inner(entry["backgroundImage"])) is None:
                 raise ValueError("its pictures lie elsewhere")
+            inner = picture.parent
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             _logger.warning("%s is left out: it is no entry (%s).", path, reason(error))
             continue

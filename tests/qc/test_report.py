@@ -109,6 +109,19 @@ def test_the_page_has_all_entries_in_one_order(tmp_path):
     assert (tmp_path / "js" / "datasets.js").read_bytes() == first  # the number is kept, too
 
 
+def test_measures_of_all_entries_are_one_table(tmp_path):
+    for subject in ("sub-02", "sub-01"):
+        add(tmp_path, subject=subject)
+    build_page(tmp_path)
+    rows = [line.split("\t") for line in (tmp_path / "measures.tsv").read_text().splitlines()]
+    assert rows[0][:5] == ["Filename", "Task", "Structure", "Slice (I->S)", "MEAN(area)"]
+    assert [row[:4] for row in rows[1:4]] == [
+        ["t2.nii.gz", "tiny", "sc", str(number)] for number in (5, 4, 3)
+    ]
+    assert len(rows) == 1 + 2 * 6
+    assert {float(row[4]) for row in rows[1:]} == {float(cord()[0].sum())}
+
+
 def test_text_of_an_entry_cannot_end_the_script(tmp_path):
     add(tmp_path, subject="</script><script>alert(1)</script>")
     build_page(tmp_path)

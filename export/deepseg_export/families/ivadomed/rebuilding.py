@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from deepseg_export.architectures.network import DirectNetwork, small_patch
+from deepseg_export.architectures.network import DirectNetwork
 from deepseg_export.architectures.onnx_file import check_weights
 from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import CheckpointError
@@ -13,7 +13,7 @@ from deepseg_export.families.ivadomed import modified_unet, unet
 from deepseg_export.families.ivadomed.layers import ACTIVATIONS
 from deepseg_export.families.ivadomed.pickled import PickledNetwork, read_pickle
 
-_MAX_DEPTH = 16
+_MAX_DEPTH = 6
 
 
 def rebuild(path: Path, channels: int, axes: int, classes: int) -> tuple[DirectNetwork, bool]:
@@ -54,7 +54,8 @@ def rebuild(path: Path, channels: int, axes: int, classes: int) -> tuple[DirectN
         if is_unet
         else partial(modified_unet.modified_unet, activation=activation)
     )
-    network = DirectNetwork(pickled.kind, compute, weights, small_patch([2**depth] * axes))
+    # Two voxels per axis are left where maps are smallest: of fewer, norms tell nothing but noise.
+    network = DirectNetwork(pickled.kind, compute, weights, (2 ** (depth + 1),) * axes)
     check_weights(network, channels)
     return network, activation == "relu" and not (is_unet and classes > 1)
 
@@ -62,5 +63,7 @@ def rebuild(path: Path, channels: int, axes: int, classes: int) -> tuple[DirectN
 def _depth(path: Path, pickled: PickledNetwork) -> int:
     depth = pickled.settings.get("encoder.depth")
     if type(depth) is not int or not 1 <= depth <= _MAX_DEPTH:
-        raise CheckpointError(f"{path.name} has a U-Net of depth {depth!r}; a number is needed.")
+        raise CheckpointError(
+            f"{path.name} has a U-Net of depth {depth!r}; 1 to {_MAX_DEPTH} are known."
+        )
     return depth

@@ -238,8 +238,7 @@ class Segmenter:
         """Return the point in mm to look around; None for the middle of the image."""
         if settings["center"] is not None:
             return middle_of_file(settings["center"], volume, watch.warn)
-        name = settings["center_task"]
-        if name is None:
+        if (name := settings["center_task"]) is None:
             return None
         found = self._center_model(name).segment(volume, watch=watch.inner(tells_progress=False))
         point = middle_of(found.data, volume.affine, volume)

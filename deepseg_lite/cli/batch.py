@@ -22,7 +22,7 @@ from deepseg_lite.errors import DeepsegError
 from deepseg_lite.text import printable
 
 _logger = logging.getLogger("deepseg_lite")
-EXIT_REFUSED = 2
+EXIT_REFUSED, EXIT_DOUBTFUL = 2, 3
 LISTS = {"--filter": "=", "--participant-label": "", "--session-label": ""}
 """Options that may be followed by several values, and the sign that each of these has."""
 IGNORED = {"--skip-bids-validation": 0, "--skip_bids_validation": 0, "-w": 1, "--work-dir": 1}
@@ -100,7 +100,7 @@ def _batch(**given: Any) -> None:
 
     INPUT is a BIDS data set, a folder, a quoted pattern or a list (.txt, .tsv); OUT is a folder
     for results. The order of BIDS Apps works, too: INPUT OUT participant. Exit code 0: all done;
-    1: some failed or were left; 2: nothing was begun.
+    1: some failed or were left; 2: nothing was begun; 3: with --strict, a verdict is fail.
     """
     ctx = click.get_current_context()
     set_logging(given["verbose"], quiet=given["quiet"])
@@ -158,9 +158,11 @@ def _run(batch: Any, given: dict[str, Any]) -> int:
 
     progress = Progress(len(batch.jobs), hidden=given["quiet"])
     results: list[Any] = []
+    doubtful = 0
     with stopped_by_interrupt(progress.stopping) as stop, closing(batch.run(stop)) as reports:
         for report in reports:
             progress.tell(report)
+            doubtful += (report.get("Verdict") or {}).get("level") == "fail"
             if given["as_json"]:
                 results.append(report)
     progress.end()
@@ -170,7 +172,9 @@ def _run(batch: Any, given: dict[str, Any]) -> int:
         say(json.dumps({"results": done, "errors": failed}, indent=2))
     else:
         say(printable(batch.out / "cases.tsv"))
-    return 0 if progress.done == progress.total else 1
+    if progress.done < progress.total:
+        return 1
+    return EXIT_DOUBTFUL if given["strict"] and doubtful else 0
 
 
 def _script(batch: Any, count: int) -> str:

@@ -131,11 +131,12 @@ def _run(**given: Any) -> None:
     decides = segmenter.bundle.outputs.are_maps or settings["soft"]
     if settings["threshold"] is not None and not decides:
         _logger.warning("The threshold has no effect: labels are decided without one.")
-    reviewer, quality = None, given_of(QualityOptions, given)
-    if any(value for value in quality.values()):
+    quality = cast("QualityOptions", given_of(QualityOptions, given))
+    reviewer = None
+    if any(quality.values()):
         from deepseg_lite.qc.reviewing import make_reviewer
 
-        reviewer = make_reviewer(segmenter, cast("QualityOptions", quality))
+        reviewer = make_reviewer(segmenter, quality)
     command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
     runs = [
         _WithBar(

@@ -29,6 +29,8 @@ class Job:
         Options of loading, see `deepseg_lite.api.load_options.LoadOptions`.
     settings : mapping
         Options of the run, see `deepseg_lite.inference.settings.Settings`.
+    quality : mapping
+        Options of quality control, see `deepseg_lite.qc.options.QualityOptions`.
     fields : mapping
         More fields of the record.
     cropbox : str or None
@@ -51,6 +53,7 @@ class Job:
     outputs: tuple[str, ...]
     load: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
     cropbox: str | None = None
     overwrite: bool = False

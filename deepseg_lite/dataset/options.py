@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypedDict
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.option import Option, texts
+from deepseg_lite.qc.options import QualityOptions
 
 AUTO, HERE = "auto", "here"
 """Values of ``jobs`` that are no numbers."""
@@ -117,5 +118,7 @@ class ExecutionOptions(TypedDict, total=False):
     ]
 
 
-class BatchOptions(ChoiceOptions, ExecutionOptions, LoadOptions, Settings, total=False):
+class BatchOptions(
+    ChoiceOptions, ExecutionOptions, LoadOptions, Settings, QualityOptions, total=False
+):
     """All options of a batch; each is a keyword of ``batch(...)``."""

@@ -25,6 +25,7 @@ from deepseg_lite.inference.fitting import fit_settings
 from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.notice import Warn, log
 from deepseg_lite.option import declared
+from deepseg_lite.qc.options import QualityOptions
 from deepseg_lite.text import shown
 
 LOGS = "logs"
@@ -214,8 +215,8 @@ def _jobs_of(
 ) -> Iterator[Job]:
     root, above = os.path.abspath(out), os.path.abspath(source.root)
     common = Job(
-        "", task.word, (), (), task.load, task.settings, for_bids=layout != "sct",
-        overwrite=options["overwrite"], command=tuple(command),
+        "", task.word, (), (), task.load, task.settings, _quality(options),
+        for_bids=layout != "sct", overwrite=options["overwrite"], command=tuple(command),
     )  # fmt: skip
     for case in cases:
         images = tuple(map(os.path.abspath, case.paths))
@@ -232,6 +233,15 @@ def _jobs_of(
             fields=fields,
             log=f"{root}/{LOGS}/{task.name}/{case.id}.log",
         )
+
+
+def _quality(options: BatchOptions) -> dict[str, Any]:
+    """Return the options of quality control, with paths that every process understands."""
+    quality = _of(QualityOptions, options)
+    return {
+        name: os.path.abspath(value) if name in ("qc", "qc_seg") and value else value
+        for name, value in quality.items()
+    }
 
 
 def _check_names(jobs: Sequence[Job]) -> None:

@@ -14,23 +14,23 @@ from threading import Lock
 from time import perf_counter
 from typing import cast
 
-from nibabel.spatialimages import SpatialImage
-
 from deepseg_lite.api import loader
 from deepseg_lite.api.case import Case
 from deepseg_lite.api.case_errors import errors_of
 from deepseg_lite.api.cases import FileRun, check_outputs
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.api.model import Model
+from deepseg_lite.dataset.images import Images
 from deepseg_lite.dataset.job import DONE, FAILED, Job, Outcome, add_to_log
-from deepseg_lite.dataset.keys import Hashes, case_key, model_key
+from deepseg_lite.dataset.keys import case_key, model_key
 from deepseg_lite.dataset.state import look
 from deepseg_lite.errors import Cancelled, DeepsegError, OptionError
 from deepseg_lite.inference.fitting import fit_settings
 from deepseg_lite.inference.overlap import in_turn, overlapped
 from deepseg_lite.inference.settings import Settings, make_settings
-from deepseg_lite.nifti.reading import hold_voxels, load_image
-from deepseg_lite.notice import Notice, Warn, ignore
+from deepseg_lite.notice import ignore
+from deepseg_lite.qc.options import QualityOptions
+from deepseg_lite.qc.reviewing import make_reviewer
 from deepseg_lite.watch import Watch
 
 
@@ -80,39 +80,6 @@ class Models:
             if key not in self._loaded:
                 self._loaded[key] = loader.load(job.task, **cast("LoadOptions", options))
             return self._loaded[key]
-
-
-class Images:
-    """Images as jobs open them: those that the next job has, too, are read once."""
-
-    def __init__(self) -> None:
-        self.hashes = Hashes()
-        self._kept: dict[Path, tuple[SpatialImage, list[Notice]]] = {}
-
-    def opener(self, job: Job) -> Callable[[Path, Warn], SpatialImage]:
-        """Return what opens the images of a job; called for one job after another."""
-
-        def open_image(path: Path, warn: Warn) -> SpatialImage:
-            self._kept = {kept: self._kept[kept] for kept in self._kept if str(kept) in job.images}
-            if job.keeps_images and path not in self._kept:
-                self._kept[path] = _read(path)
-            found = self._kept.get(path) if job.keeps_images else self._kept.pop(path, None)
-            if found is None:
-                return load_image(path, warn)
-            image, notices = found
-            for notice in notices:
-                warn(notice)
-            return image
-
-        return open_image
-
-
-def _read(path: Path) -> tuple[SpatialImage, list[Notice]]:
-    """Return an image whose voxels are in memory, and what was doubtful about it."""
-    notices: list[Notice] = []
-    image = load_image(path, notices.append)
-    hold_voxels(image, str(path), notices.append)
-    return image, notices
 
 
 class JobRun:
@@ -185,6 +152,7 @@ class JobRun:
             command=job.command,
             watch=self.watch,
             open_image=self._images.opener(job),
+            reviewer=make_reviewer(model, cast("QualityOptions", job.quality)),
         )
         run.prepare()
         self._run = run

@@ -14,7 +14,7 @@ from deepseg_lite.notice import ignore
 from deepseg_lite.text import printable
 
 MISSING = "n/a"
-FIRST = ("case", "task", "status", "warnings", "seconds", "slices", "date")
+FIRST = ("case", "task", "status", "verdict", "warnings", "seconds", "slices", "date")
 Row = dict[str, Any]
 
 
@@ -68,6 +68,7 @@ def _row(record: Mapping[str, Any]) -> Row:
         "case": str(record["Case"]),
         "task": str(record.get("Task", MISSING)),
         "status": "failed" if "Error" in record else "done",
+        "verdict": (record.get("Verdict") or {}).get("level"),
         "warnings": [warning["code"] for warning in record.get("Warnings", ())],
         "seconds": round(sum((record.get("Seconds") or {}).values()), 3),
         "slices": max(slices.values(), default=None),

@@ -113,8 +113,8 @@ class CaseReview:
             self.watch.warn(_problem(error))
 
 
-def make_reviewer(model: Model, options: QualityOptions) -> Reviewer:
-    """Return the reviewer of a run.
+def make_reviewer(model: Model, options: QualityOptions) -> Reviewer | None:
+    """Return the reviewer of a run, or None if nothing of it was asked for.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def make_reviewer(model: Model, options: QualityOptions) -> Reviewer:
         for name in ("qc_dataset", "qc_subject", "qc_plane", "qc_seg"):
             if given[name] is not None:
                 raise OptionError(f"`{name}` needs a folder; give `qc`, too.")
-        return Reviewer(model)
+        return Reviewer(model) if given["strict"] else None
     folder, mask = Path(given["qc"]), given["qc_seg"]
     check_folder(folder)
     if mask is not None:

@@ -13,6 +13,7 @@ from helpers.datasets import files_of, make_dataset
 
 from deepseg_lite.cli.batch import one_by_one
 from deepseg_lite.cli.progress import Progress
+from deepseg_lite.qc.report import read_entries
 
 T2 = [f"sub-0{number}/anat/sub-0{number}_T2w" for number in (1, 2, 3)]
 HOW = ("--device", "cpu", "--threads", "1")
@@ -172,3 +173,15 @@ def test_the_rate_is_that_of_what_was_worked_on(capsys, monkeypatch):
         progress.tell(report(number, Seconds={"predict": 1.5}))
     assert progress.summary() == "501 done, 0 failed, 499 left, 12.0 a minute, 42 min to go"
     assert "t c0: done in 1.5 s" in capsys.readouterr().err
+
+
+def test_quality_control_has_an_entry_of_each_case(command, dataset, out, tiny_bundle, tmp_path):
+    words = ("batch", dataset, out, "--task", tiny_bundle, "--qc", tmp_path / "qc", *HOW)
+    outcome = command(*words, "--jobs", "2")
+    assert outcome.code == 0
+    entries = read_entries(tmp_path / "qc")
+    assert [entry["subject"] for entry in entries] == ["sub-01", "sub-02", "sub-03"]
+    (head, *rows) = [line.split("\t") for line in (out / "cases.tsv").read_text().splitlines()]
+    verdicts = [row[head.index("verdict")] for row in rows]
+    assert verdicts == [entry["verdict"]["level"] for entry in entries]
+    assert command(*words, "--strict").code == (3 if "fail" in verdicts else 0)

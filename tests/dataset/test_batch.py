@@ -152,7 +152,8 @@ def test_tables_are_made_of_the_records(dataset, out, tiny_bundle):
     run(dataset, out, tiny_bundle)
     table = (out / "cases.tsv").read_bytes()
     head, first, second, _ = table.decode().splitlines()
-    assert head.split("\t")[:6] == ["case", "task", "status", "warnings", "seconds", "slices"]
+    columns = ["case", "task", "status", "verdict", "warnings", "seconds", "slices"]
+    assert head.split("\t")[:7] == columns
     row = dict(zip(head.split("\t"), first.split("\t"), strict=True))
     truth = make_data(seed=0) > 0.5
     assert (row["case"], row["task"], row["status"]) == (T2[0], "tiny_threshold", "done")

@@ -17,7 +17,7 @@ from helpers.paths import ROOT, TESTS
         ["kills.py", "--count", "14", "--seed", "5"],
         ["races.py", "--rounds", "1"],
         pytest.param(
-            ["datasets.py", "--cases", "30", "--kills", "2", "--seed", "5"],
+            ["datasets.py", "--cases", "60", "--kills", "2", "--seed", "5"],
             marks=pytest.mark.skipif(sys.platform != "linux", reason="processes by /proc"),
         ),
     ],

@@ -14,6 +14,7 @@ from threading import Lock
 from time import perf_counter
 from typing import cast
 
+from deepseg_lite import leftovers
 from deepseg_lite.api import loader
 from deepseg_lite.api.case import Case
 from deepseg_lite.api.case_errors import errors_of
@@ -138,6 +139,8 @@ class JobRun:
             settings = fit_settings(make_settings(**cast("Settings", job.settings)), model.bundle)
             hashes = self._images.hashes.of([Path(image) for image in job.images])
             key = case_key(model_key(model, settings), hashes)
+            for folder in {Path(output).parent for output in job.outputs}:
+                leftovers.sweep(folder)  # of a process that died when all was in its place
             standing = "outdated" if job.overwrite else look(job, key)
             if standing == "done":
                 self._was_done = True

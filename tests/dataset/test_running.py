@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from helpers.bundles import voxels, write_bundle
 from helpers.jobs import make_images, make_job
 
+from deepseg_lite import leftovers
 from deepseg_lite.api import loader
 from deepseg_lite.api.cases import name_outputs, run_case
 from deepseg_lite.dataset.job import Job, Outcome, in_order
@@ -112,3 +114,15 @@ def test_tasks_of_one_image_share_its_reading(tiny_bundle, images, tmp_path, mon
             for b in (tiny_bundle, second)
         )
         np.testing.assert_array_equal(voxels(one), voxels(other))
+
+
+def test_what_a_process_left_that_died_when_all_was_done_goes(tiny_bundle, images):
+    job = make_job(tiny_bundle, images[0])
+    assert [o.status for o in run_jobs([job])] == ["done"]
+    folder = Path(job.outputs[0]).parent
+    (
+        folder
+        / leftovers.working_name(folder / "any").name.replace(f".{os.getpid()}.", ".4194305.")
+    ).mkdir()
+    assert [(o.status, o.was_done) for o in run_jobs([job])] == [("done", True)]
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]

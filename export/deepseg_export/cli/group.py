@@ -68,6 +68,19 @@ def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: A
     _export("ivadomed", model, output, choices, force)
 
 
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("model", type=PATH)
+@output_options
+@run_options
+def keras(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
+    """Convert a Keras 2 model; TensorFlow is not needed.
+
+    MODEL is an HDF5 file with its architecture, or of SCT's gray-matter models (or their ONNX
+    files). A JSON file beside it is read, too.
+    """
+    _export("keras", model, output, choices, force)
+
+
 @cli.command("monai-ckpt", cls=Command, context_settings=CONTEXT)
 @click.argument("model", type=PATH)
 @click.option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deepseg_export.network.verify import Agreement
@@ -39,9 +39,12 @@ class ReadyGraph:
         ``onnx`` file that was given.
     has_free_batch : bool
         Whether every item of a batch gives what it gives alone.
+    facts : mapping
+        More of what the manifest says of the check.
     """
 
     onnx: bytes
     opset: int
     agreements: Mapping[str, Agreement]
     has_free_batch: bool
+    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deepseg_export.families import ivadomed, monai, nnunet
+from deepseg_export.families import ivadomed, keras, monai, nnunet
 from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.options import Options
 from deepseg_export.packages import GRAPH_PACKAGES, TORCH_PACKAGES
@@ -27,12 +27,15 @@ class Family:
         Packages that torch's networks of this family need beside torch; None where it has none.
     is_direct : bool
         Whether its networks are written directly, or are ONNX already; others need torch.
+    reading_packages : sequence of str
+        Packages that reading its files needs.
     """
 
     load: Callable[[Any, Any], Checkpoint]
     options: type[Options]
     torch_packages: Sequence[str] | None = None
     is_direct: bool = True
+    reading_packages: Sequence[str] = ()
 
     def packages(self, options: Options) -> tuple[str, ...]:
         """Return the packages that an export needs, by the path that the user chose.
@@ -43,7 +46,7 @@ class Family:
             If torch does not come into it.
         """
         if not (options.with_torch or options.check_torch or not self.is_direct):
-            return GRAPH_PACKAGES
+            return (*GRAPH_PACKAGES, *self.reading_packages)
         if self.torch_packages is None:
             raise OptionError(
                 "PyTorch never converts models of this family; leave --with torch and "
@@ -56,6 +59,7 @@ _NNUNET = ("dynamic_network_architectures",)
 FAMILIES = {
     "nnunet": Family(nnunet.load, nnunet.Options, _NNUNET),
     "ivadomed": Family(ivadomed.load, ivadomed.Options),
+    "keras": Family(keras.load, keras.Options, reading_packages=keras.PACKAGES),
     "monai": Family(monai.load_lightning, monai.Options, _NNUNET),
     "monai-bundle": Family(monai.load_bundle, monai.Options, ("monai",), is_direct=False),
 }

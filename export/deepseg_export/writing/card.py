@@ -148,6 +148,12 @@ def _agreement(record: Mapping[str, Any], parity: Mapping[str, Any] | None) -> s
         for check in checks
     ]
     text = "Logits of ONNX Runtime, on noise."
+    if checks[0].get("on") == "phantom":
+        text = (
+            "What goes into the last sigmoid in ONNX Runtime, on a drawn neck: "
+            f"{checks[0]['differing']} values are on the other side of 0.5, where "
+            f"{checks[0]['foreground']} are above."
+        )
     table = _table(["fold", "against", "largest difference", "relative"], rows)
     if parity is None:
         return f"{text}\n\n{table}\n\nLabel maps of real images were not compared."

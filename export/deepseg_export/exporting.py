@@ -84,7 +84,9 @@ def export(
             graph = convert(network, checkpoint.input_shape, checkpoint.output_shape)
             for against, agreement in graph.agreements.items():
                 logger.info("Largest difference from %s: %.2g", against, agreement.max_abs_error)
-                checks.append({"fold": fold, "against": against, **agreement._asdict(), **graph.facts})
+                checks.append(
+                    {"fold": fold, "against": against, **agreement._asdict(), **graph.facts}
+                )
             name = "model.onnx" if len(checkpoint.networks) == 1 else f"fold_{fold}.onnx"
             (staged if lone_file else staged / name).write_bytes(graph.onnx)
             facts = {

@@ -13,7 +13,6 @@ from helpers.paths import SHARED
 pytestmark = pytest.mark.export
 h5py = pytest.importorskip("h5py")
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
 
 from deepseg_export.errors import CheckpointError, UnsupportedError  # noqa: E402
 from deepseg_export.exporting import export_model  # noqa: E402

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deepseg_lite.errors import Cancelled, DeepsegError
     from deepseg_lite.notice import Notice
     from deepseg_lite.performance.plan.limit import limit_memory
+    from deepseg_lite.store.fetch import fetch
 
 _HOME = {
     "Bundle": "bundles.bundle",
@@ -28,6 +29,7 @@ _HOME = {
     "Segmenter": "api.segmenter",
     "SpineSegmenter": "api.spine_segmenter",
     "batch": "dataset.batch",
+    "fetch": "store.fetch",
     "limit_memory": "performance.plan.limit",
     "load": "api.loader",
     "make_phantom": "api.phantom",
@@ -43,6 +45,7 @@ __all__ = [
     "SpineSegmenter",
     "__version__",
     "batch",
+    "fetch",
     "limit_memory",
     "load",
     "make_phantom",

@@ -1,7 +1,6 @@
 """Exceptions: one base class, leaves that also are the builtin a caller would expect.
 
-Every message says what was given, what is needed and what to do next, in one line; only a missing
-bundle has lines of advice below it.
+Every message says what was given, what is needed and what to do next, in one line.
 
 ::
 
@@ -9,6 +8,7 @@ bundle has lines of advice below it.
      ├ BundleError(ValueError)          manifest or bundle invalid: lists every problem
      │  ├ BundleNotFoundError(FileNotFoundError)
      │  └ ChecksumError                 a file of the bundle is not the one the manifest describes
+     ├ ConversionError(RuntimeError)    an official release could not be converted here
      ├ ImageError(ValueError)           image missing, not 3-D, not finite, wrong channels
      ├ NetworkError(OSError)            a transfer failed, or the network is forbidden
      ├ OutputError(OSError)             result cannot be written
@@ -20,8 +20,6 @@ bundle has lines of advice below it.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from deepseg_lite.text import printable
 
@@ -38,18 +36,15 @@ class BundleError(DeepsegError, ValueError):
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):
-    """No bundle or task of that name or path; ``advice`` are lines that say how to get it."""
-
-    def __init__(self, message: str, *, advice: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.advice = tuple(advice)
-
-    def __str__(self) -> str:
-        return "\n  ".join(map(printable, (self.args[0], *self.advice)))
+    """No bundle or task of that name or path is here."""
 
 
 class ChecksumError(BundleError):
     """A file of a bundle differs from what its manifest records."""
+
+
+class ConversionError(DeepsegError, RuntimeError):
+    """An official release could not be converted into a bundle."""
 
 
 class ImageError(DeepsegError, ValueError):

@@ -38,7 +38,7 @@ def _caches_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.setenv("DEEPSEG_LITE_HOME", str(caches / "deepseg_lite"))
     monkeypatch.setenv("HF_HOME", str(caches / "huggingface"))
     monkeypatch.setenv("HF_HUB_VERBOSITY", "error")
-    for name in ("REPO", "MIRROR", "LOCK"):
+    for name in ("REPO", "MIRROR", "LOCK", "OFFLINE", "RELEASES"):
         monkeypatch.delenv(f"DEEPSEG_LITE_{name}", raising=False)
     for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)

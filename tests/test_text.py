@@ -53,4 +53,3 @@ def test_messages_that_are_short_stay():
 @pytest.mark.parametrize("kind", [ImageError, OutputError, BundleNotFoundError])
 def test_errors_are_printable_in_python_too(kind):
     assert str(kind("a\n\x1b[2J.nii is missing")) == r"a\n\x1b[2J.nii is missing"
-    assert str(BundleNotFoundError("no\n", advice=["1\n", "2"])) == "no\\n\n  1\\n\n  2"

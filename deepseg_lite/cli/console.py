@@ -12,18 +12,19 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
 
-from deepseg_lite.errors import BundleNotFoundError, DeepsegError
+from deepseg_lite.errors import DeepsegError
 from deepseg_lite.failures import is_out_of_memory, why_not_loaded
 from deepseg_lite.option import in_flags
 from deepseg_lite.text import one_line, printable, shown
 
 _PREFIX = "error: "
+_MANY_BYTES = 10_000_000
 _logger = logging.getLogger("deepseg_lite")
 
 
@@ -94,6 +95,38 @@ def progress_bar(
                 bar.render_finish()
 
 
+@contextmanager
+def bars(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+    """Give hooks for things that begin, one after the other, and for how far the last one is.
+
+    What begins is a line on stderr. How far it is, in bytes, is a bar on a terminal, and else a
+    line for each quarter of what has many.
+    """
+    with ExitStack() as stack:
+        advance, quarters = stack.enter_context(progress_bar(label)), 0
+
+        def begins(text: str) -> None:
+            nonlocal advance, quarters
+            stack.close()
+            _tell(text)
+            advance, quarters = stack.enter_context(progress_bar(label)), 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal quarters
+            if advance is not None:
+                advance(done, total)
+            elif total >= _MANY_BYTES and 4 * done // total > quarters:
+                quarters = 4 * done // total
+                _tell(f"{label}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+        yield begins, progress
+
+
+def is_answered() -> bool:
+    """Return whether somebody is there to answer questions."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def say(text: object) -> None:
     """Print lines of results, with what no terminal shows escaped.
 
@@ -114,12 +147,11 @@ def _print(text: str, stream: TextIO) -> None:
 
 def report_error(error: Exception) -> str:
     """Print an error on stderr, with its traceback if asked to; return its text in one line."""
-    first, *advice = map(in_flags, _in_words(error))
-    lines = [one_line(f"{_PREFIX}{first}"), *map(one_line, advice)]
+    line = one_line(f"{_PREFIX}{in_flags(_in_words(error))}")
     if _session.tracebacks:
         _tell("".join(traceback.format_exception(error)))
-    _tell("\n  ".join(lines))
-    return " ".join(lines).removeprefix(_PREFIX)
+    _tell(line)
+    return line.removeprefix(_PREFIX)
 
 
 def _tell(text: str) -> None:
@@ -130,32 +162,26 @@ def _tell(text: str) -> None:
         _lead_nowhere(sys.stderr)
 
 
-def _in_words(error: Exception) -> list[str]:
-    """Return the message of an error; only a missing bundle has lines of advice below it."""
-    if isinstance(error, BundleNotFoundError):
-        return [str(error.args[0]), *error.advice]
+def _in_words(error: Exception) -> str:
+    """Return the message of an error."""
     if isinstance(error, DeepsegError):
-        return [str(error)]
+        return str(error)
     if isinstance(error, ImportError) and (reason := why_not_loaded(error)):
-        return [f"{error.name or 'a library'} cannot be loaded: {reason}."]
+        return f"{error.name or 'a library'} cannot be loaded: {reason}."
     if is_out_of_memory(error):
-        return ["out of memory; give `max_ram`, fewer `threads` or a smaller image."]
+        return "out of memory; give `max_ram`, fewer `threads` or a smaller image."
     if "can't start new thread" in str(error):
-        return [
-            "the system gives no more threads; raise the limits of this session (ulimit -u, -v)."
-        ]
+        return "the system gives no more threads; raise the limits of this session (ulimit -u, -v)."
     if isinstance(error, OSError) and error.strerror:
         name = "" if error.filename is None else f" ({shown(error.filename)})"
-        text = (
+        return (
             f"the system says: {error.strerror}{name}. Check that folder, its permissions and the "
             "limits of this session; --debug shows where it was."
         )
-    else:
-        text = (
-            f"a fault of deepseg-lite: {type(error).__name__}: {shown(error)}. Please report it, "
-            "with what the same command shows with --debug."
-        )
-    return [text]
+    return (
+        f"a fault of deepseg-lite: {type(error).__name__}: {shown(error)}. Please report it, "
+        "with what the same command shows with --debug."
+    )
 
 
 def run_to_end(command: Callable[[], Any]) -> int:

@@ -39,9 +39,9 @@ DROPPED = {
 }
 MAYBE_ALONE = ("-profile-time", "-trace-memory")  # what follows may be the task
 REFUSED = {
-    "-install": "a model is brought here by deepseg-lite fetch TASK or deepseg-export task TASK",
+    "-install": "a model is brought here by deepseg-lite fetch TASK",
     "-custom-url": "download the model and give it to deepseg-export nnunet, then run its bundle",
-    "-install-task": "a model is brought here by deepseg-lite fetch or deepseg-export task",
+    "-install-task": "a model is brought here by deepseg-lite fetch TASK",
     "-list-tasks": "see deepseg-lite list",
     "-task-details": "see deepseg-lite info TASK",
     "-ofolder": "a folder for results is given as -o FOLDER",

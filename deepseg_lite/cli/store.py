@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from deepseg_lite.cli.console import progress_bar, report_error, say
+from deepseg_lite.cli.console import bars, is_answered, report_error, say, set_logging
 from deepseg_lite.cli.options import options_of
-from deepseg_lite.errors import DeepsegError, OptionError
+from deepseg_lite.errors import DeepsegError
 from deepseg_lite.store.fetch_options import FetchOptions
+from deepseg_lite.text import printable
 
 if TYPE_CHECKING:
     from deepseg_lite.store.arrival import Arrival
     from deepseg_lite.store.installed import Installed
 
 
-def _fetch(*, names: tuple[str, ...], release: str | None, as_json: bool, **choices: Any) -> None:
-    """Bring bundles into the local cache, and check those that are there.
+def _fetch(*, names: tuple[str, ...], as_json: bool, **choices: Any) -> None:
+    """Bring models into the local cache, and check those that are there.
 
-    NAME is a task or the name of a bundle; without any, all that deepseg-lite.lock lists. Prints
-    the folder of each.
+    NAME is a task or the name of a bundle; without any, all that deepseg-lite.lock lists. Where no
+    repository and no mirror is given, the official release is downloaded and converted. Prints the
+    folder of each.
     """
-    from deepseg_lite.bundles.bundle import read_bundle
     from deepseg_lite.store.fetch import fetch
-    from deepseg_lite.store.installed import Installed
     from deepseg_lite.store.lock import find_lock
-    from deepseg_lite.store.pins import check_here, pins_of
     from deepseg_lite.store.sources import quieten_hub
 
     ctx = click.get_current_context()
+    set_logging(0, quiet=False)
     quieten_hub()
     lock = None if names else find_lock()
     names = names or tuple(lock.bundles if lock else ())
@@ -42,14 +41,17 @@ def _fetch(*, names: tuple[str, ...], release: str | None, as_json: bool, **choi
         raise click.UsageError("--sha256 is of one bundle; give one NAME with it.", ctx)
 
     def bring(asked: str) -> dict[str, Any]:
-        name, shipped = _bundle_of(asked, release)
-        if shipped is not None:
-            bundle = read_bundle(shipped)
-            check_here(bundle, pins_of(name, choices["sha256"]))
-            return _report(Installed(bundle, {"shipped": True}, fetched=False))
-        with progress_bar(name) as progress:
-            given = cast("FetchOptions", choices)
-            return _report(fetch(name, progress=progress, listed=_list_companions, **given))
+        given = cast("FetchOptions", choices)
+        with bars(asked) as (begins, progress):
+            brought = fetch(
+                asked,
+                progress=progress,
+                listed=_list_companions,
+                begins=begins,
+                confirm=_confirm if is_answered() else None,
+                **given,
+            )
+        return _report(brought)
 
     _each(ctx, names, bring, "path", as_json=as_json)
 
@@ -60,15 +62,14 @@ fetch = click.Command(
     help=_fetch.__doc__,
     params=[
         click.Argument(["names"], metavar="[NAME]...", nargs=-1),
-        click.Option(
-            ["--release"],
-            metavar="R",
-            help="Release of the task's model. Default: the task's own.",
-        ),
         *options_of(FetchOptions),
         click.Option(["as_json", "--json"], is_flag=True, help="Print a JSON report on stdout."),
     ],
 )
+
+
+def _confirm(question: str) -> bool:
+    return click.confirm(printable(question), err=True)
 
 
 def _list_companions(arrivals: Sequence[Arrival]) -> None:
@@ -107,9 +108,10 @@ def remove(
     The bundles of a model's other steps go too, unless another bundle here needs them.
     """
     from deepseg_lite.store.installed import remove
+    from deepseg_lite.store.tasks import bundle_of
 
     def drop(asked: str) -> dict[str, Any]:
-        freed = remove(_bundle_of(asked, release)[0])
+        freed = remove(bundle_of(asked, release)[0])
         return {
             "name": next(iter(freed)),
             "freed": sum(freed.values()),
@@ -118,21 +120,6 @@ def remove(
         }
 
     _each(ctx, names, drop, "text", as_json=as_json)
-
-
-def _bundle_of(asked: str, release: str | None) -> tuple[str, Path | None]:
-    """Return the name of a task's bundle, by name or alias, and where it is if it ships."""
-    from deepseg_lite.store.tasks import find_task, installed_path
-
-    task = find_task(asked)
-    if task is None:
-        if release is not None:
-            raise OptionError(f"{asked} is no task, so it has no releases; leave --release out.")
-        return asked, None
-    if release is not None:
-        task.release(release)
-    ships = installed_path(task, release) == task.bundle_path
-    return task.bundle_name(release), task.bundle_path if ships else None
 
 
 def _report(installed: Installed) -> dict[str, Any]:

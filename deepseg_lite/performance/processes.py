@@ -1,16 +1,12 @@
-"""Child processes that measure and print JSON."""
+"""Child processes that measure."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from deepseg_lite import processes
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.failures import says_no_memory
 
@@ -60,33 +56,18 @@ def run_module(
     -----
     Whatever ends the wait, an interrupt too, ends the process.
     """
-    # Without a safe path, files in the user's folder would hide modules of the same name.
-    limits = {"PYTHONSAFEPATH": "1", **dict.fromkeys(THREAD_VARIABLES, str(blas_threads))}
-    with tempfile.TemporaryFile(mode="w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env={**os.environ, **limits},
-        )
-        assert process.stdout is not None
-        last: dict[str, Any] = {}
-        try:
-            for line in process.stdout:
-                if not line.startswith("{"):  # libraries may print, too
-                    continue
-                if last:
-                    on_line(last)
-                last = json.loads(line)
-            process.wait()
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-        if process.returncode:
-            errors.seek(0)
-            raise _problem(process.returncode, errors.read())
+    limits = dict.fromkeys(THREAD_VARIABLES, str(blas_threads))
+    last: dict[str, Any] = {}
+
+    def take(line: dict[str, Any]) -> None:
+        nonlocal last
+        if last:
+            on_line(last)
+        last = line
+
+    ended = processes.run_module(module, *arguments, environment=limits, on_line=take)
+    if ended.code:
+        raise _problem(*ended)
     return last
 
 

@@ -17,7 +17,7 @@ from deepseg_lite.store import cache
 from deepseg_lite.store.installed import intact, own_companions
 from deepseg_lite.store.lock import manifest_sha256
 from deepseg_lite.store.pins import Pin, check_arrived, pins_of
-from deepseg_lite.store.sources import Place, Source
+from deepseg_lite.store.sources import Source
 
 Progress = Callable[[int, int], None]
 
@@ -36,7 +36,7 @@ class Arrival:
 def arrive(
     name: str,
     companions: Sequence[str] | None,
-    place: Place,
+    source: Callable[[str], Source],
     work: Path,
     pin: str | None,
     *,
@@ -45,15 +45,16 @@ def arrive(
 ) -> list[Arrival]:
     """Fetch and check the manifests of all that is needed; nothing else is fetched yet.
 
-    Without ``companions``, the bundle comes, and those that it names; else they alone.
+    Without ``companions``, the bundle comes, and those that it names; else they alone. ``source``
+    gives the place of each by its name.
     """
     arrivals = []
     if companions is None:
-        owner = _get_manifest(name, place, work, pins_of(name, pin), repin=repin)
+        owner = _get_manifest(name, source(name), work, pins_of(name, pin), repin=repin)
         arrivals.append(owner)
         companions = own_companions(owner.bundle)
     for companion in companions:
-        found = _get_manifest(companion, place, work, pins_of(companion), repin=repin)
+        found = _get_manifest(companion, source(companion), work, pins_of(companion), repin=repin)
         if isinstance(found.bundle, Bundle) and found.bundle.companions:
             raise BundleError(
                 f"{companion} comes along with {name} and needs bundles of its own, which none "
@@ -66,10 +67,9 @@ def arrive(
 
 
 def _get_manifest(
-    name: str, place: Place, work: Path, pins: Sequence[Pin], *, repin: bool
+    name: str, source: Source, work: Path, pins: Sequence[Pin], *, repin: bool
 ) -> Arrival:
     """Fetch and validate a manifest; only then are there names of files to fetch."""
-    source = place.source(name)
     folder = work / name / "bundle"
     folder.mkdir(parents=True)
     try:
@@ -98,11 +98,12 @@ def receive(arrivals: Sequence[Arrival], work: Path, progress: Progress | None) 
     """Fetch and check all networks, and the cards."""
     names = ", ".join(arrival.bundle.name for arrival in arrivals)
     size = sum(arrival.bundle.size for arrival in arrivals)
+    needed = sum(arrival.bundle.size for arrival in arrivals if not arrival.source.is_here)
     free = shutil.disk_usage(work).free
-    if size > free:
+    if needed > free:
         raise OutputError(
-            f"{names} needs {size / 1e6:.1f} MB, {cache.home()} has {free / 1e6:.1f} MB free; make "
-            "room or set DEEPSEG_LITE_HOME to a folder on another disk."
+            f"{names} needs {needed / 1e6:.1f} MB, {cache.home()} has {free / 1e6:.1f} MB free; "
+            "make room or set DEEPSEG_LITE_HOME to a folder on another disk."
         )
     before = 0
 

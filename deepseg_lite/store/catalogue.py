@@ -8,6 +8,7 @@ from typing import Any
 
 from deepseg_lite.bundles.bundle import Bundle, Label
 from deepseg_lite.bundles.task_file import Task
+from deepseg_lite.store import licenses
 from deepseg_lite.store.tasks import (
     how_to_get,
     installed_path,
@@ -19,8 +20,8 @@ from deepseg_lite.store.tasks import (
 GROUPS = ("spinal cord", "gray matter", "pathology", "other")
 RETIRED = "retired"
 LEGEND = """\
-shipped: in the package. ready: in the local cache. needs export: export it yourself or fetch it.
-not supported yet: and why, or how to get what is missing, says deepseg-lite info TASK."""
+shipped: in the package. ready: in the local cache. not here: deepseg-lite fetch TASK gets it.
+not supported yet: and why, says deepseg-lite info TASK."""
 
 
 def standing(task: Task) -> str:
@@ -28,7 +29,7 @@ def standing(task: Task) -> str:
     path = installed_path(task)
     if path is not None:
         return "shipped" if path == task.bundle_path else "ready"
-    return "needs export" if task.exportable else "not supported yet"
+    return "not here" if task.exportable else "not supported yet"
 
 
 def grouped(tasks: Sequence[Task]) -> dict[str, list[Task]]:
@@ -51,7 +52,7 @@ def inputs_in_words(task: Task) -> str:
 
 def license_in_words(task: Task) -> str:
     """Return the licence of the weights, or that none is stated."""
-    return task.license or "none stated"
+    return licenses.in_words(task.license)
 
 
 def listing(tasks: Sequence[Task]) -> str:
@@ -194,7 +195,7 @@ def _describe_task(task: Task) -> dict[str, Any]:
         for release in task.releases
     ]
     if installed_path(task) is None:
-        facts["to get it"] = list(how_to_get(task))
+        facts["to get it"] = how_to_get(task)
     return facts
 
 
@@ -215,10 +216,7 @@ def _labels(labels: Sequence[Label]) -> list[str]:
 
 def facts_in_words(facts: dict[str, Any]) -> str:
     """Return facts as lines of name and value; what is not known says so."""
-    blocks: dict[str, Callable[[Any], str]] = {
-        "releases": _releases_in_words,
-        "to get it": "\n".join,
-    }
+    blocks: dict[str, Callable[[Any], str]] = {"releases": _releases_in_words}
     width = max(map(len, facts))
     lines = []
     for name, value in facts.items():
@@ -226,7 +224,7 @@ def facts_in_words(facts: dict[str, Any]) -> str:
         if name in blocks:
             text = blocks[name](value).replace("\n", "\n" + " " * (width + 3))
         elif value is None:
-            text = "none stated" if name == "license" else "not recorded"
+            text = licenses.in_words(None) if name == "license" else "not recorded"
         lines.append(f"{name + ':':<{width + 1}}  {text}")
     return "\n".join(lines)
 

@@ -19,13 +19,16 @@ Received = Callable[[int], None]
 Progress = Callable[[int, int], None]
 Result = TypeVar("Result")
 
+OFFLINE_VARIABLES = ("DEEPSEG_LITE_OFFLINE", "HF_HUB_OFFLINE")
+"""Variables that forbid the network where one is 1."""
 ATTEMPTS = 5
 PAUSE_S = 0.5
 
 
 def network_forbidden(*, offline: bool = False) -> bool:
-    """Return whether the network is not to be used: ``offline``, or ``HF_HUB_OFFLINE=1``."""
-    return offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    """Return whether the network is not to be used: ``offline``, or `OFFLINE_VARIABLES`."""
+    said = (os.environ.get(name, "").upper() for name in OFFLINE_VARIABLES)
+    return offline or any(text in ("1", "ON", "YES", "TRUE") for text in said)
 
 
 def retry(action: Callable[[], Result], passes: Callable[[Exception], bool]) -> Result:
@@ -146,6 +149,12 @@ def record_of(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def discard(path: Path) -> None:
+    """Remove a file that `download_resumed` received, and what it wrote about it."""
+    for file in (path, _record_path(path)):
+        file.unlink(missing_ok=True)
 
 
 def _record_path(path: Path) -> Path:

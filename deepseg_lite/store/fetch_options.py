@@ -10,6 +10,10 @@ from deepseg_lite.option import Option
 class FetchOptions(TypedDict, total=False):
     """Options of fetching. Each is a keyword of `fetch` and a flag of ``deepseg-lite fetch``."""
 
+    release: Annotated[
+        str | None,
+        Option("Release of the task's model. Default: the task's own.", metavar="R"),
+    ]
     repo: Annotated[
         str | None,
         Option(
@@ -38,5 +42,9 @@ class FetchOptions(TypedDict, total=False):
     ]
     force: Annotated[bool, Option("Fetch again what is here.", default=False)]
     offline: Annotated[
-        bool, Option("Never use the network (or set HF_HUB_OFFLINE=1).", default=False)
+        bool, Option("Never use the network (or set DEEPSEG_LITE_OFFLINE=1).", default=False)
+    ]
+    yes: Annotated[
+        bool,
+        Option("Agree to the licence of an official release, whatever it is.", default=False),
     ]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deepseg_lite.store.cache import home
 
 KEPT_S = 7 * 24 * 3600
+TURN_S = 0.2
 
 
 def partial_directory() -> Path:
@@ -43,6 +44,31 @@ def receiving(sha256: str, otherwise: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def in_turn(name: str, waits: Callable[[], None]) -> Iterator[None]:
+    """Be the only process that does what has a name; wait while another one is at it.
+
+    Where files cannot be locked, all go on.
+
+    Parameters
+    ----------
+    name : str
+        A file's name.
+    waits : callable
+        Called once if another process is at it.
+    """
+    is_told = False
+    while True:
+        with _alone(partial_directory() / f"{name}.lock") as is_alone:
+            if is_alone is not False:
+                yield
+                return
+        if not is_told:
+            waits()
+            is_told = True
+        time.sleep(TURN_S)
+
+
 def sweep() -> None:
     """Remove what nobody went on with for a week."""
     with suppress(OSError):
@@ -58,20 +84,20 @@ def _changed(path: Path) -> float:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[bool]:
-    """Hold a lock if nobody does; give whether it is held."""
+def _alone(lock: Path) -> Iterator[bool | None]:
+    """Hold a lock if nobody does; give whether it is held, or None where there are no locks."""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()  # so that it is not swept
         file = lock.open("ab")
     except OSError:  # whoever writes next says what is wrong
-        yield False
+        yield None
         return
     with file:
         yield _locked(file.fileno())
 
 
-def _locked(handle: int) -> bool:
+def _locked(handle: int) -> bool | None:
     """Lock a file until it is closed; False where another process or thread has it."""
     try:
         if sys.platform == "win32":
@@ -82,6 +108,8 @@ def _locked(handle: int) -> bool:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         return False
+    except OSError:  # such as a network's file system
+        return None
     return True

@@ -38,12 +38,13 @@ class Source:
     ``get(file, path, limit)`` writes one of its files to ``path`` as `download` does, or raises
     FileNotFoundError. ``get_network(network, path, progress)`` does so with a file that the
     manifest lists; of a mirror it goes on where an earlier attempt at it ended. ``record`` says
-    where that is, for people and for ``source.json``.
+    where that is, for people and for ``source.json``. ``is_here`` says that no room is needed.
     """
 
     record: Mapping[str, Any]
     get: Callable[[str, Path, int], None]
     get_network: Callable[[NetworkFile, Path, Progress], None]
+    is_here: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,25 @@ def mirror_source(url: str, name: str) -> Source:
             _move(came, path)
 
     return Source({"mirror": masked(url), "url": masked(base)}, get, get_network)
+
+
+def folder_source(folder: Path, record: Mapping[str, Any]) -> Source:
+    """Return a bundle that was made in a folder on the cache's disk; its files are moved."""
+
+    def get(file: str, path: Path, limit: int) -> None:
+        came = folder / file
+        if not came.is_file():
+            raise FileNotFoundError(f"{folder.name}/{file}")
+        if (size := came.stat().st_size) > limit:
+            raise ChecksumError(
+                f"{folder.name}/{file} has {size} bytes, more than the {limit} it should have."
+            )
+        _move(came, path)
+
+    def get_network(network: NetworkFile, path: Path, _: Progress) -> None:
+        get(network.path, path, network.size)
+
+    return Source(record, get, get_network, is_here=True)
 
 
 def hub_source(repo: str, revision: str | None, name: str) -> Source:

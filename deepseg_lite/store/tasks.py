@@ -73,6 +73,25 @@ def installed_path(task: Task, release: str | None = None) -> Path | None:
     return found[0] if found else None
 
 
+def bundle_of(name: str, release: str | None = None) -> tuple[str, Path | None]:
+    """Return the name of a task's bundle, by name or alias, and where it is if it ships.
+
+    Raises
+    ------
+    OptionError
+        If there is no such release, or a release was given of what is no task.
+    """
+    task = find_task(name)
+    if task is None:
+        if release is not None:
+            raise OptionError(f"{name} is no task, so it has no releases; leave `release` out.")
+        return name, None
+    if release is not None:
+        task.release(release)
+    ships = installed_path(task, release) == task.bundle_path
+    return task.bundle_name(release), task.bundle_path if ships else None
+
+
 def find_bundle(
     name: str,
     directory: Path | None = None,
@@ -120,7 +139,7 @@ def look_for_bundle(
     ------
     BundleNotFoundError
         If it is neither; the closest task names are shown. Or if the task's bundle is not on this
-        machine; its ``advice`` says how to get it.
+        machine; the message ends with the command that gets it.
     OptionError
         If the task is retired and was not asked for as such, or has no such release.
     BundleError
@@ -140,8 +159,7 @@ def look_for_bundle(
         if path is None:
             wanted = task.name if release is None else f"{task.name} {release}"
             raise BundleNotFoundError(
-                f"no bundle of {wanted} is on this machine. To get one:",
-                advice=how_to_get(task, release),
+                f"no bundle of {wanted} is on this machine; to get it: {how_to_get(task, release)}"
             )
         return read_bundle(path), task
     path = locate(name) or Path(name)
@@ -196,21 +214,13 @@ def look_for_beside(name: str, bundle: Bundle) -> Bundle:
             return found
     raise BundleNotFoundError(
         f"{bundle.name} needs the bundle {name}, which is another step of it; get it with "
-        f"deepseg-lite fetch or an export, or put its folder beside {bundle.path}."
+        f"deepseg-lite fetch {bundle.name}, or put its folder beside {bundle.path}."
     )
 
 
-def how_to_get(task: Task, version: str | None = None) -> tuple[str, str, str]:
-    """Return three lines that say how a task's bundle gets to this machine."""
+def how_to_get(task: Task, version: str | None = None) -> str:
+    """Return the command that gets a task's bundle to this machine, or why there is none yet."""
     release = task.release(version) if version else task.exportable or task.releases[0]
-    asked = f"{task.name} --release {version}" if version else task.name
     if release.obstacle:
-        export = f"not yet: {release.obstacle}"
-    else:
-        given = "" if release.stages[0].archives else " --from MODEL"
-        export = f"deepseg-export task {asked}{given}, where PyTorch is (release {release.version})"
-    return (
-        f"fetch:  deepseg-lite fetch {asked} --repo OWNER/REPOSITORY",
-        f"export: {export}",
-        "copy:   take a bundle folder from another machine and give its path instead of the name",
-    )
+        return f"not yet: {release.obstacle}"
+    return f"deepseg-lite fetch {task.name}" + (f" --release {version}" if version else "")

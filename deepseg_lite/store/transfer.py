@@ -153,6 +153,8 @@ class Transfer:
             file.write(chunk)
             file.flush()
         except OSError as error:
+            with suppress(OSError):  # it tries to write again
+                file.close()
             raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
         self.done += len(chunk)
         self.received(self.done)

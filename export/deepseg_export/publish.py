@@ -10,16 +10,10 @@ from deepseg_export.errors import ExportError
 from deepseg_lite.bundles.bundle import Bundle, read_bundle
 from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
 from deepseg_lite.store.arrival import CARD_NAME
+from deepseg_lite.store.licenses import may_be_passed_on
 from deepseg_lite.store.sources import ask_hub, hub_api
 
 logger = logging.getLogger(__name__)
-
-# Licences that let others pass weights on; what follows is a version or a variant.
-_REDISTRIBUTABLE = re.compile(
-    r"(mit|bsd|apache|isc|mpl|[al]?gpl|eupl|cc0|cc[ -]by|creative commons|unlicense|pddl|odbl"
-    r"|odc-by|(.*[ -])?openrail)(v?[^a-z].*)?",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 def publish(
@@ -99,7 +93,7 @@ def _check(bundle: Bundle, *, check_license: bool) -> None:
     for network in bundle.files:
         read_network(bundle, network)
     text = bundle.manifest["source"]["license"]
-    if check_license and not _REDISTRIBUTABLE.fullmatch((text or "").strip()):
+    if check_license and not may_be_passed_on(text):
         raise ExportError(
             f"the licence of {bundle.name}'s weights is {text or 'not stated'}, which is not known "
             "to allow passing them on; ask their owner, then give --no-license-check."

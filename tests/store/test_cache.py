@@ -188,7 +188,7 @@ def test_offline_opens_no_socket(way, force, place, server, monkeypatch):
     if way == "variable":
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     _forbid_sockets(monkeypatch)
-    with pytest.raises(NetworkError, match="`offline` or HF_HUB_OFFLINE"):
+    with pytest.raises(NetworkError, match="`offline`, DEEPSEG_LITE_OFFLINE or HF_HUB_OFFLINE"):
         fetch.fetch(NAME, **place, force=force, offline=way == "option")
     assert server.requests == []
     assert _left() == []

@@ -17,7 +17,7 @@ from deepseg_lite.store.cache import bundle_directory
 from deepseg_lite.store.tasks import list_tasks
 
 ROOT = MODELS.parent
-STANDINGS = {"shipped", "ready", "needs export", "not supported yet"}
+STANDINGS = {"shipped", "ready", "not here", "not supported yet"}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_adding_a_task_is_adding_a_directory(tmp_path):
     (line,) = [
         line for line in catalogue.listing(list_tasks(tmp_path)).splitlines() if "rootlets" in line
     ]
-    assert line.split() == ["rootlets", "needs", "export", "t2", "MIT", "Another", "one"]
+    assert line.split() == ["rootlets", "not", "here", "t2", "MIT", "Another", "one"]
 
 
 def test_where_a_task_stands(tmp_path):
@@ -50,7 +50,7 @@ def test_where_a_task_stands(tmp_path):
     write_bundle(bundle_directory("b_ready"))
     tasks = list_tasks(tmp_path / "m")
     assert [catalogue.standing(task) for task in tasks] == [
-        "shipped", "ready", "needs export", "not supported yet",
+        "shipped", "ready", "not here", "not supported yet",
     ]  # fmt: skip
 
 
@@ -87,10 +87,10 @@ def test_list_as_json(rows):
     assert (cord["group"], cord["status"], cord["license"]) == ("spinal cord", "active", "MIT")
     assert cord["aliases"] == ["spinalcord", "sc_contrast_agnostic"]
     assert cord["releases"][:2] == ["v4.0", "v3.0"]
-    assert (cord["standing"], cord["obstacle"]) == ("needs export", None)
+    assert (cord["standing"], cord["obstacle"]) == ("not here", None)
     assert rows["mice_sc"]["license"] is None
-    assert rows["tumor_t2"]["standing"] == "needs export"
-    assert rows["totalspineseg"]["standing"] == "needs export"
+    assert rows["tumor_t2"]["standing"] == "not here"
+    assert rows["totalspineseg"]["standing"] == "not here"
     assert rows["ms_sc_mp2rage"]["status"] == "retired"
 
 
@@ -102,12 +102,12 @@ def test_info_needs_no_bundle(command):
     )
     facts = {key: value.strip() for key, value in facts.items()}
     assert facts["name"] == "seg_sc_contrast_agnostic"
-    assert facts["here"] == "needs export"
+    assert facts["here"] == "not here"
     assert facts["labels"] == "sc = 1"
     assert facts["SCT's outputs"] == "_seg"
     assert facts["license"] == "MIT"
     assert facts["releases"].startswith("v4.0 (SCT after 7.3)")
-    assert facts["to get it"].startswith("fetch:")
+    assert facts["to get it"] == "deepseg-lite fetch seg_sc_contrast_agnostic"
     for url in ("v4.0/model_contrast_agnostic_20260628.zip", "v2.0/model_2023-09-18.zip"):
         assert url in outcome.out
 
@@ -147,12 +147,13 @@ def test_info_of_a_bundle_has_no_task(command, tiny_bundle):
     assert (facts["task"], facts["name"]) == (None, "tiny_threshold")
 
 
-def test_run_without_a_bundle_says_how_to_get_it_in_three_lines(command, image_file):
+def test_run_without_a_bundle_names_the_one_command_that_gets_it(command, image_file):
     outcome = command("run", "spinalcord", "-i", image_file)
     assert (outcome.code, outcome.out) == (1, "")
-    first, *lines = outcome.err.splitlines()
-    assert first == "error: no bundle of seg_sc_contrast_agnostic is on this machine. To get one:"
-    assert [line.split()[0] for line in lines] == ["fetch:", "export:", "copy:"]
+    assert outcome.err == (
+        "error: no bundle of seg_sc_contrast_agnostic is on this machine; to get it: deepseg-lite "
+        "fetch seg_sc_contrast_agnostic\n"
+    )
 
 
 def test_run_of_a_retired_task_needs_the_option(command, image_file):

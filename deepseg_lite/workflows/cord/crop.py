@@ -15,7 +15,7 @@ from deepseg_lite.errors import BundleNotFoundError, ImageError
 from deepseg_lite.notice import Notice, Warn, log
 from deepseg_lite.steps.box import Box
 from deepseg_lite.steps.faces import FACES
-from deepseg_lite.store.cache import bundle_directory, locate
+from deepseg_lite.store.cache import locate
 from deepseg_lite.store.lock import check_lock
 from deepseg_lite.volume import AnyArray, Volume
 from deepseg_lite.workflows.cord.faces import override_faces, pad_box, truncated_faces
@@ -140,18 +140,13 @@ def open_finder(name: str, threads: int) -> Finder:
     Raises
     ------
     BundleNotFoundError
-        If it is not in the local cache; its ``advice`` says how to get it.
+        If it is not in the local cache; the message ends with the command that gets it.
     """
     path = locate(name)
     if path is None:
         raise BundleNotFoundError(
-            f"{name}, which finds the cord for this model, is not on this machine. To get it:",
-            advice=(
-                f"fetch:  deepseg-lite fetch {name} --repo OWNER/REPOSITORY",
-                "export: deepseg-export cord-detector (PyTorch is not needed)",
-                f"copy:   its folder from another machine to {bundle_directory(name)}",
-                "or give all six faces of the box around the cord, `box`",
-            ),
+            f"{name}, which finds the cord for this model, is not on this machine; give all six "
+            f"faces of the box around the cord, `box`, or get it: deepseg-lite fetch {name}"
         )
     bundle = read_detector(path)
     check_lock(bundle)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,36 @@ import click
 
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.option import in_flags
+from deepseg_lite.processes import end_with_parent
+from deepseg_lite.store import events
 from deepseg_lite.text import one_line, printable
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PATH = click.Path(path_type=Path)
+
+
+class EventHandler(logging.Handler):
+    """Handler that tells log records to the process that started this one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell what begins, and warnings."""
+        if record.levelno >= logging.INFO:
+            kind = "warning" if record.levelno >= logging.WARNING else "begins"
+            events.tell(kind, text=self.format(record))
+
+
+@contextmanager
+def progress_events(_name: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a hook that tells how far a download is, in steps of a hundredth."""
+    last = -1
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if (step := 100 * done // max(total, 1)) > last:
+            last = step
+            events.tell("progress", done=done, total=total)
+
+    yield progress
 
 
 class _Formatter(logging.Formatter):
@@ -31,17 +58,24 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it with our log on stderr."""
-        handler, logger = logging.StreamHandler(sys.stderr), logging.getLogger("deepseg_export")
+        to_caller = ctx.params.get("events", False)
+        handler = EventHandler() if to_caller else logging.StreamHandler(sys.stderr)
+        logger = logging.getLogger("deepseg_export")
         handler.setFormatter(_Formatter())
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG if ctx.params.get("verbose") else logging.INFO)
+        if to_caller:
+            end_with_parent()
         try:
             return super().invoke(ctx)
         except (DeepsegError, OSError, MemoryError) as error:
             if ctx.params.get("verbose"):
                 traceback.print_exc()
             reason = in_flags(str(error)) or type(error).__name__
-            click.echo(one_line(f"error: {reason}"), err=True)
+            if to_caller:
+                events.tell("error", kind=type(error).__name__, text=one_line(reason))
+            else:
+                click.echo(one_line(f"error: {reason}"), err=True)
             ctx.exit(1)
         finally:
             logger.removeHandler(handler)
@@ -119,6 +153,7 @@ _NETWORK_OPTIONS = (
         "--mirror", metavar="URL", help="Folder with files of the official names, tried first."
     ),
     click.option("--offline", is_flag=True, help="Use what was downloaded before, no network."),
+    click.option("--events", is_flag=True, hidden=True, help="Speak to the process above."),
 )
 _DOWNLOAD_OPTIONS = (
     *_NETWORK_OPTIONS,

@@ -15,9 +15,14 @@ from deepseg_export.cli.options import (
     model_options,
     network_options,
     path_options,
+    progress_events,
     run_options,
 )
 from deepseg_lite.cli.console import progress_bar
+
+
+def _progress(*, events: bool) -> Any:
+    return progress_events if events else progress_bar
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -51,6 +56,7 @@ def task(
     keep_downloads: bool,
     repin: bool,
     force: bool,
+    events: bool,
     verbose: bool,
     **choices: Any,
 ) -> None:
@@ -59,7 +65,9 @@ def task(
         raise click.UsageError(f"{more[0]} is one argument too many; archives go after --from.")
     from deepseg_export.tasks.export import Supply, export_task
 
-    supply = Supply((*sources, *more), mirror, offline, keep_downloads, repin, progress_bar)
+    supply = Supply(
+        (*sources, *more), mirror, offline, keep_downloads, repin, _progress(events=events)
+    )
     click.echo(
         export_task(name, output, release=release, supply=supply, choices=choices, force=force)
     )
@@ -88,6 +96,7 @@ def export_everything(
     keep_downloads: bool,
     repin: bool,
     force: bool,
+    events: bool,
     verbose: bool,
 ) -> None:
     """Convert every task of the catalogue; print a table of what came of each.
@@ -97,7 +106,7 @@ def export_everything(
     from deepseg_export.tasks.everything import export_all
     from deepseg_export.tasks.export import Supply
 
-    supply = Supply(sources, mirror, offline, keep_downloads, repin, progress_bar)
+    supply = Supply(sources, mirror, offline, keep_downloads, repin, _progress(events=events))
     outcomes = export_all(output, supply=supply, force=force)
     rows = [("TASK", "RELEASE", "RESULT")]
     rows += [(outcome.task, outcome.release, outcome.result) for outcome in outcomes]
@@ -117,8 +126,8 @@ def export_everything(
 )
 @network_options
 @run_options
-def cord_detector(output: Path | None, verbose: bool, **choices: Any) -> None:
+def cord_detector(output: Path | None, events: bool, verbose: bool, **choices: Any) -> None:
     """Download and convert what finds the cord, for models of cropped volumes (sc-crop)."""
     from deepseg_export.tasks.cord_detector import install_cord_detector
 
-    click.echo(install_cord_detector(output, progress=progress_bar, **choices))
+    click.echo(install_cord_detector(output, progress=_progress(events=events), **choices))

@@ -21,9 +21,10 @@ from deepseg_lite.bundles.detector import read_detector
 from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
 from deepseg_lite.engines.onnxruntime_network import CPU, import_onnxruntime
 from deepseg_lite.store.arrival import CARD_NAME
+from deepseg_lite.store.official import SC_CROP
 
-NAME, RELEASE = "sc_crop", "v0.0.11"
-URL = f"https://github.com/ivadomed/sc-crop/releases/download/{RELEASE}"
+NAME, RELEASE = SC_CROP.bundle, SC_CROP.version
+URL = SC_CROP.urls[0].rpartition("/")[0]
 OFFICIAL_SHA256 = {
     "det_model.onnx": "052abe794f3878422e2acc2df4e4942f995aab3788ad513bbcc92b66b16ee9c0",
     "cls_model.onnx": "25fc911e501ae944dbfb66546e36d32f26021e35506c2495b0f71d4ff6bf3d6b",

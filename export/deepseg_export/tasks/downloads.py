@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from deepseg_export.errors import CheckpointError
 from deepseg_lite.errors import ChecksumError, DeepsegError, NetworkError
 from deepseg_lite.store.addresses import below, masked, mirror_address
-from deepseg_lite.store.download import download_resumed, network_forbidden, record_of
+from deepseg_lite.store.download import discard, download_resumed, network_forbidden, record_of
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def obtain(
             try:
                 check(path)
             except DeepsegError:
-                path.unlink()
+                discard(path)
                 raise
         except FileNotFoundError as error:
             failures.append(f"{masked(error)} does not exist.")

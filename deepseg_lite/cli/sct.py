@@ -45,8 +45,10 @@ REFUSED = {
     "-list-tasks": "see deepseg-lite list",
     "-task-details": "see deepseg-lite info TASK",
     "-ofolder": "a folder for results is given as -o FOLDER",
+    "-t": "its offsets are random, so that no two of its results are alike; leave it out",
     "-igt": "results are not compared with a ground truth here",
 }
+MODEL = "-m"  # one of a command's models, whose task has its name behind the command's
 SPELLINGS = (
     *FLAGS,
     *SWITCHES,
@@ -56,6 +58,7 @@ SPELLINGS = (
     *DROPPED,
     *REFUSED,
     "-task",
+    MODEL,
     "-v",
     "-qc-plane",
 )
@@ -94,11 +97,15 @@ def translate(
     translated: list[str] = []
     remarks: list[str] = []
     named = False
+    task, model = 0, None
     while left:
         word = left.pop(0)
         if word == "-task":
+            task = len(translated)
             translated.append(take_value(word, left, "a task"))
             named = True
+        elif word == MODEL:
+            model = take_value(word, left, "the name of a model")
         elif word in FLAGS:
             translated.append(FLAGS[word])
         elif word in SWITCHES:
@@ -122,10 +129,17 @@ def translate(
         elif word in REFUSED:
             raise SpellingError(f"{word} is SCT's: {REFUSED[word]}.")
         else:
-            named = named or not word.startswith("-")
+            if not named and not word.startswith("-"):
+                task, named = len(translated), True
             translated.append(word)
             if word in takes_value and left and not is_option(left[0]):
                 translated.append(left.pop(0))
+    if model is not None:
+        if not named:
+            raise SpellingError(
+                f"{MODEL} {model} needs the command that it is a model of before it."
+            )
+        translated[task] = f"{translated[task]}-{model}"
     return translated, remarks
 
 

@@ -1,12 +1,20 @@
 """Gray matter as the Spinal Cord Toolbox finds it, step by step and written for the tests alone.
 
-Source: main branch of August 2026, ``deepseg_/gm.py`` and ``resampling.py``. All slices go through
-the network at once, nothing is reoriented, and none of the package's code is used.
+Source: main branch of August 2026, ``deepseg_/gm.py`` and ``resampling.py``. All slices are
+prepared at once, nothing is reoriented, and none of the package's code is used.
+
+Run as a program (`in_a_process`) it has OpenBLAS round as on processors with AVX2, where SCT's own
+results were made: with AVX-512 the inverse of an affine has other last bits, and single voxels
+differ.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -74,3 +82,32 @@ def _unfit(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         inner.append(slice(max(-first, 0), max(-first, 0) + min(size, SIZE)))
     whole[tuple(outer)] = mask[tuple(inner)]
     return whole
+
+
+def in_a_process(image: Path, network: Path, threshold: float, result: Path) -> np.ndarray:
+    """Return the mask of an image file by an ONNX file, from a process of its own."""
+    subprocess.run(
+        [sys.executable, __file__, *map(str, (image, network, threshold, result))],
+        env={**os.environ, "OPENBLAS_CORETYPE": "Haswell"},
+        check=True,
+    )
+    return np.load(result)
+
+
+def main() -> None:
+    """Segment a file, slice by slice: with all at once the network takes gigabytes."""
+    import onnxruntime
+
+    image, network, threshold, result = sys.argv[1:]
+    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
+
+    def run(slices: np.ndarray) -> np.ndarray:
+        given = slices.reshape(-1, 1, 1, SIZE, SIZE)
+        maps = [session.run(None, {session.get_inputs()[0].name: each})[0] for each in given]
+        return np.concatenate(maps).reshape(slices.shape)
+
+    np.save(result, find_gray_matter(nib.load(image), run, float(threshold)))
+
+
+if __name__ == "__main__":
+    main()

@@ -45,6 +45,8 @@ canal_t2w sc_canal_t2 canal
 seg_sc_ms_lesion_stir_psir
 ms_sc_mp2rage seg_ms_sc_mp2rage
 graymatter
+gm_sct_large sct_deepseg_gm sct_deepseg_gm_large
+gm_sct_challenge sct_deepseg_gm_challenge
 """
 ROWS = [line.split() for line in NAMES.strip().splitlines()]
 PAIRS = [(alias, row[0]) for row in ROWS for alias in row]

@@ -169,6 +169,8 @@ class OnnxLayers:
         )
 
     def reduced(self, maps: str, kind: str, axes: Sequence[int]) -> str:
+        if kind == "mean" and list(axes) == list(range(2, self.axes + 2)):  # as frameworks write it
+            return self._node("GlobalAveragePool", [maps])
         operator = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax"}[kind]
         inputs = [maps, self._constant(np.array(axes, np.int64))]
         return self._node(operator, inputs, 1 if 1 in axes else None, keepdims=1)

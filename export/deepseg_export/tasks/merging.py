@@ -113,7 +113,9 @@ def _disagreements(
     kinds = {name.rpartition(".")[2] for name in used}
     if layout.weights and not kinds & set(layout.weights):
         yield "weights", ", ".join(sorted(used)), f".{' or .'.join(layout.weights)}", ""
-    usual, orientation = stage.orientation, manifest["inputs"]["orientation"]
+    inputs = manifest["inputs"]
+    usual = stage.orientation
+    orientation = inputs["orientation"] or inputs.get("training_orientation")
     if "orientation" not in chosen and usual and orientation != usual:
         can_choose = ORIENTATION_KEY in details
         if can_choose and details[ORIENTATION_KEY] is None:

@@ -54,6 +54,8 @@ class Part:
         }
         if layout.checkpoints:
             facts["checkpoints"] = layout.checkpoints
+        if layout.files:
+            facts["files"] = layout.files
         if release.workflow:  # it says what its networks are given, whatever the archive says
             facts |= {"orientation": self.stage.orientation, "folds": layout.folds or None}
         return facts

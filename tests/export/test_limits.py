@@ -275,7 +275,10 @@ def test_a_plan_of_many_convolutions_is_refused(make_model):
     folder = make_model()
     plans = json.loads((folder / "plans.json").read_text())
     arguments = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
-    for value, message in ((10**8, "n_conv_per_stage is 1e"), (60_000, "more than 10000 layers")):
+    for value, message in (
+        (10**8, "n_conv_per_stage is 1e"),
+        (60_000, "60002 blocks are no U-Net"),
+    ):
         arguments["n_conv_per_stage"] = [value, 1, 1]
         (folder / "plans.json").write_text(json.dumps(plans))
         with pytest.raises(UnsupportedError, match=message):

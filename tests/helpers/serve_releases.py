@@ -2,7 +2,8 @@
 
 ``python tests/helpers/serve_releases.py FOLDER COMMAND [WORD ...]``: in the command's environment
 ``DEEPSEG_LITE_RELEASES`` is the address of FOLDER, as `releases` fills it: TASK/RELEASE/ARCHIVE.
-Nothing else is reached: the proxy of all other addresses is a port where nobody listens.
+The programs beside this Python come first. Nothing else is reached: the proxy of all other
+addresses is a port where nobody listens.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ def served(folder: Path) -> Iterator[dict[str, str]]:
 def main() -> int:
     """Do what the command line asks for; the exit code is the command's."""
     folder, *command = sys.argv[1:]
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with served(Path(folder)) as variables:
-        return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
+        environment = {**os.environ, **variables, "PATH": programs}
+        return subprocess.run(command, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

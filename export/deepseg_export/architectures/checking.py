@@ -26,8 +26,8 @@ def check_direct(
         The network.
     file : OnnxFile
         What was written of it. The same operations and weights are opened for images of any size,
-        and given two items of normal noise, and then one that is noise in its middle and zero
-        around that, as a small image in its padding.
+        and given two items: normal noise, and noise in the middle of zeros, as a small image in
+        its padding.
     input_shape, output_shape : sequence of int or None
         (C, *P) and (K, *P).
 
@@ -45,12 +45,10 @@ def check_direct(
     layers = NumpyLayers(len(network.patch))
     shape = (int(input_shape[0] or 0), *network.patch)
     noise = np.random.default_rng(SEED).standard_normal((2, *shape), dtype=np.float32)
-    worst = Agreement(0.0, 0.0)
-    for batch in (noise, padded(noise[1:])):
-        agreement = compare(
-            network.on(layers, batch),
-            run(session, batch),
-            (len(batch), output_shape[0], *network.patch),
-        )
-        worst = Agreement(*map(max, worst, agreement))
-    return worst
+    batch = np.concatenate([noise[:1], padded(noise[1:])])
+    expected, found = network.on(layers, batch), run(session, batch)
+    pairs = [
+        compare(one, other, (output_shape[0], *network.patch))
+        for one, other in zip(expected, found, strict=True)
+    ]
+    return Agreement(*map(max, *pairs))

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import special
 
 from deepseg_export.architectures.layers import Array, Padding, Sizes, per_axis, per_end
 
+_COLUMNS = 2**22
+"""Numbers of the windows that are multiplied at once."""
 _ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "clip": lambda x, low, high: np.clip(x, low, high),
     "elu": lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
@@ -50,19 +53,21 @@ class NumpyLayers:
         dilation: Sizes = 1,
         groups: int = 1,
     ) -> Array:
-        kernel, steps, gaps = weight.shape[2:], *self._per_axis(stride, dilation)
-        maps = self.pad(maps, padding)
-        sizes = [
-            (size - gap * (extent - 1) - 1) // step + 1
-            for size, gap, extent, step in zip(maps.shape[2:], gaps, kernel, steps, strict=True)
-        ]
-        result = np.zeros((len(maps), len(weight), *sizes), maps.dtype)
-        for given, made, own in _by_group(maps, result, weight, groups):
-            for position in np.ndindex(*kernel):
-                seen = _window(
-                    given, [p * g for p, g in zip(position, gaps, strict=True)], steps, sizes
-                )
-                made += _mixed(own[(..., *position)], seen)
+        steps, gaps = self._per_axis(stride, dilation)
+        extents = [gap * (size - 1) + 1 for gap, size in zip(gaps, weight.shape[2:], strict=True)]
+        spatial = range(2, 2 + self.axes)
+        windows = sliding_window_view(self.pad(maps, padding), extents, tuple(spatial))
+        places: Any = tuple(slice(None, None, step) for step in (*steps, *gaps))
+        windows = windows[(..., *places)]
+        sizes, kernel = windows.shape[2 : 2 + self.axes], [1, *spatial]
+        result = np.empty((len(maps), len(weight), *sizes), maps.dtype)
+        inner = list(range(1 + self.axes, 1 + 2 * self.axes))  # the kernel's axes in `seen`
+        rows = max(1, _COLUMNS // (windows[0, :, 0].size or 1))
+        for seen, made, own in _by_group(windows, result, weight, groups):
+            # Some rows at a time: windows of a whole map would fill the memory.
+            for item, start in itertools.product(range(len(maps)), range(0, sizes[0], rows)):
+                part = seen[item, :, start : start + rows]
+                made[item, :, start : start + rows] = np.tensordot(own, part, (kernel, [0, *inner]))
         return result if bias is None else result + _by_channel(bias, result)
 
     def transposed_convolution(

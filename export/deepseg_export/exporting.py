@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -19,9 +18,9 @@ from deepseg_export.families.checkpoint import Checkpoint, ReadyGraph
 from deepseg_export.families.options import Options
 from deepseg_export.families.table import FAMILIES
 from deepseg_export.network.conversion import OPSET, to_onnx
-from deepseg_export.network.flops import read_flop
 from deepseg_export.network.verify import verify
 from deepseg_export.packages import GRAPH_PACKAGES, package_versions, require_packages
+from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_export.writing.card import write_card
 from deepseg_export.writing.output import staged_output
 from deepseg_lite.bundles.bundle import read_bundle
@@ -81,22 +80,24 @@ def export(
         networks, checks, graphs = [], [], []
         for fold, network in checkpoint.networks.items():
             logger.info("Converting fold %s (%d in all)", fold, len(checkpoint.networks))
-            graph = convert(network, checkpoint.input_shape, checkpoint.output_shape)
+            shapes = checkpoint.input_shape, checkpoint.output_shape
+            graph = convert(network, *shapes, folder=staged.parent)
             for against, agreement in graph.agreements.items():
                 logger.info("Largest difference from %s: %.2g", against, agreement.max_abs_error)
                 checks.append(
                     {"fold": fold, "against": against, **agreement._asdict(), **graph.facts}
                 )
             name = "model.onnx" if len(checkpoint.networks) == 1 else f"fold_{fold}.onnx"
-            (staged if lone_file else staged / name).write_bytes(graph.onnx)
+            path = staged if lone_file else staged / name
+            with path.open("wb") as opened:
+                opened.writelines(graph.parts())
             facts = {
                 "fold": fold,
                 "path": name,
-                "sha256": hashlib.sha256(graph.onnx).hexdigest(),
-                "size": len(graph.onnx),
+                "sha256": file_sha256(path),
+                "size": path.stat().st_size,
             }
-            flop = read_flop(graph.onnx)
-            networks.append(facts if flop is None else {**facts, "flop": flop})
+            networks.append(facts if graph.flop is None else {**facts, "flop": graph.flop})
             graphs.append(graph)
         frameworks = ["torch"] if any("torch" in graph.agreements for graph in graphs) else []
         record = {
@@ -136,23 +137,28 @@ def _loaded(load: Callable[[], Checkpoint]) -> Checkpoint:
 
 
 def convert(
-    network: Any, input_shape: tuple[int | None, ...], output_shape: tuple[int | None, ...]
+    network: Any,
+    input_shape: tuple[int | None, ...],
+    output_shape: tuple[int | None, ...],
+    *,
+    folder: Path | None = None,
 ) -> ReadyGraph:
     """Return a verified ONNX file of a network; one that is ONNX already stays as it is.
 
-    A `DirectNetwork` is written without torch, and compared with it where it has an original.
+    A `DirectNetwork` is written without torch, and compared with it where it has an original;
+    ``folder`` has room for another copy of it for a while.
     """
     if isinstance(network, ReadyGraph):
         return network
     if isinstance(network, DirectNetwork):
         file = write_onnx(network, input_shape, output_shape)
-        agreements = {"numpy": check_direct(network, file, input_shape, output_shape)}
-        onnx = b"".join(file.parts())
+        agreements = {"numpy": check_direct(network, file, input_shape, output_shape, folder)}
+        graph = ReadyGraph(file, OPSET, agreements, has_free_batch=True)
         if network.original is not None:
-            agreements["torch"] = verify(network.original(), onnx, input_shape, output_shape)
-    else:
-        onnx = to_onnx(network, input_shape)
-        agreements = {"torch": verify(network, onnx, input_shape, output_shape)}
+            agreements["torch"] = verify(network.original(), graph.onnx, input_shape, output_shape)
+        return graph
+    onnx = to_onnx(network, input_shape)
+    agreements = {"torch": verify(network, onnx, input_shape, output_shape)}
     return ReadyGraph(onnx, OPSET, agreements, has_free_batch=True)
 
 

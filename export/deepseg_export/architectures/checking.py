@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +19,7 @@ def check_direct(
     file: OnnxFile,
     input_shape: Sequence[int | None],
     output_shape: Sequence[int | None],
+    folder: Path | None = None,
 ) -> Agreement:
     """Compare ONNX Runtime with numpy on a small patch.
 
@@ -30,6 +33,8 @@ def check_direct(
         its padding.
     input_shape, output_shape : sequence of int or None
         (C, *P) and (K, *P).
+    folder : Path, optional
+        Where there is room for another copy of the file for a while; by default that of the system.
 
     Returns
     -------
@@ -41,12 +46,16 @@ def check_direct(
     VerificationError
         If ONNX Runtime refuses the network, or finds something else.
     """
-    session = open_session(b"".join(file.with_free_axes().parts()))
     layers = NumpyLayers(len(network.patch))
     shape = (int(input_shape[0] or 0), *network.patch)
     noise = np.random.default_rng(SEED).standard_normal((2, *shape), dtype=np.float32)
     batch = np.concatenate([noise[:1], padded(noise[1:])])
-    expected, found = network.on(layers, batch), run(session, batch)
+    expected = network.on(layers, batch)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        copy = Path(scratch) / "checked.onnx"
+        with copy.open("wb") as opened:
+            opened.writelines(file.with_free_axes().parts())
+        found = run(open_session(copy), batch)
     pairs = [
         compare(one, other, (output_shape[0], *network.patch))
         for one, other in zip(expected, found, strict=True)

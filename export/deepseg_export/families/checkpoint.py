@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from deepseg_export.architectures.onnx_file import OnnxFile
+from deepseg_export.network.flops import noted_flop, read_flop
 from deepseg_export.network.verify import Agreement
 
 
@@ -30,7 +32,7 @@ class ReadyGraph:
 
     Attributes
     ----------
-    onnx : bytes
+    content : bytes or OnnxFile
         The file to ship.
     opset : int
         Of the default domain.
@@ -43,8 +45,23 @@ class ReadyGraph:
         More of what the manifest says of the check.
     """
 
-    onnx: bytes
+    content: bytes | OnnxFile
     opset: int
     agreements: Mapping[str, Agreement]
     has_free_batch: bool
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def onnx(self) -> bytes:
+        """Return the file in memory."""
+        return b"".join(self.parts())
+
+    @property
+    def flop(self) -> int | None:
+        """Return the floating-point operations of one patch; None where they are not known."""
+        given = self.content
+        return read_flop(given) if isinstance(given, bytes) else noted_flop(given.model)
+
+    def parts(self) -> Iterable[bytes | memoryview]:
+        """Return the bytes of the file in pieces, weights without copying them."""
+        return (self.content,) if isinstance(self.content, bytes) else self.content.parts()

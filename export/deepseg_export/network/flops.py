@@ -62,8 +62,13 @@ def read_flop(onnx: bytes) -> int | None:
     from onnx import load_model_from_string
 
     model = load_model_from_string(onnx)
-    noted = [int(entry.value) for entry in model.metadata_props if entry.key == _NOTE]
-    return noted[0] if noted else count_flop(model)
+    noted = noted_flop(model)
+    return count_flop(model) if noted is None else noted
+
+
+def noted_flop(model: Any) -> int | None:
+    """Return the count that a model has in its metadata."""
+    return next((int(entry.value) for entry in model.metadata_props if entry.key == _NOTE), None)
 
 
 def _multiply_adds(node: Any, given: Shape, weight: Shape, result: Shape) -> int:

@@ -200,7 +200,7 @@ def run_to_end(command: Callable[[], Any]) -> int:
         _tell(usage.getvalue().replace(f"Error: {message}", one_line(f"Error: {message}")))
     except click.Abort:
         code = 1
-        report_error(DeepsegError("interrupted; the case at work was not written."))
+        report_error(DeepsegError("interrupted; what was at work was not written."))
     except Exception as error:
         code = 1
         if isinstance(error, OSError) and _is_of_echo(error):

@@ -20,8 +20,12 @@ from deepseg_lite.store.tasks import list_tasks
 
 HEAD = """# What was shown for every release
 
-No official archive could be reached. So archives are made in the official layouts, under their
-official names, with small networks of the same kind: downloaded from a server on loopback, exported
+**Shown on the real weights, the first of all:** `gm_sct_large` and `gm_sct_challenge` r20180205
+(family keras). 0 voxels differ from SCT's own results on every image and edge case
+(`tests/parity/test_keras.py`): [a published model, end to end](../users/published-model.md).
+
+Of all others no official archive could be reached. So archives are made in the official layouts,
+under their official names, with small networks of the same kind: downloaded from a server on loopback, exported
 by `deepseg-export task`, run by `deepseg-lite run`. Every file is compared with
 what SCT's documented steps around `nnUNetPredictor` (nnunetv2 2.8.1) give, voxel by voxel.
 Releases of MONAI and ivadomed models are in a table of their own, below.
@@ -41,7 +45,7 @@ Written by `tests/parity/releases_table.py` from a run of `tests/parity/test_rel
 
 
 OTHERS = """
-## MONAI, ivadomed and TotalSpineSeg
+## MONAI, ivadomed, Keras and TotalSpineSeg
 
 Archives of these forms (a zip with or without a top folder such as NAME-TAG, `.onnx`, `.pt` or
 `.ckpt` inside, one zip for each model of a cascade) are taken from the download to the bundle in

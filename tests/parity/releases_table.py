@@ -25,7 +25,8 @@ HEAD = """# What was shown for every release
 (`tests/parity/test_keras.py`): [a published model, end to end](../users/published-model.md).
 
 Of all others no official archive could be reached. So archives are made in the official layouts,
-under their official names, with small networks of the same kind: downloaded from a server on loopback, exported
+under their official names, with small networks of the same kind: downloaded from a server on
+loopback, exported
 by `deepseg-export task`, run by `deepseg-lite run`. Every file is compared with
 what SCT's documented steps around `nnUNetPredictor` (nnunetv2 2.8.1) give, voxel by voxel.
 Releases of MONAI and ivadomed models are in a table of their own, below.

@@ -12,7 +12,8 @@ from helpers.bundles import make_affine, make_data, make_manifest, write_bundle,
 from helpers.paths import ROOT
 
 import deepseg_lite
-from deepseg_lite.notice import Notice
+from deepseg_lite.notice import EMPTY, STRUCTURE_EMPTY, Notice
+from deepseg_lite.qc.reviewing import PROBLEM
 
 PAGE = (ROOT / "docs" / "users" / "warnings.md").read_text(encoding="utf-8")
 
@@ -122,6 +123,6 @@ def test_every_code_is_on_the_page():
         text = path.read_text(encoding="utf-8")
         found |= set(re.findall(r'\bNotice\(\s*"([a-z-]+)"', text))
         found |= set(re.findall(r'\bnotice\(\s*"([a-z-]+)"', text))
-    found.add("empty")
+    found |= {EMPTY, STRUCTURE_EMPTY, PROBLEM}
     rows = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`([a-z-]+)`", " ".join(rows))) == found

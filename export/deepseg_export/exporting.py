@@ -153,7 +153,7 @@ def convert(
     if isinstance(network, DirectNetwork):
         file = write_onnx(network, input_shape, output_shape)
         agreements = {"numpy": check_direct(network, file, input_shape, output_shape, folder)}
-        graph = ReadyGraph(file, OPSET, agreements, has_free_batch=True)
+        graph = ReadyGraph(file, OPSET, agreements, network.has_free_batch)
         if network.original is not None:
             agreements["torch"] = verify(network.original(), graph.onnx, input_shape, output_shape)
         return graph

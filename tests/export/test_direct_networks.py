@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,13 @@ def test_nothing_is_copied_into_the_layers():
 )
 def test_small_patches_leave_more_than_one_voxel(divisors, patch):
     assert small_patch(divisors) == patch
+
+
+def test_weights_of_a_mapped_file_are_still_there_when_their_pages_are_forgotten(tmp_path):
+    values = np.arange(100_000, dtype="<f4")
+    values.tofile(tmp_path / "weights")
+    with (tmp_path / "weights").open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    weights = Weights({"a": np.frombuffer(memoryview(mapped)[40:], "<f4")}, "a file")
+    weights.forget_pages()
+    np.testing.assert_array_equal(weights.take("a"), values[10:])

@@ -28,6 +28,8 @@ class DirectNetwork:
     patch : tuple of int
         Spatial shape *P of the small patch on which it is checked: the smallest that its strides
         allow, so that more than one voxel is left where its maps are smallest.
+    has_free_batch : bool
+        Whether every item of a batch gives what it gives alone.
     original : callable, optional
         Builds the ``torch.nn.Module`` that it is compared with as well.
     """
@@ -36,6 +38,7 @@ class DirectNetwork:
     compute: Callable[[Layers, Maps, Weights], Maps]
     weights: Weights
     patch: tuple[int, ...]
+    has_free_batch: bool = True
     original: Callable[[], Any] | None = None
 
     def on(self, layers: Layers, image: Maps) -> Maps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ class Weights:
         seen = {_place(array): name for name, array in self._arrays.items()}
         broken = (name for name in seen.values() if not np.isfinite(self._arrays[name]).all())
         self._refuse("weights are not finite", broken)
+        self.forget_pages()
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
@@ -105,6 +107,13 @@ class Weights:
         self._used.update(there)
         return first
 
+    def forget_pages(self) -> None:
+        """Let go of the memory of arrays that are maps of a file; they are read again if needed."""
+        owners = {id(owner): owner for owner in map(_owner, self._arrays.values())}
+        for owner in owners.values():
+            if isinstance(owner, mmap.mmap) and hasattr(owner, "madvise"):  # not on Windows
+                owner.madvise(mmap.MADV_DONTNEED)
+
     def leave(self, names: Iterable[str]) -> None:
         """Tell of arrays that inference has no use for."""
         self._used.update(names)
@@ -142,6 +151,13 @@ def _fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
 def _place(array: np.ndarray) -> tuple[Any, ...]:
     """Return what tells where the numbers of an array are; equal places have equal numbers."""
     return (array.ctypes.data, array.shape, array.strides, array.dtype)
+
+
+def _owner(array: Any) -> Any:
+    """Return what the numbers of an array lie in."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array.obj if isinstance(array, memoryview) else array
 
 
 def _is_real(value: Any) -> bool:

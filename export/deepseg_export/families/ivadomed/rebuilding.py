@@ -55,9 +55,10 @@ def rebuild(path: Path, channels: int, axes: int, classes: int) -> tuple[DirectN
         else partial(modified_unet.modified_unet, activation=activation)
     )
     # Two voxels per axis are left where maps are smallest: of fewer, norms tell nothing but noise.
-    network = DirectNetwork(pickled.kind, compute, weights, (2 ** (depth + 1),) * axes)
-    check_weights(network, channels)
-    return network, activation == "relu" and not (is_unet and classes > 1)
+    patch = (2 ** (depth + 1),) * axes
+    batch_matters = activation == "relu" and not (is_unet and classes > 1)
+    network = DirectNetwork(pickled.kind, compute, weights, patch, has_free_batch=not batch_matters)
+    return check_weights(network, channels), batch_matters
 
 
 def _depth(path: Path, pickled: PickledNetwork) -> int:

@@ -114,16 +114,16 @@ def test_archives_without_from_are_wrong_usage():
 @pytest.mark.parametrize(("failed", "code"), [(False, 0), (True, 1)])
 def test_all_ends_with_a_table_on_stdout(monkeypatch, failed, code):
     outcomes = [
-        everything.Outcome("a_long_name", "r1", "/some/where"),
+        everything.Outcome("a_long_name", "r1", "/some/where", path="direct"),
         everything.Outcome("b", "version2", "failed: x", failed=failed),
     ]
     monkeypatch.setattr(everything, "export_all", lambda *_, **__: outcomes)
     result = run("all", "-o", "out")
     assert result.exit_code == code, result.output
     assert result.stdout.splitlines() == [
-        "TASK         RELEASE   RESULT",
-        "a_long_name  r1        /some/where",
-        "b            version2  failed: x",
+        "TASK         RELEASE   PATH    RESULT",
+        "a_long_name  r1        direct  /some/where",
+        "b            version2  -       failed: x",
     ]
 
 

@@ -454,13 +454,13 @@ def test_all_goes_on_after_a_failure(models, archive, tmp_path, monkeypatch):
     (tmp_path / "broken.zip").write_bytes(b"junk")
     output = tmp_path / "out"
     outcomes = export_all(output, supply=Supply([tmp_path]))
-    assert [(o.task, o.release, o.failed) for o in outcomes] == [
-        ("broken", "r2", True),
-        ("later", "r2", True),
-        ("never", "r2", False),
-        ("old", "r2", False),
-        ("shipped", "r2", False),
-        ("tiny", "r2", False),
+    assert [(o.task, o.release, o.path, o.failed) for o in outcomes] == [
+        ("broken", "r2", "direct", True),
+        ("later", "r2", "direct", True),
+        ("never", "r2", "", False),
+        ("old", "r2", "direct", False),
+        ("shipped", "r2", "", False),
+        ("tiny", "r2", "direct", False),
     ]
     results = {outcome.task: outcome.result for outcome in outcomes}
     assert "broken.zip is not a readable zip file" in results["broken"]
@@ -470,12 +470,12 @@ def test_all_goes_on_after_a_failure(models, archive, tmp_path, monkeypatch):
     assert results["shipped"] == "in the wheel"
     assert read_bundle(output / "tiny").name == "tiny"
     again = export_all(output, supply=Supply([tmp_path]))
-    assert Outcome("tiny", "r2", f"there already: {output / 'tiny'}") in again
+    assert Outcome("tiny", "r2", f"there already: {output / 'tiny'}", path="direct") in again
 
     def fail(*_: Any) -> None:
         raise RuntimeError("a bug\nin two lines")
 
     monkeypatch.setattr(exporting, "check_direct", fail)
     forced = export_all(output, supply=Supply([tmp_path]), force=True)
-    assert Outcome("tiny", "r2", "failed: a bug", failed=True) in forced
+    assert Outcome("tiny", "r2", "failed: a bug", failed=True, path="direct") in forced
     assert read_bundle(output / "tiny").name == "tiny"

@@ -86,6 +86,7 @@ def task(
 @click.option(
     "-o", "--output", type=PATH, metavar="DIR", help="Folder of bundles. [default: the local cache]"
 )
+@path_options
 @download_options
 @run_options
 def export_everything(
@@ -98,21 +99,23 @@ def export_everything(
     force: bool,
     events: bool,
     verbose: bool,
+    **choices: Any,
 ) -> None:
     """Convert every task of the catalogue; print a table of what came of each.
 
+    PATH is direct where no PyTorch is needed, torch where it is, and - for nothing to convert.
     The exit code is 1 if one failed. Bundles that are there stay, without --force.
     """
     from deepseg_export.tasks.everything import export_all
     from deepseg_export.tasks.export import Supply
 
     supply = Supply(sources, mirror, offline, keep_downloads, repin, _progress(events=events))
-    outcomes = export_all(output, supply=supply, force=force)
-    rows = [("TASK", "RELEASE", "RESULT")]
-    rows += [(outcome.task, outcome.release, outcome.result) for outcome in outcomes]
-    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    outcomes = export_all(output, supply=supply, choices=choices, force=force)
+    rows = [("TASK", "RELEASE", "PATH", "RESULT")]
+    rows += [(each.task, each.release, each.path or "-", each.result) for each in outcomes]
+    widths = [*(max(len(row[i]) for row in rows) for i in range(3)), 0]
     for row in rows:
-        click.echo("  ".join((row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2])))
+        click.echo("  ".join(map(str.ljust, row, widths)))
     if any(outcome.failed for outcome in outcomes):
         click.get_current_context().exit(1)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deepseg_export.errors import CheckpointError
+from deepseg_export.families.table import FAMILIES
 from deepseg_export.tasks.downloads import file_name
 from deepseg_export.tasks.export import Supply, export_task, find_archives
 from deepseg_lite.bundles.files import MANIFEST_NAME
@@ -19,16 +22,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of one task: the bundle, or why there is none."""
+    """Outcome of one task: the bundle, or why there is none.
+
+    ``path`` is ``direct`` where no PyTorch is needed, ``torch`` where it is or was asked for, and
+    empty where there is nothing to convert.
+    """
 
     task: str
     release: str
     result: str
     failed: bool = False
+    path: str = ""
 
 
 def export_all(
-    output: Path | None = None, *, supply: Supply | None = None, force: bool = False
+    output: Path | None = None,
+    *,
+    supply: Supply | None = None,
+    choices: Mapping[str, Any] | None = None,
+    force: bool = False,
 ) -> list[Outcome]:
     """Export every task of the catalogue, one after the other, whatever happens to the others.
 
@@ -38,6 +50,8 @@ def export_all(
         Folder of the bundles; by default the local cache.
     supply : Supply, optional
         Where archives come from; a source is a folder with the official archives.
+    choices : dict, optional
+        Options of every family, such as ``with_torch``.
     force : bool
         Replace bundles that are there; otherwise they stay as they are.
 
@@ -51,18 +65,35 @@ def export_all(
     for task in list_tasks():
         release = task.exportable or task.releases[0]
         try:
-            result, failed = _export_one(task, release, output, supply, force=force), False
+            result = _export_one(task, release, output, supply, choices or {}, force=force)
+            failed = False
         except Exception as error:  # one broken model must not keep the others from being exported
             logger.debug("", exc_info=error)
             first = (str(error).splitlines() or [type(error).__name__])[0]
             logger.warning("%s failed: %s", task.name, first)
             result, failed = f"failed: {first}", True
-        outcomes.append(Outcome(task.name, release.version, result, failed))
+        path = _path(release, with_torch=bool(choices and choices.get("with_torch")))
+        outcomes.append(Outcome(task.name, release.version, result, failed, path))
     return outcomes
 
 
+def _path(release: Release, *, with_torch: bool) -> str:
+    """Return how the networks of a release become ONNX."""
+    if release.obstacle or not release.stages[0].archives:
+        return ""
+    families = [FAMILIES[stage.family] for stage in release.stages]
+    is_direct = all(family.is_direct for family in families) and not with_torch
+    return "direct" if is_direct else "torch"
+
+
 def _export_one(
-    task: Task, release: Release, output: Path | None, supply: Supply, *, force: bool
+    task: Task,
+    release: Release,
+    output: Path | None,
+    supply: Supply,
+    choices: Mapping[str, Any],
+    *,
+    force: bool,
 ) -> str:
     if release.obstacle:
         return release.obstacle
@@ -81,4 +112,4 @@ def _export_one(
             raise CheckpointError(f"{names} not in {', '.join(map(str, supply.sources))}.")
         supply = replace(supply, sources=(folder,))
     logger.info("%s %s", task.name, release.version)
-    return str(export_task(task.name, path, supply=supply, force=force))
+    return str(export_task(task.name, path, supply=supply, choices=choices, force=force))

@@ -35,7 +35,7 @@ def test_a_run_adds_an_entry_and_its_record_has_the_verdict(files, tmp_path):
     assert (entry["dataset"], entry["subject"], entry["inputFile"]) == ("ds", "sub-01", "t2.nii.gz")
     assert entry["task"] == "tiny_threshold"
     assert entry["results"] == [str(files[1].with_name("t2_seg.nii.gz"))]
-    assert entry["cmdline"].startswith("deepseg-lite ")
+    assert entry["cmdline"].startswith("deepseg-lite")
     (result,) = report["results"]
     assert result["Verdict"] == entry["verdict"]
     sidecar = json.loads(files[1].with_name("t2_seg.json").read_text())

@@ -48,8 +48,17 @@ def test_killed_processes_are_counted_in_both_versions_of_control_groups(tmp_pat
     assert memory_kills(Groups(tmp_path / "none", tmp_path / "nothing")) is None
 
 
+@pytest.fixture
+def interrupts():
+    """Have interrupts raise, as in a program that was started in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_the_first_interrupt_asks_and_the_second_interrupts():
-    before, told = signal.getsignal(signal.SIGINT), []
+    told = []
     with stopped_by_interrupt(lambda: told.append(1)) as stop:
         assert not stop()
         signal.raise_signal(signal.SIGINT)
@@ -57,4 +66,4 @@ def test_the_first_interrupt_asks_and_the_second_interrupts():
         assert told == [1]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -13,6 +13,7 @@ from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import CheckpointError
 
+pytest.importorskip("onnx")
 pytestmark = pytest.mark.export
 Function = Callable[[Any, Any, Any], Any]
 

@@ -272,8 +272,9 @@ def test_bad_options_are_the_same_line_as_of_a_run(arguments, tiny_bundle, image
 def test_it_takes_the_options_of_a_run_but_those_of_writing():
     from deepseg_lite.cli.plan import plan
     from deepseg_lite.cli.run import run
+    from deepseg_lite.option import declared
+    from deepseg_lite.qc.options import QualityOptions
 
     names = {option.name for option in plan.params}
-    assert names == {option.name for option in run.params} - {"output", "cropbox", "overwrite"} | {
-        "calibrate"
-    }
+    written = {"output", "cropbox", "overwrite", *declared(QualityOptions)}
+    assert names == {option.name for option in run.params} - written | {"calibrate"}

@@ -9,32 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.entries import add, add_many
 from helpers.png import decoded
-from helpers.views import cord, view_of
+from helpers.views import cord
 
 from deepseg_lite.bundles.review import Review
 from deepseg_lite.errors import OptionError, OutputError
-from deepseg_lite.qc.entry import KINDS, Place, write_entry
+from deepseg_lite.qc.entry import KINDS
 from deepseg_lite.qc.marks import list_files, read_marks
 from deepseg_lite.qc.report import MARKER, build_page, read_entries
-from deepseg_lite.qc.rules import Verdict, judge
+from deepseg_lite.qc.rules import Verdict
 
 SCT_KEYS = [
     *("path", "cmdline", "command", "sctVersion", "dataset", "subject", "contrast", "inputFile"),
     *("plane", "backgroundImage", "overlayImage", "date", "rank", "qc"),
 ]
-
-
-def add(folder: Path, image: str = "/data/ds/sub-01/anat/t2.nii.gz", **given: object) -> Path:
-    """Write an entry of a cord."""
-    labels = given.pop("labels", cord((6, 40, 40)))
-    review = given.pop("review", Review())
-    view = view_of(labels, {"sc": (1,)})
-    place = Place(folder, **given)
-    verdict = judge(view, review, ())
-    path = Path(image)
-    results = [path.with_name("t2_seg.nii.gz")]
-    return write_entry(place, path, results, view, verdict, review, task="tiny", command="x")
 
 
 def datasets_of(folder: Path) -> list[dict]:
@@ -186,15 +175,10 @@ def test_pictures_outside_the_folder_are_not_copied(tmp_path):
     assert len(datasets_of(here)) == 1
 
 
-def _add_many(folder: str, number: int, count: int) -> None:
-    for index in range(count):
-        add(Path(folder), subject=f"sub-{number:02}-{index:03}")
-
-
 def test_no_entry_is_lost_when_processes_write_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=_add_many, args=(str(tmp_path), number, 8)) for number in range(4)
+        context.Process(target=add_many, args=(str(tmp_path), number, 8)) for number in range(4)
     ]
     for worker in workers:
         worker.start()

@@ -5,13 +5,14 @@
 MODEL is what ``cases/make_models.py full`` makes: nnU-Net in three dimensions, 32 to 320 features.
 Each interpreter has this software with one of the extras, ``convert`` or ``export``. Runs
 alternate, each a fresh process; memory is the peak of the process above that of one that only
-imports.
+imports. Seconds of the processors tell a loaded machine from a slow program.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -27,6 +28,12 @@ files = pathlib.Path(sysconfig.get_paths()["purelib"]).rglob("*")
 sizes = [f.stat().st_size for f in files if f.is_file() and f.suffix != ".pyc"]
 print(json.dumps(sum(sizes) / 1e6))
 """
+
+
+def _cpu_seconds() -> float:
+    """Return what all processes that were started and have ended took of the processors."""
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def main() -> None:
@@ -48,6 +55,7 @@ def main() -> None:
             "installed_mb": round(measure(python, ["-c", SIZE]).json(), 1),
             "imports_mb": round(measure(python, ["-c", imports]).peak_mb, 1),
             "wall": [],
+            "cpu": [],
             "over_start_mb": [],
         }
         for way, (python, _, imports) in ways.items()
@@ -57,14 +65,16 @@ def main() -> None:
             for way, (python, options, _) in ways.items():
                 output = Path(folder) / way
                 command = ["-m", "deepseg_export", "nnunet", given.model, "-o", output, "--force"]
+                before = _cpu_seconds()
                 done = measure(python, [*command, *options], given.threads)
+                rows[way]["cpu"].append(round(_cpu_seconds() - before, 2))
                 rows[way]["wall"].append(round(done.wall, 2))
                 over = done.peak_mb - rows[way]["imports_mb"]
                 rows[way]["over_start_mb"].append(round(over, 1))
                 print(f"{way}: {done.wall:.1f} s, {over:.0f} MB over the start", flush=True)
         size = (Path(folder) / "direct" / "model.onnx").stat().st_size
     for row in rows.values():
-        row["median_s"] = statistics.median(row["wall"])
+        row["median_s"] = round(statistics.median(row["wall"]), 2)
         row["memory_in_weights"] = round(max(row["over_start_mb"]) / (size / 1e6), 2)
     result = {
         "measured": utc_now(),

@@ -11,13 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api.centering import (
-    Point,
-    check_center_model,
-    middle_of,
-    middle_of_file,
-    tell_no_center,
-)
+from deepseg_lite.api import centering
 from deepseg_lite.api.images import Image, read_images
 from deepseg_lite.api.model import Part, ResultFile
 from deepseg_lite.api.results import (
@@ -234,23 +228,25 @@ class Segmenter:
         found = self._first.segment(first, own, watch=watch.inner(tells_progress=False))
         return found.data[0] if found.data.ndim == 4 else found.data
 
-    def find_center(self, volume: Volume, settings: Settings, watch: Watch) -> Point | None:
+    def find_center(
+        self, volume: Volume, settings: Settings, watch: Watch
+    ) -> centering.Point | None:
         """Return the point in mm to look around; None for the middle of the image."""
         if settings["center"] is not None:
-            return middle_of_file(settings["center"], volume, watch.warn)
+            return centering.middle_of_file(settings["center"], volume, watch.warn)
         if (name := settings["center_task"]) is None:
             return None
         found = self._center_model(name).segment(volume, watch=watch.inner(tells_progress=False))
-        point = middle_of(found.data, volume.affine, volume)
+        point = centering.middle_of(found.data, volume.affine, volume)
         if point is None:
-            tell_no_center(name, watch.warn)
+            centering.tell_no_center(name, watch.warn)
         return point
 
     def _center_model(self, name: str) -> Segmenter:
         """Return the model that finds what to look around; opened when it is first needed."""
         if name not in self._center_models:
             bundle, _ = find_bundle(name)
-            check_center_model(bundle, self.bundle)
+            centering.check_center_model(bundle, self.bundle)
             self._center_models[name] = self.companion(bundle)
         return self._center_models[name]
 

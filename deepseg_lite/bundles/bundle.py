@@ -1,8 +1,7 @@
 """Bundles: one exported model as data.
 
 A bundle is a directory with ``manifest.json`` and one ONNX file per network, or a lone ``.onnx``
-file that carries the manifest in its metadata. The manifest's form is ``manifest.schema.json``
-beside this module.
+file that carries the manifest in its metadata. ``manifest.schema.json`` describes the manifest.
 """
 
 from __future__ import annotations
@@ -213,8 +212,6 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         raise BundleError(
             f"{path} has an invalid manifest: {in_words(problems)}. Export the model again."
         )
-    outputs = manifest["outputs"]
-    order, crop = outputs["regions_class_order"], manifest.get("cord_crop")
     return Bundle(
         name=manifest["name"],
         version=manifest["version"],
@@ -224,21 +221,12 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         networks=tuple(map(_parse_network, manifest["networks"])),
         ensemble=manifest["ensemble"],
         mirror_axes=tuple(manifest["mirror_axes"]),
-        outputs=Outputs(
-            outputs["activation"],
-            tuple(Label(**frozen(label)) for label in outputs["labels"]),
-            None if order is None else tuple(order),
-            tuple(OutputFile(**frozen(file)) for file in outputs.get("files", [LABEL_MAP])),
-            outputs.get("values"),
-            outputs.get("channels"),
-            tuple(outputs.get("before_undo", ())),
-            outputs.get("threshold_at"),
-        ),
+        outputs=_parse_outputs(manifest["outputs"]),
         postprocessing=tuple(manifest["postprocessing"]),
         manifest=manifest,
         path=path,
         lone_file=lone_file,
-        cord_crop=CordCrop(**crop) if crop else None,
+        cord_crop=CordCrop(**manifest["cord_crop"]) if manifest.get("cord_crop") else None,
         prior=Prior(**frozen(manifest["prior"])) if "prior" in manifest else None,
         workflow=_parse_workflow(manifest["workflow"]) if "workflow" in manifest else None,
     )
@@ -247,6 +235,13 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
 def _parse_network(network: Mapping[str, Any]) -> Network:
     variants = tuple(NetworkFile(**variant) for variant in network.get("variants", ()))
     return Network(**{**network, "variants": variants})
+
+
+def _parse_outputs(outputs: Mapping[str, Any]) -> Outputs:
+    facts = frozen({"files": [LABEL_MAP], **outputs})
+    facts["labels"] = tuple(Label(**frozen(label)) for label in facts["labels"])
+    facts["files"] = tuple(OutputFile(**frozen(file)) for file in facts["files"])
+    return Outputs(**facts)
 
 
 def _parse_workflow(workflow: Mapping[str, Any]) -> Workflow:

@@ -170,10 +170,8 @@ class Task:
         for release in self.releases:
             if release.version == version:
                 return release
-        raise OptionError(
-            f"{self.name} has no release {version}; "
-            f"it has {', '.join(release.version for release in self.releases)}."
-        )
+        known = ", ".join(release.version for release in self.releases)
+        raise OptionError(f"{self.name} has no release {version}; it has {known}.")
 
 
 def read_task(directory: Path) -> Task:

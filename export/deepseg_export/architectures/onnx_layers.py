@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepseg_export.architectures.layers import Array, Padding, Sizes, per_axis, per_end
-from deepseg_export.errors import UnsupportedError
+from deepseg_export.architectures.onnx_graph import Graph
 
 _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "elu": ("Elu", {"alpha": "alpha"}),
@@ -27,7 +27,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
 """Operator of each, and what it calls the numbers."""
 
 
-class OnnxLayers:
+class OnnxLayers(Graph):
     """Layers on names of values (N, C, *P); see `layers.Layers`.
 
     Parameters
@@ -38,25 +38,12 @@ class OnnxLayers:
         Its channels.
     axes : int
         Its spatial axes.
-
-    Attributes
-    ----------
-    nodes : list of onnx.NodeProto
-        What was called, in this order.
-    weights : dict of str to array
-        Arrays that layers were given, float32, each once and not copied.
-    constants : dict of str to array
-        Small ones that describe an operation.
     """
 
     def __init__(self, image: str, channels: int, axes: int) -> None:
+        super().__init__(image, channels)
         self.axes = axes
-        self.nodes: list[Any] = []
-        self.weights: dict[str, Array] = {}
-        self.constants: dict[str, Array] = {}
-        self._names: dict[int, str] = {}
         self._shaped: dict[int, tuple[Array, Array]] = {}
-        self._channels = {image: channels}
 
     def channels(self, maps: str) -> int:
         return self._channels[maps]
@@ -241,17 +228,6 @@ class OnnxLayers:
         stops = [-size if size else np.iinfo(np.int64).max for size in behind]
         return self._slice(maps, axes, before, stops)
 
-    def _node(
-        self, operator: str, inputs: Sequence[str], channels: int | None = None, **attributes: Any
-    ) -> str:
-        """Add an operation and return the name of its result; channels are by default the same."""
-        from onnx import helper
-
-        name = f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
-        self._channels[name] = self._channels[inputs[0]] if channels is None else channels
-        return name
-
     def _arithmetic(self, operator: str, first: str, second: str | Array | float) -> str:
         if isinstance(second, (int, float)):
             second = self._constant(np.float32(second))
@@ -302,28 +278,3 @@ class OnnxLayers:
 
     def _by_channel(self, values: Array) -> Array:
         return values.reshape(-1, *(1 for _ in range(self.axes)))
-
-    def _weights(self, *arrays: Array | str | None) -> list[str]:
-        """Return the names of arrays, which are not copied; None has none."""
-        names = []
-        for array in arrays:
-            if isinstance(array, str):
-                names.append(array)
-            elif array is not None:
-                if array.dtype != np.float32:
-                    raise UnsupportedError(f"weights are {array.dtype}, float32 is needed")
-                if id(array) not in self._names:
-                    self._names[id(array)] = f"weight_{len(self.weights)}"
-                    self.weights[self._names[id(array)]] = array
-                names.append(self._names[id(array)])
-        return names
-
-    def _constant(self, values: Array) -> str:
-        """Return the name of a small constant; equal ones have the same."""
-        array = np.asarray(values)
-        for name, other in self.constants.items():
-            if other.dtype == array.dtype and np.array_equal(other, array):
-                return name
-        name = f"constant_{len(self.constants)}"
-        self.constants[name] = array
-        return name

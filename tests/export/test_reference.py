@@ -93,7 +93,7 @@ def reference_network(nnunet: Any, model: Path, configuration: str, fold: str) -
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 def test_network_is_nnunets(make_model, nnunet, configuration, network, legacy):
     model = make_model(configuration=configuration, network=network, legacy=legacy, heads=2)
-    ours = load(model, Options())
+    ours = load(model, Options(with_torch=True))
     theirs, settings, _ = reference_network(nnunet, model, configuration, "0")
     assert ours.input_shape[1:] == tuple(settings.patch_size)
     batch = torch.from_numpy(

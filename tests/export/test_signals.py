@@ -73,7 +73,7 @@ def test_torch_keeps_its_caches_with_the_export(make_model, tmp_path, monkeypatc
 
     seen = []
 
-    def convert(*_: object) -> None:
+    def convert(*_: object, **__: object) -> None:
         seen.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
         raise KeyboardInterrupt
 

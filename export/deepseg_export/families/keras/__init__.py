@@ -15,7 +15,6 @@ from deepseg_export.errors import CheckpointError
 from deepseg_export.families import options as shared
 from deepseg_export.families.checkpoint import Checkpoint, ReadyGraph
 from deepseg_export.families.keras.checking import converted
-from deepseg_export.families.keras.hdf5 import KerasFile, read_hdf5
 from deepseg_export.families.keras.known import GRID, KNOWN, find_known
 from deepseg_export.families.keras.layers import check_model
 from deepseg_export.families.keras.model import Model, read_model
@@ -25,6 +24,7 @@ from deepseg_export.families.options import bundle_name, source_record
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_export.reading.documents import read_json
+from deepseg_export.reading.hdf5 import KerasFile, read_hdf5
 
 logger = logging.getLogger(__name__)
 

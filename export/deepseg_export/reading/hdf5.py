@@ -57,7 +57,7 @@ def read_hdf5(path: Path) -> KerasFile:
             "HDF5_PLUGIN_PRELOAD": "::",  # no filter is looked for outside the library
             "HDF5_USE_FILE_LOCKING": "FALSE",
         }
-        program = "deepseg_export.families.keras.hdf5_process"
+        program = "deepseg_export.reading.hdf5_process"
         command = [sys.executable, "-m", program, str(path.absolute()), str(content)]
         try:
             done = subprocess.run(

@@ -16,8 +16,13 @@ HEAVY = ("onnxruntime", "openvino", "nibabel", "numpy", "scipy", "jsonschema", "
 EVERYTHING = """
 import importlib, pkgutil, deepseg_lite
 for module in pkgutil.walk_packages(deepseg_lite.__path__, "deepseg_lite."):
-    if not module.name.endswith(".__main__"):
+    if module.name.endswith(".__main__"):
+        continue
+    try:
         importlib.import_module(module.name)
+    except ModuleNotFoundError as missing:  # of an extra that is not installed
+        assert module.name == "deepseg_lite.dataset.dask_cluster", module.name
+        assert missing.name in ("dask", "distributed"), missing
 for name in deepseg_lite.__all__:
     getattr(deepseg_lite, name)
 """

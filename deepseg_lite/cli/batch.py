@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from deepseg_lite.cli import suggestions
 from deepseg_lite.cli.console import report_error, say, set_logging
 from deepseg_lite.cli.files import FilePath
 from deepseg_lite.cli.options import given_of, options_of
@@ -65,7 +66,7 @@ class BatchCommand(click.Command):
 
 
 INPUTS = [
-    click.Argument(["source"], metavar="INPUT"),
+    click.Argument(["source"], metavar="INPUT", shell_complete=suggestions.files),
     click.Argument(["out"], type=FilePath(), metavar="OUT"),
     click.Argument(["level"], required=False, metavar="[participant]"),
     click.Option(
@@ -73,6 +74,7 @@ INPUTS = [
         multiple=True,
         required=True,
         metavar="TASK",
+        shell_complete=suggestions.models,
         help="Task or bundle. Repeat it for several, which share the reading of images.",
     ),
 ]

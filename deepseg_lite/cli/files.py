@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from deepseg_lite.cli import suggestions
 from deepseg_lite.errors import ImageError, reason
 from deepseg_lite.nifti.names import is_image_name, is_nifti_name
 from deepseg_lite.text import shown
@@ -36,6 +37,10 @@ class FilePath(click.ParamType):  # type: ignore[type-arg] # of click 8.1 it is 
         except ImageError as error:
             self.fail(str(error), param, ctx)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+        """Return how a word may go on."""
+        return suggestions.files(ctx, param, incomplete)
+
 
 class ModelName(FilePath):
     """Name of a task or the path of a bundle; an image in its place is named as one."""
@@ -52,6 +57,10 @@ class ModelName(FilePath):
                 ctx,
             )
         return str(super().convert(value, param, ctx)) if value.startswith("~") else value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+        """Return how a word may go on."""
+        return suggestions.models(ctx, param, incomplete)
 
 
 def expanded(word: str) -> Path:

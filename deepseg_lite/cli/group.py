@@ -13,6 +13,7 @@ import click
 from deepseg_lite.cli import store
 from deepseg_lite.cli.batch import BatchCommand, batch
 from deepseg_lite.cli.bench import bench
+from deepseg_lite.cli.completion import completion
 from deepseg_lite.cli.console import run_to_end, say, show_tracebacks
 from deepseg_lite.cli.files import FilePath, ModelName
 from deepseg_lite.cli.options import RunCommand
@@ -33,7 +34,7 @@ class _Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the options before the command."""
-        if args and is_option(args[0]):
+        if args and is_option(args[0]) and not ctx.resilient_parsing:
             try:
                 check_words(args[:1], self.get_params(ctx), REFUSED)
             except SpellingError as error:
@@ -49,6 +50,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, and refuse words that cannot be meant."""
+        if ctx.resilient_parsing:  # a shell asks how a word may go on
+            return super().resolve_command(ctx, args)
         name, *words = args
         command = self.get_command(ctx, name)
         if command is None and _is_for_run(name, words):
@@ -115,6 +118,8 @@ def cli() -> None:
 
 def _answer_version(ctx: click.Context, *, is_asked: bool) -> None:
     """Print the versions, or refuse ``-v`` without ``--version``."""
+    if ctx.resilient_parsing:
+        return
     if not is_asked:
         if ctx.meta[_VERBOSE]:
             raise click.UsageError("-v goes with --version, or behind a command that has it.", ctx)
@@ -233,7 +238,7 @@ def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
         say(printable(path))
 
 
-for _command in (run, batch, plan, bench, qc, store.fetch, store.lock, store.remove):
+for _command in (run, batch, plan, bench, qc, store.fetch, store.lock, store.remove, completion):
     cli.add_command(_command)
 for _command in cli.commands.values():
     _command.params.append(_debug_option())

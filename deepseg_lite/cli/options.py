@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 import click
 
 from deepseg_lite.api.load_options import LoadOptions
+from deepseg_lite.cli import suggestions
 from deepseg_lite.cli.console import report_error, say
 from deepseg_lite.cli.files import find_images
 from deepseg_lite.cli.sct import SPELLINGS, translate
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from deepseg_lite.bundles.bundle import Bundle
 
 _logger = logging.getLogger("deepseg_lite")
+_FILES = ("FILE", "FOLDER", "MASK")
+"""Names of values that are files."""
 Given = Mapping[str, Any]
 """Values of the options by their names, as click gives them to a command."""
 
@@ -46,6 +49,8 @@ class RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Translate, and note how many words with images precede each ``--case``."""
+        if ctx.resilient_parsing:  # a shell asks how a word may go on
+            return super().parse_args(ctx, args)
         given = list(args)
         try:
             return self._parse(ctx, given)
@@ -175,6 +180,8 @@ def _flags(each: Declared) -> tuple[str, ...]:
 def _keywords(each: Declared) -> dict[str, Any]:
     option = each.option
     keywords: dict[str, Any] = {"help": in_flags(option.help), "metavar": option.metavar}
+    if option.metavar in _FILES:
+        keywords["shell_complete"] = suggestions.files
     kinds = (each.kind, *get_args(each.kind))
     if bool in kinds:
         keywords |= {"is_flag": True, "default": option.default}

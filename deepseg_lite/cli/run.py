@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from deepseg_lite.api.load_options import LoadOptions
+from deepseg_lite.cli import suggestions
 from deepseg_lite.cli.console import progress_bar, report_error, say, set_logging
 from deepseg_lite.cli.files import FilePath, ModelName
 from deepseg_lite.cli.options import (
@@ -41,6 +42,7 @@ INPUTS = [
         multiple=True,
         required=True,
         metavar="IMAGE",
+        shell_complete=suggestions.files,
         help="NIfTI image, a folder of them, or a quoted pattern. Repeat for several cases, or for "
         "several channels of one case.",
     ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from deepseg_lite.cli import suggestions
 from deepseg_lite.cli.console import bars, is_answered, report_error, say, set_logging
 from deepseg_lite.cli.options import options_of
 from deepseg_lite.errors import DeepsegError
@@ -61,7 +62,7 @@ fetch = click.Command(
     callback=_fetch,
     help=_fetch.__doc__,
     params=[
-        click.Argument(["names"], metavar="[NAME]...", nargs=-1),
+        click.Argument(["names"], metavar="[NAME]...", nargs=-1, shell_complete=suggestions.models),
         *options_of(FetchOptions),
         click.Option(["as_json", "--json"], is_flag=True, help="Print a JSON report on stdout."),
     ],
@@ -80,7 +81,7 @@ def _list_companions(arrivals: Sequence[Arrival]) -> None:
 
 
 @click.command()
-@click.argument("names", metavar="[TASK]...", nargs=-1)
+@click.argument("names", metavar="[TASK]...", nargs=-1, shell_complete=suggestions.models)
 def lock(names: tuple[str, ...]) -> None:
     """Lock the models of a study: write deepseg-lite.lock in the working folder.
 
@@ -96,7 +97,9 @@ def lock(names: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument(
+    "names", metavar="NAME...", nargs=-1, required=True, shell_complete=suggestions.bundles
+)
 @click.option("--release", metavar="R", help="Release of the task's model.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON report on stdout.")
 @click.pass_context

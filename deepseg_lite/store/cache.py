@@ -70,6 +70,12 @@ def locate(name: str) -> Path | None:
     return directory if os.path.isfile(directory / MANIFEST_NAME) else None
 
 
+def bundle_names() -> list[str]:
+    """Return the names of the bundles in the cache, sorted."""
+    manifests = (home() / "bundles").glob(f"*/{MANIFEST_NAME}")
+    return sorted(file.parent.name for file in manifests if is_name(file.parent.name))
+
+
 def source_of(directory: Path) -> Mapping[str, Any]:
     """Return where a bundle of the cache came from; empty when nobody wrote that down."""
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from deepseg_lite.bundles.bundle import Bundle, read_bundle
 from deepseg_lite.bundles.detector import read_any
-from deepseg_lite.bundles.files import MANIFEST_NAME, BundleFiles, check_network
+from deepseg_lite.bundles.files import BundleFiles, check_network
 from deepseg_lite.errors import BundleError, DeepsegError
 from deepseg_lite.store import cache
 
@@ -96,8 +96,7 @@ def remove(name: str) -> dict[str, int]:
 
 def _needed() -> set[str]:
     """Return the companions of all bundles in the cache."""
-    manifests = (cache.home() / "bundles").glob(f"*/{MANIFEST_NAME}")
-    return {name for file in manifests for name in _companions(file.parent.name)}
+    return {name for owner in cache.bundle_names() for name in _companions(owner)}
 
 
 def _companions(name: str) -> tuple[str, ...]:

@@ -33,6 +33,11 @@ def find_task(name: str, directory: Path | None = None) -> Task | None:
     return None
 
 
+def task_names(directory: Path | None = None) -> list[str]:
+    """Return the names and aliases of all tasks, whatever else their files say."""
+    return [name for folder in _folders(directory) for name in read_names(folder)]
+
+
 def _folders(directory: Path | None) -> list[Path]:
     root = models_directory() if directory is None else directory
     return [file.parent for file in sorted(root.glob(f"*/{TASK_FILE}"))]

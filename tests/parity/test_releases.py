@@ -15,6 +15,7 @@ where it decides for lesion.
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import threading
 import types
@@ -264,6 +265,43 @@ def test_cropped_models_equal_sct_within_the_box_sc_crop_finds(
     mask = np.asanyarray(nib.load(output / "image_cropbox.nii.gz").dataobj)
     np.testing.assert_array_equal(mask, np.asanyarray(nib.load(expected).dataobj))
     assert 0 < mask.sum() < mask.size
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(key, id=IDS(key), marks=() if task.exportable == release else pytest.mark.slow)
+        for key, (task, release) in RELEASES.items()
+    ],
+)
+def test_networks_written_without_torch_are_those_that_torch_exports(key, made, tmp_path):
+    """The bar is 1e-6 of the largest output, in ONNX Runtime."""
+    from deepseg_export.network.verify import open_session, padded, run
+    from deepseg_export.tasks.export import Supply, export_task
+
+    pair = made(key)
+    other = export_task(
+        key[0],
+        tmp_path / "bundle",
+        release=key[1],
+        supply=Supply([pair.bundle.parent]),
+        choices={"with_torch": True},
+    )
+    records = [json.loads((path / "manifest.json").read_text()) for path in (pair.bundle, other)]
+    for record, against in zip(records, ("numpy", "torch"), strict=True):
+        assert {check["against"] for check in record["export"]["checks"]} == {against}
+    patch = [
+        size for size in records[0]["sliding_window"]["patch_size"] if size > 1
+    ]  # 2-D: 1 first
+    channels = len(records[0]["inputs"]["channel_names"])
+    noise = np.random.default_rng(0).standard_normal((2, channels, *patch), np.float32)
+    batch = np.concatenate([noise[:1], padded(noise[1:])])
+    for network in records[0]["networks"]:
+        found, expected = (
+            run(open_session((path / network["path"]).read_bytes()), batch)
+            for path in (pair.bundle, other)
+        )
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 def original_box(image, paddings, monkeypatch):

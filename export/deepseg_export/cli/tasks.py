@@ -103,7 +103,8 @@ def export_everything(
 ) -> None:
     """Convert every task of the catalogue; print a table of what came of each.
 
-    PATH is direct where no PyTorch is needed, torch where it is, and - for nothing to convert.
+    PATH is direct where networks became ONNX without PyTorch, torch where it converted them, and -
+    where nothing was converted.
     The exit code is 1 if one failed. Bundles that are there stay, without --force.
     """
     from deepseg_export.tasks.everything import export_all

@@ -12,6 +12,7 @@ from deepseg_export.errors import CheckpointError
 from deepseg_export.families.table import FAMILIES
 from deepseg_export.tasks.downloads import file_name
 from deepseg_export.tasks.export import Supply, export_task, find_archives
+from deepseg_lite.bundles.bundle import read_bundle
 from deepseg_lite.bundles.files import MANIFEST_NAME
 from deepseg_lite.bundles.task_file import Release, Task
 from deepseg_lite.store import cache
@@ -24,8 +25,9 @@ logger = logging.getLogger(__name__)
 class Outcome:
     """Outcome of one task: the bundle, or why there is none.
 
-    ``path`` is ``direct`` where no PyTorch is needed, ``torch`` where it is or was asked for, and
-    empty where there is nothing to convert.
+    ``path`` is ``direct`` where the networks became ONNX without PyTorch, ``torch`` where it
+    converted them, and empty where there is nothing to convert. Of a failure it is the one that
+    was to be taken.
     """
 
     task: str
@@ -64,26 +66,39 @@ def export_all(
     outcomes = []
     for task in list_tasks():
         release = task.exportable or task.releases[0]
+        path = _path(release, with_torch=bool(choices and choices.get("with_torch")))
         try:
             result = _export_one(task, release, output, supply, choices or {}, force=force)
-            failed = False
+            failed, path = False, path and _recorded_path(_place(task, output))
         except Exception as error:  # one broken model must not keep the others from being exported
             logger.debug("", exc_info=error)
             first = (str(error).splitlines() or [type(error).__name__])[0]
             logger.warning("%s failed: %s", task.name, first)
             result, failed = f"failed: {first}", True
-        path = _path(release, with_torch=bool(choices and choices.get("with_torch")))
         outcomes.append(Outcome(task.name, release.version, result, failed, path))
     return outcomes
 
 
 def _path(release: Release, *, with_torch: bool) -> str:
-    """Return how the networks of a release become ONNX."""
+    """Return how the networks of a release are to become ONNX."""
     if release.obstacle or not release.stages[0].archives:
         return ""
     families = [FAMILIES[stage.family] for stage in release.stages]
     is_direct = all(family.is_direct for family in families) and not with_torch
     return "direct" if is_direct else "torch"
+
+
+def _recorded_path(bundle: Path) -> str:
+    """Return how the networks of a bundle became ONNX, by what they were checked against."""
+    checks = read_bundle(bundle).manifest["export"]["checks"]
+    against = {check.get("against", "torch") for check in checks}  # older bundles: torch alone
+    return "torch" if against == {"torch"} else "direct"
+
+
+def _place(task: Task, output: Path | None) -> Path:
+    """Return where the bundle of a task is, or comes to be."""
+    name = task.bundle_name()
+    return cache.bundle_directory(name) if output is None else output / name
 
 
 def _export_one(
@@ -100,8 +115,7 @@ def _export_one(
     archives = release.stages[0].archives
     if not archives:
         return "in the wheel"
-    name = task.bundle_name()
-    path = cache.bundle_directory(name) if output is None else output / name
+    path = _place(task, output)
     if (path / MANIFEST_NAME).is_file() and not force:
         return f"there already: {path}"
     if supply.sources:

@@ -2,8 +2,8 @@
 
     python docs/make_picture.py IMAGE LABELS OUT.png [--slices 3 8 13] [--size 120]
 
-Needs pillow (``pip install pillow``). The committed picture is sub-9709Ses2 of the spinal cord grey
-matter segmentation challenge (CC0 1.0) with what ``deepseg-lite run sc_gm_t2star`` wrote for it.
+Needs pillow (``pip install pillow``). The committed picture is sub-9709Ses2 of the Spinal Cord
+Gray Matter Imaging Challenge (CC0 1.0) with what ``deepseg-lite run sc_gm_t2star`` wrote for it.
 """
 
 from __future__ import annotations

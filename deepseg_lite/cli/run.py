@@ -138,7 +138,7 @@ def _run(**given: Any) -> None:
     if any(quality.values()):
         from deepseg_lite.qc.reviewing import make_reviewer
 
-        reviewer = make_reviewer(segmenter, quality)
+        reviewer = make_reviewer(segmenter, quality, planned)
     command = [Path(word).name if os.sep in word else word for word in sys.argv[1:]]
     runs = [
         _WithBar(

@@ -155,7 +155,7 @@ class JobRun:
             command=job.command,
             watch=self.watch,
             open_image=self._images.opener(job),
-            reviewer=make_reviewer(model, cast("QualityOptions", job.quality)),
+            reviewer=make_reviewer(model, cast("QualityOptions", job.quality), [case]),
         )
         run.prepare()
         self._run = run

@@ -12,7 +12,8 @@ from nibabel.affines import voxel_sizes
 
 from deepseg_lite.atomic import check_folder
 from deepseg_lite.bundles.review import Review
-from deepseg_lite.errors import DeepsegError, ImageError, OptionError, reason
+from deepseg_lite.errors import DeepsegError, OptionError, reason
+from deepseg_lite.nifti.checks import check_shape
 from deepseg_lite.nifti.reading import load_image, read_voxels
 from deepseg_lite.notice import Notice, ignore
 from deepseg_lite.option import complete
@@ -113,8 +114,19 @@ class CaseReview:
             self.watch.warn(_problem(error))
 
 
-def make_reviewer(model: Model, options: QualityOptions) -> Reviewer | None:
+def make_reviewer(
+    model: Model, options: QualityOptions, cases: Sequence[Case] = ()
+) -> Reviewer | None:
     """Return the reviewer of a run, or None if nothing of it was asked for.
+
+    Parameters
+    ----------
+    model : Model
+        The model of the run.
+    options : QualityOptions
+        As they were given.
+    cases : sequence of Case
+        The cases of the run.
 
     Raises
     ------
@@ -123,7 +135,7 @@ def make_reviewer(model: Model, options: QualityOptions) -> Reviewer | None:
     OutputError
         If the folder cannot be written to.
     ImageError
-        If the mask that pictures are centred on cannot be read.
+        If the mask that pictures are centred on cannot be read, or is not on the grid of an image.
     """
     given = complete(QualityOptions, options)
     if given["qc"] is None:
@@ -134,7 +146,7 @@ def make_reviewer(model: Model, options: QualityOptions) -> Reviewer | None:
     folder, mask = Path(given["qc"]), given["qc_seg"]
     check_folder(folder)
     if mask is not None:
-        load_image(mask, ignore)
+        _check_grid(Path(mask), [case.images[0] for case in cases])
     place = Place(folder, given["qc_dataset"], given["qc_subject"], given["qc_plane"])
     return Reviewer(model, place, None if mask is None else Path(mask))
 
@@ -161,13 +173,32 @@ def structures_of(file: ResultFile) -> Mapping[str, Sequence[int]]:
     return file.values or named or {"+".join(file.structures) or file.suffix: (1,)}
 
 
+def _check_grid(path: Path, images: Sequence[Path]) -> None:
+    """Refuse a mask that is not on the grid of every image."""
+    mask = load_image(path, ignore).shape
+    check_shape(mask, str(path))
+    for each in images:
+        try:
+            image = load_image(each, ignore).shape
+        except DeepsegError:
+            continue  # it ends its own case
+        if _axes(mask) != _axes(image[:3]):
+            raise OptionError(
+                f"`qc_seg` is {path} of shape {_said(mask)}, but {each} has {_said(image)}; give a "
+                "mask on the grid of the image."
+            )
+
+
+def _axes(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
+
+
+def _said(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
 def _focus(path: Path, grid: tuple[int, ...]) -> AnyArray:
-    mask = read_voxels(load_image(path, ignore), str(path), ignore)
-    if mask.size != np.prod(grid):
-        raise ImageError(
-            f"{path} has the shape {mask.shape}, the image {grid}; give a mask on its grid."
-        )
-    return mask.reshape(grid) > 0
+    return read_voxels(load_image(path, ignore), str(path), ignore).reshape(grid) > 0
 
 
 def _problem(error: Exception) -> Notice:

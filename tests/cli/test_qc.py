@@ -71,6 +71,18 @@ def test_pictures_can_be_centred_on_another_mask(files, tmp_path):
     assert len(entry["pictures"]["axial"]["slices"]) == 4
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 5), (4, 4, 4, 2)])
+def test_a_mask_of_another_shape_is_refused_before_the_run(files, tmp_path, shape):
+    other = write_image(tmp_path / "mask.nii.gz", np.zeros(shape, np.uint8), make_affine())
+    words = ["run", files[0], "-i", files[1], "--qc", tmp_path / "qc", "--qc-seg", other]
+    result = invoke(cli, words)
+    assert result.exit_code == 1
+    assert "mask.nii.gz" in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert not files[1].with_name("t2_seg.nii.gz").exists()
+    assert not (tmp_path / "qc" / "_json").exists()
+
+
 def test_strict_ends_with_3_where_the_verdict_is_fail(files, tmp_path):
     zeros = write_image(tmp_path / "low.nii.gz", 0.2 + 0.1 * make_data())
     code, report = run(files[0], zeros, "--strict")

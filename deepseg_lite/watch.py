@@ -40,6 +40,9 @@ class Watch:
         Image that notices are about if they do not say it.
     notices : list of Notice
         What was doubtful, in the order in which it was found.
+    agreements : dict or None
+        How far members agree, by their kind and the name of the label; None where nobody asks, and
+        members are not compared.
     progress, cancel, notify : callable or None
         As given.
     """
@@ -53,6 +56,7 @@ class Watch:
         self.file: str | None = None
         self.seconds: dict[str, float] = {}
         self.notices: list[Notice] = []
+        self.agreements: dict[str, dict[str, float]] | None = None
         self.progress = progress
         self.cancel = cancel
         self.notify = notify or log

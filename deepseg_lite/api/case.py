@@ -57,7 +57,7 @@ class Review(Protocol):
     """Review of one result."""
 
     def record(self) -> Mapping[str, Any]:
-        """Return the verdict, for the record of the run."""
+        """Return the verdict, and what it rests on, as fields of the record of the run."""
         ...
 
     def keep(self, command: str) -> None:

@@ -194,6 +194,7 @@ class FileRun:
         self._open_image, self._reviewer = open_image or load_image, reviewer
         self.watch = watch or Watch()
         self.watch.file = str(case.images[0])
+        self.watch.agreements = None if reviewer is None else {}
 
     def prepare(self) -> None:
         """Read the images, and do all that comes before the networks."""
@@ -244,7 +245,7 @@ class FileRun:
             **({} if result.crop is None else {"CordCrop": dict(result.crop)}),
             **({} if result.center is None else {"Center_mm": list(result.center)}),
             "Warnings": [notice.record() for notice in self.watch.notices],
-            **({} if review is None else {"Verdict": review.record()}),
+            **({} if review is None else review.record()),
             "Volumes_mm3": dict(result.volumes_mm3),
             "Slices": {
                 path.name: slices_found(image)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from deepseg_lite.bundles.bundle import Bundle
+from deepseg_lite.inference.agreement import comparison
 from deepseg_lite.inference.background import find_background
 from deepseg_lite.inference.decoding import average, majority
 from deepseg_lite.inference.patches import plan_windows
@@ -172,10 +173,12 @@ def predict(
                     rows, trail, bundle.outputs, settings, soft_labels
                 )
             return Prediction(None, result, probabilities)
-        if ensemble_of(settings, bundle) == "mean_logits":
-            return Prediction(average(folds(predict_window=predict_sliding_window)))
-        # Every fold is decoded on its own, so its restoring counts as predicting.
         each = folds(predict_window=predict_sliding_window)
+        if fold_count > 1:
+            each = comparison("folds", bundle.outputs, watch)(each)
+        if ensemble_of(settings, bundle) == "mean_logits":
+            return Prediction(average(each))
+        # Every fold is decoded on its own, so its restoring counts as predicting.
         return Prediction(
             None, _decode_each(each, trail, bundle, settings, spacing), is_finished=True
         )
@@ -240,6 +243,7 @@ def fold_scores(
         outputs = bundle.outputs
         background = find_background(data, outputs.activation, outputs.channel_count)
     on_patches = watch.count_patches(fold_count * plan.count)
+    compare = comparison("flips", bundle.outputs, watch, axis=1, weights=plan.importance)
     for opened in watch.opened(predictors):
         calls_at_once = getattr(opened, "calls_at_once", 1)
         predict = watch.called(opened)
@@ -248,7 +252,7 @@ def fold_scores(
             predict = per_patch(predict, normalize_instance)
         yield predict_window(
             data,
-            mirrored(predict, bundle.mirror_axes) if settings["tta"] else predict,
+            mirrored(predict, bundle.mirror_axes, compare) if settings["tta"] else predict,
             plan.patch_size,
             starts=plan.starts,
             importance=plan.importance,

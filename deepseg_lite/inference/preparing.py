@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepseg_lite.bundles.bundle import Bundle
-from deepseg_lite.inference.unusual import check_orientation, check_spacing
+from deepseg_lite.inference.unusual import check_intensity, check_orientation, check_spacing
 from deepseg_lite.notice import Warn, log
 from deepseg_lite.steps.frame import reoriented_spacing, to_frame
 from deepseg_lite.steps.table import PREPROCESSING, Record, apply_step
@@ -33,7 +33,7 @@ def prepare(
     prior : array of shape (X, Y, Z), optional
         What an earlier model found on the same grid.
     warn : callable
-        Told of voxels of another size than the model knows, and of another orientation.
+        Told of voxels of another size, orientation or intensity than the model knows.
     reorient : bool
         Whether the volume is brought to the orientation of the training images first.
     center : sequence of 3 floats, optional
@@ -64,6 +64,7 @@ def prepare(
     trail: list[Record] = [frame]
     for step in bundle.preprocessing:
         check_spacing(framed.spacing, step.get("spacing"), warn)
+        check_intensity(framed.data, step, warn)
         framed, record = apply_step(PREPROCESSING, step, framed, **context)
         if record is not None:
             trail.append(record)

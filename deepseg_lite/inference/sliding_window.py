@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from deepseg_lite.errors import BundleError
+from deepseg_lite.inference.agreement import Compare
 from deepseg_lite.inference.background import Background
 from deepseg_lite.inference.overlap import called_ahead
 from deepseg_lite.inference.patches import PatchSize, Starts
@@ -20,8 +21,10 @@ Predictor = Callable[[FloatArray], FloatArray]
 """Patches (N, C, *P) to logits (N, K, *P), float32; P has three axes."""
 
 
-def mirrored(predict: Predictor, axes: Sequence[int]) -> Predictor:
+def mirrored(predict: Predictor, axes: Sequence[int], compare: Compare = iter) -> Predictor:
     """Wrap a predictor: average its logits over all flips of the given spatial axes.
+
+    ``compare`` sees the logits of each flip on their way.
 
     Notes
     -----
@@ -33,10 +36,16 @@ def mirrored(predict: Predictor, axes: Sequence[int]) -> Predictor:
         for chosen in itertools.combinations(axes, count)
     ]
 
-    def predict_mirrored(patches: FloatArray) -> FloatArray:
-        logits = predict(patches)
+    def passes(patches: FloatArray) -> Iterator[FloatArray]:
+        yield predict(patches)
         for flip in flips:
-            logits = logits + np.flip(predict(np.ascontiguousarray(np.flip(patches, flip))), flip)
+            yield np.flip(predict(np.ascontiguousarray(np.flip(patches, flip))), flip)
+
+    def predict_mirrored(patches: FloatArray) -> FloatArray:
+        each = compare(passes(patches))
+        logits = next(each)
+        for flipped in each:
+            logits = logits + flipped
         logits /= np.float32(len(flips) + 1)
         return logits
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from deepseg_lite.bundles.bundle import Inputs
 from deepseg_lite.notice import Notice, Warn
-from deepseg_lite.volume import Spacing
+from deepseg_lite.volume import FloatArray, Spacing
 
 UNUSUAL = (0.2, 8.0)
 """Ratios of an image's voxel sizes to those of a model's training beyond which it is told; thick
 slices are usual."""
+
+LEAST_WITHIN = 0.01
+"""Share of an image's voxels that must lie within the intensities that a model knows."""
 
 
 def check_spacing(spacing: Spacing, target: Sequence[float | None] | None, warn: Warn) -> None:
@@ -40,3 +46,46 @@ def check_orientation(orientation: str, inputs: Inputs, warn: Warn, *, reorient:
         "takes images as they are: it may find less. `reorient` brings it to theirs first."
     )
     warn(Notice("orientation", text, figures={"orientation": orientation, "trained": trained}))
+
+
+def check_intensity(data: FloatArray, step: Mapping[str, Any], warn: Warn) -> None:
+    """Tell of channels with almost nothing in the range of intensities that a step knows.
+
+    Steps that know none, such as those that take the image's own mean, tell of nothing.
+
+    Parameters
+    ----------
+    data : array of shape (C, X, Y, Z)
+        Intensities before the step; voxels of 0 are not looked at.
+    step : mapping
+        Step of a manifest.
+    warn : callable
+        Told of each such channel.
+    """
+    for channel, limits in enumerate(_known_intensities(step, len(data))):
+        if limits is None:
+            continue
+        values = data[channel]
+        within = (values >= limits[0]) & (values <= limits[1]) & (values != 0)
+        if np.count_nonzero(within) < LEAST_WITHIN * np.count_nonzero(values):
+            low, high = (float(end) for end in np.percentile(values[values != 0], (1, 99)))
+            text = (
+                f"its intensities, {low:.4g} to {high:.4g}, are not those that the model was "
+                f"trained on, {limits[0]:.4g} to {limits[1]:.4g}: the scale or the contrast may be "
+                "another. Check the image and the result."
+            )
+            figures = {"channel": channel, "found": [low, high], "trained": list(limits)}
+            warn(Notice("intensity-unusual", text, figures=figures))
+
+
+def _known_intensities(step: Mapping[str, Any], count: int) -> Sequence[tuple[float, float] | None]:
+    """Return for each channel the lowest and highest intensity that a step knows, or None."""
+    if step["step"] == "scale_range":
+        low, high = step["source"]
+        return [(low, high)] * count
+    if step["step"] == "normalize":
+        return [
+            (each["lower"], each["upper"]) if each["scheme"] == "clip_zscore" else None
+            for each in step["channels"]
+        ]
+    return [None] * count

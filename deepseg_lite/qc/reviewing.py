@@ -72,7 +72,7 @@ class Reviewer:
         review = Review() if task is None else task.review
         try:
             view = _view(case, images, result, self.center)
-            verdict = judge(view, review, watch.notices)
+            verdict = judge(view, review, watch.notices, watch.agreements)
         except Exception as error:  # a verdict that fails must not fail a segmentation
             watch.warn(_problem(error))
             return None
@@ -91,8 +91,10 @@ class CaseReview:
     watch: Watch
 
     def record(self) -> Mapping[str, Any]:
-        """Return the verdict as the record of the run holds it."""
-        return self.verdict.record()
+        """Return the fields of the record of the run."""
+        agreements = self.watch.agreements
+        found = {"Verdict": self.verdict.record()}
+        return {**found, "Agreement": agreements} if agreements else found
 
     def keep(self, command: str) -> None:
         """Write the entry, if there is a place for it."""

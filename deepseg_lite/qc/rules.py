@@ -33,6 +33,9 @@ TINY_SHARE = 0.001
 """Pieces below this share of a structure's volume are not counted."""
 PIECE_SHARE = 0.1
 """Volume of a piece, as a share of the largest, above which too many pieces are a failure."""
+LEAST_AGREEMENT = 0.3
+"""Share of what any fold or flip finds that all of them must find."""
+Agreements = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ class Verdict:
         return {"level": self.level, "findings": [each.record() for each in worst_first]}
 
 
-def judge(view: View, review: Review, notices: Sequence[Notice]) -> Verdict:
+def judge(
+    view: View, review: Review, notices: Sequence[Notice], agreements: Agreements | None = None
+) -> Verdict:
     """Return the verdict on a result.
 
     Parameters
@@ -102,8 +107,10 @@ def judge(view: View, review: Review, notices: Sequence[Notice]) -> Verdict:
         What the task's file says about its structures.
     notices : sequence of Notice
         Warnings of the run.
+    agreements : mapping, optional
+        How far folds and flips agree on each structure.
     """
-    findings = [*_told(notices), *_missing(view, review)]
+    findings = [*_told(notices), *_missing(view, review), *_disagreements(agreements or {})]
     for each in view.structures:
         expected = review.structures.get(each.name, review.others)
         measures = measure(each.mask, view.spacing, view.voxel_mm3)
@@ -145,6 +152,14 @@ def _missing(view: View, review: Review) -> Iterator[Finding]:
     elif names := [name for name in names if not name.startswith(review.ordered)]:
         text = f"nothing was found of {', '.join(names[:5])}{' and others' if names[5:] else ''}."
         yield Finding(STRUCTURE_EMPTY, WARN, text, figures={"structures": names})
+
+
+def _disagreements(agreements: Agreements) -> Iterator[Finding]:
+    for kind, shares in agreements.items():
+        for name, share in shares.items():
+            if share < LEAST_AGREEMENT:
+                text = f"{kind} agree on {share:.0%} of what any of them takes for {name}."
+                yield Finding("disagreement", WARN, text, name, {kind: share})
 
 
 def _faces(name: str, measures: Measures) -> Iterator[Finding]:

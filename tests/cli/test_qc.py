@@ -92,6 +92,29 @@ def test_strict_ends_with_3_where_the_verdict_is_fail(files, tmp_path):
     assert (code, report["results"][0]["Verdict"]["level"]) == (0, "fail")
 
 
+def test_members_are_compared_where_a_verdict_is_asked_for(files, tmp_path):
+    bundle = write_bundle(tmp_path / "two", "folds")
+    _, report = run(bundle, files[1], "--tta", "--strict")
+    agreement = report["results"][0]["Agreement"]
+    assert agreement["flips"] == {"cord": 1.0}
+    assert 0 < agreement["folds"]["cord"] < 1
+    _, report = run(bundle, files[1], "--tta")
+    assert "Agreement" not in report["results"][0]
+
+
+def test_a_result_that_is_cut_off_by_the_crop_box_is_doubtful(files, tmp_path):
+    sides = ("superior", "inferior", "left", "right", "anterior", "posterior")
+    crop = {"detector": "sc_crop", "padding_mm": dict.fromkeys(sides, 0)}
+    cropped = write_bundle(tmp_path / "cropped", cord_crop=crop)
+    faces = {"xmin": 8, "xmax": 14, "ymin": 2, "ymax": 15, "zmin": 1, "zmax": 10}
+    words = [word for face, at in faces.items() for word in (f"--box-{face}", at)]
+    _, report = run(cropped, files[1], *words, "--strict")
+    findings = report["results"][0]["Verdict"]["findings"]
+    (finding,) = [finding for finding in findings if finding["rule"] == "cut-off"]
+    assert finding["level"] == "warn"
+    assert "xmin" in finding["figures"]["faces"]
+
+
 def test_options_without_a_folder_are_refused(files):
     result = invoke(cli, ["run", files[0], "-i", files[1], "--qc-subject", "x"])
     assert result.exit_code == 1

@@ -103,6 +103,15 @@ def test_warnings_of_the_run_are_in_the_verdict_and_are_not_its_own():
     assert verdict.level == "warn"
 
 
+def test_members_that_disagree_are_told():
+    agreements = {"folds": {"sc": 0.95, "gm": 0.2}, "flips": {"gm": 0.6}}
+    verdict = judge(view_of(cord(), {"sc": (1,)}), REVIEW, (), agreements)
+    (finding,) = verdict.findings
+    assert (finding.rule, finding.level, finding.structure) == ("disagreement", "warn", "gm")
+    assert finding.figures == {"folds": 0.2}
+    assert "20%" in finding.text
+
+
 def test_damage_to_phantoms_is_found_and_none_is_told_of_without():
     masks = phantoms()
     found, tried, missed = spoil(5 * len(DAMAGES), 3, masks)

@@ -1,7 +1,7 @@
 """Patches of labelled slices, distorted in space and signal; everything on whole batches if it can.
 
 Space: shift, turn, flip, size, bending, thicker slices, a cropped field of view. Signal: tissue
-contrast, gamma, any curve, inversion, receive field, ghosts, resolution, noise. A patch ends up as
+contrast, gamma, any curve, inversion, what ``artefacts`` has, resolution, noise. A patch ends up as
 the runtime gives it to the network: z-scored, and 0 where there was no image.
 """
 
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
+from artefacts import column, drop_signal, fade_fluid, field, ghost, move, shade, sometimes
 from images import GRAY, LABEL_COUNT, OUTSIDE, Stack
 from numpy.random import Generator
 from torch import Tensor
@@ -53,10 +54,10 @@ def cut(stacks: list[Stack], size: int, as_scanned: float, rng: Generator) -> Ba
     parts = [_cut_one(stack, size, rng) for stack in stacks]
     batch = Batch(*(torch.stack(part) for part in zip(*parts, strict=True)))
     image = _change_tissues(batch, rng)
-    image = _bend_signal(image, rng)
-    image = _shade(image, rng) + _ghost(image, rng)
-    image = _scan(image, rng)
-    image = torch.lerp(image, batch.image, _sometimes(as_scanned, np.ones(len(image)), rng))
+    image = fade_fluid(image, 1 - batch.shares[:, OUTSIDE : OUTSIDE + 1], PATCH_MM, rng)
+    image = drop_signal(shade(_bend_signal(image, rng), rng), rng)
+    image = _scan(move(image + ghost(image, rng), rng), rng)
+    image = torch.lerp(image, batch.image, sometimes(as_scanned, np.ones(len(image)), rng))
     return Batch(_normalize(image, batch.inside, rng), batch.shares, batch.inside)
 
 
@@ -78,11 +79,13 @@ def _cut_one(stack: Stack, size: int, rng: Generator) -> tuple[Tensor, Tensor, T
 
 
 def _thicken(stack: Stack, index: int, rng: Generator) -> np.ndarray:
-    """Return a slice, sometimes mixed with its neighbour as a thicker one would be."""
+    """Return a slice, sometimes mixed with its neighbours as a thicker one would be."""
     plane = stack.image[index]
-    if stack.is_volume and rng.random() < 0.2:
-        other = np.clip(index + rng.choice((-1, 1)), 0, len(stack.image) - 1)
-        plane = plane + np.float32(rng.uniform(0, 0.5)) * (stack.image[other] - plane)
+    if stack.is_volume and rng.random() < 0.3:
+        steps = (-1, 1) if rng.random() < 0.4 else (rng.choice((-1, 1)),)
+        others = [stack.image[np.clip(index + step, 0, len(stack.image) - 1)] for step in steps]
+        share = np.float32(rng.uniform(0, 0.5 if len(steps) == 1 else 0.66))
+        plane = plane + share * (np.mean(others, axis=0) - plane)
     return plane
 
 
@@ -115,7 +118,7 @@ def _points(size: int, rng: Generator) -> Tensor:
     if rng.random() < 0.5:
         knots = max(3, round(size * PATCH_MM / rng.uniform(12, 40)))
         reach_mm = rng.uniform(0, 0.06) * size * PATCH_MM / knots
-        bend = _field((2, knots), size, rng) * reach_mm
+        bend = field((2, knots), size, rng) * reach_mm
         points = points + bend.permute(1, 2, 0)
     return points
 
@@ -136,30 +139,13 @@ def _field_of_view(shares: Tensor, rng: Generator) -> Tensor:
     return seen
 
 
-def _field(shape: tuple[int, int], size: int, rng: Generator) -> Tensor:
-    """Return smooth random fields (N, P, P) from (count, knots) normal numbers."""
-    count, knots = shape
-    numbers = torch.from_numpy(rng.standard_normal((1, count, knots, knots), np.float32))
-    return F.interpolate(numbers, (size, size), mode="bicubic", align_corners=True)[0]
-
-
-def _column(values: np.ndarray) -> Tensor:
-    """Return one number per patch so that it multiplies images."""
-    return torch.from_numpy(values.astype(np.float32))[:, None, None, None]
-
-
-def _sometimes(share: float, values: np.ndarray, rng: Generator, otherwise: float = 0.0) -> Tensor:
-    """Keep some patches' numbers and replace the others'."""
-    return _column(np.where(rng.random(len(values)) < share, values, otherwise))
-
-
 def _change_tissues(batch: Batch, rng: Generator) -> Tensor:
     """Change the signal of the whole cord and of the gray matter in it."""
     count = len(batch.image)
     cord = 1 - batch.shares[:, OUTSIDE : OUTSIDE + 1]
     gray = batch.shares[:, GRAY : GRAY + 1]
-    level = _sometimes(0.3, rng.normal(0, 0.08, count), rng)
-    contrast = _sometimes(0.4, rng.uniform(-0.06, 0.14, count), rng)
+    level = sometimes(0.3, rng.normal(0, 0.08, count), rng)
+    contrast = sometimes(0.4, rng.uniform(-0.06, 0.14, count), rng)
     return (batch.image * (1 + cord * level + gray * contrast)).clamp(0, 1.5)
 
 
@@ -180,20 +166,6 @@ def _bend_signal(image: Tensor, rng: Generator) -> Tensor:
     return (below + (place - low) * (above - below)).view_as(image)
 
 
-def _shade(image: Tensor, rng: Generator) -> Tensor:
-    """Multiply by a smooth receive field."""
-    count, size = len(image), image.shape[-1]
-    strength = _sometimes(0.6, rng.uniform(0, 0.5, count), rng)
-    return image * torch.exp(strength * _field((count, 4), size, rng)[:, None])
-
-
-def _ghost(image: Tensor, rng: Generator) -> Tensor:
-    """Return a faint shifted copy, as motion and pulsation make it."""
-    strength = _sometimes(0.15, rng.uniform(0.03, 0.2, len(image)), rng)
-    shift = int(rng.integers(image.shape[-1] // 6, image.shape[-1] // 2))
-    return strength * image.roll(shift, dims=2 if rng.random() < 0.7 else 3)
-
-
 def _scan(image: Tensor, rng: Generator) -> Tensor:
     """Lower the resolution and add noise before or after, one patch at a time."""
     return torch.stack([_scan_one(plane[None], rng)[0] for plane in image])
@@ -210,8 +182,8 @@ def _scan_one(plane: Tensor, rng: Generator) -> Tensor:
         plane = F.interpolate(plane, (coarse, coarse), mode="bilinear", antialias=True)
         plane = _add_noise(plane, sigma, rng)
         return F.interpolate(plane, (size, size), mode="bicubic")
-    if chance < 0.55:
-        width = rng.uniform(0.3, 1.0)
+    if chance < 0.65:
+        width = rng.uniform(0.3, 1.2)
         offsets = torch.arange(-3, 4)
         kernel = torch.exp(-0.5 * (offsets / width) ** 2)
         kernel = kernel / kernel.sum()
@@ -235,6 +207,6 @@ def _normalize(image: Tensor, inside: Tensor, rng: Generator) -> Tensor:
     pixels = inside.sum((1, 2, 3), keepdim=True).clamp(min=1)
     mean = (image * inside).sum((1, 2, 3), keepdim=True) / pixels
     variance = ((image - mean).square() * inside).sum((1, 2, 3), keepdim=True) / pixels
-    scale = _column(np.exp(rng.normal(0, 0.2, count)))
-    shift = _column(rng.normal(0, 0.3, count))
+    scale = column(np.exp(rng.normal(0, 0.2, count)))
+    shift = column(rng.normal(0, 0.3, count))
     return ((image - mean) / (variance.sqrt() + 1e-4) * scale + shift) * inside

@@ -2,36 +2,45 @@
 
     python evaluate.py persons --data DATA --bundles WORK      each person by the bundle without it
     python evaluate.py robustness --data DATA --bundles WORK   the same, on distorted images
+    python evaluate.py low-contrast --data DATA --bundles WORK the same, on the low-contrast set
+    python evaluate.py consistency --data DATA --bundles WORK  the same, on both runs of each scan
     python evaluate.py others --data DATA --bundle BUNDLE      other images; --pictures FOLDER
     python evaluate.py orientations --image IMAGE --bundle BUNDLE
 
-WORK holds a bundle ``without_<person>`` for each person. Tables have their worst line first.
+WORK holds a bundle ``without_<person>`` for each person; ``--bundle`` in its place takes one for
+all, and ``--persons`` only some of them. Tables have their worst line first.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
-from images import CHALLENGE, CORD_ONLY, GRAY_ONLY
+from distortions import DISTORTIONS, Array, Case
+from images import CHALLENGE, CORD_ONLY, GRAY_ONLY, PERSONS
+from low_contrast import make_low_contrast
+from measures import (
+    axial_first,
+    axial_spacing,
+    dice,
+    hole_voxels,
+    lost_slices,
+    read_mask,
+    strays,
+    worst_slice,
+)
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from registration import back, register
 
 import deepseg_lite
 
-Array = npt.NDArray[Any]
-Case = tuple[nib.Nifti1Image, Array, Array]  # image, cord, gray matter
 Segment = Callable[[nib.Nifti1Image], Array]
 
 UNLABELLED = ("sct_tutorial/mt1", "sct_tutorial/t2_ms", "sct_tutorial/t2_lumbar")
-CROP_MM = 20.0  # what the cropped field of view leaves around the cord
-NOISE = 0.15  # standard deviation as a share of the cord's mean signal
-DARKEST = 0.4  # of the receive field, at one side; 1 at the other
 PICTURE_SLICES = 8
 
 
@@ -39,33 +48,29 @@ def main() -> None:
     """Read the arguments and print one table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     tables = {"persons": persons, "robustness": robustness}
+    tables |= {"low-contrast": low_contrast, "consistency": consistency}
     tables |= {"others": others, "orientations": orientations}
     parser.add_argument("table", choices=tables)
     for name in ("data", "bundles", "bundle", "image", "pictures"):
         parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--persons", nargs="+", choices=PERSONS, default=PERSONS)
     given = parser.parse_args()
     tables[given.table](given)
 
 
 def persons(given: argparse.Namespace) -> None:
     """Print Dice and lost slices of every scan, segmented by a model that never saw the person."""
-    rows = []
-    for scan, person in CHALLENGE.items():
+    rows, of_persons = [], {person: [] for person in given.persons}
+    for scan, segment in scans(given):
         image, cord, gray = read_case(given.data, scan)
-        labels = segmenter(given.bundles / f"without_{person}")(image)
-        rows.append((scan, person, dice(labels > 0, cord), dice(labels == 2, gray)))
-        rows[-1] += (lost_slices(labels > 0, cord),)
-    rows.sort(key=lambda row: row[2])
-    print("| scan | cord | gray matter | slices without cord |\n| --- | --- | --- | --- |")
-    for scan, _, cord_dice, gray_dice, lost in rows:
-        print(f"| {scan} | {cord_dice:.3f} | {gray_dice:.3f} | {lost} |")
-    of_persons = {
-        person: np.mean([row[2:4] for row in rows if row[1] == person], axis=0)
-        for person in dict.fromkeys(CHALLENGE.values())
-    }
-    worst, mean = (rule(list(of_persons.values()), axis=0) for rule in (np.min, np.mean))
-    print(f"| worst person | {worst[0]:.3f} | {worst[1]:.3f} | |")
-    print(f"| mean of persons | {mean[0]:.3f} | {mean[1]:.3f} | {sum(row[4] for row in rows)} |")
+        labels = segment(image)
+        row = dice(labels > 0, cord), dice(labels == 2, gray), lost_slices(labels > 0, cord)
+        of_persons[CHALLENGE[scan]].append(row)
+        rows.append((scan, *row))
+    print_table(("scan", "cord", "gray matter", "slices without cord"), rows)
+    means = [np.mean(scores, axis=0)[:2] for scores in of_persons.values()]
+    for name, rule in (("worst person", np.min), ("mean of persons", np.mean)):
+        print(f"| {name} | {' | '.join(f'{figure:.3f}' for figure in rule(means, axis=0))} | |")
 
 
 def robustness(given: argparse.Namespace) -> None:
@@ -73,17 +78,59 @@ def robustness(given: argparse.Namespace) -> None:
     rows = []
     for name, distort in DISTORTIONS.items():
         scores = []
-        for scan, person in CHALLENGE.items():
+        for scan, segment in scans(given):
             image, cord, gray = distort(*read_case(given.data, scan))
-            labels = segmenter(given.bundles / f"without_{person}")(image)
+            labels = segment(image)
             scores.append((dice(labels > 0, cord), dice(labels == 2, gray)))
             scores[-1] += (lost_slices(labels > 0, cord),)
         table = np.array(scores)
-        rows.append((name, *table.min(axis=0)[:2], *table.mean(axis=0)[:2], table[:, 2].sum()))
-    print("| distortion | cord, worst | gray, worst | cord, mean | gray, mean | slices lost |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for name, *figures, lost in sorted(rows, key=lambda row: row[1]):
-        print(f"| {name} | {' | '.join(f'{figure:.3f}' for figure in figures)} | {lost:.0f} |")
+        lost = int(table[:, 2].sum())
+        rows.append((name, *table.min(axis=0)[:2], *table.mean(axis=0)[:2], lost))
+    head = ("cord, worst", "gray, worst", "cord, mean", "gray, mean", "slices lost")
+    print_table(("distortion", *head), rows)
+
+
+def low_contrast(given: argparse.Namespace) -> None:
+    """Print what is found where fluid is hardly brighter than the cord and slices are thick."""
+    rows = []
+    for scan, segment in scans(given):
+        number = list(CHALLENGE).index(scan)
+        image, cord, gray = make_low_contrast(*read_case(given.data, scan), number)
+        labels = segment(image)
+        found, (x_mm, y_mm) = labels > 0, image.header.get_zooms()[:2]
+        scores = dice(found, cord), dice(labels == 2, gray), worst_slice(found, cord)
+        rows.append((scan, *scores, strays(found, cord, (x_mm, y_mm)), hole_voxels(found)))
+        if given.pictures:
+            draw(image, labels, given.pictures / f"low_contrast_{scan}.png")
+    head = ("cord", "gray matter", "cord, worst slice", "pieces outside", "voxels of holes")
+    print_table(("scan", *head), rows)
+    print(f"| mean | {np.mean([row[1] for row in rows]):.3f} | ", end="")
+    print(f"{np.mean([row[2] for row in rows]):.3f} | | | |")
+
+
+def consistency(given: argparse.Namespace) -> None:
+    """Print the Dice of what is found in both runs of a scan, brought onto one another."""
+    rows = []
+    for scan, segment in scans(given):
+        stem = given.data / "gm_challenge"
+        runs = [
+            nib.load(path)
+            for path in (
+                stem / f"{scan}_T2starw.nii.gz",
+                stem / f"more/{scan}_run-2_T2starw.nii.gz",
+            )
+        ]
+        signals = [axial_first(run, np.asarray(run.dataobj)) for run in runs]
+        found = [axial_first(run, segment(run)) for run in runs]
+        second = np.zeros_like(found[1])
+        y_mm, x_mm = axial_spacing(runs[0])[1:]
+        for z in np.flatnonzero((found[0] > 0).any(axis=(1, 2))):
+            move = register(signals[0][z], signals[1][z], found[0][z] > 0, (y_mm, x_mm))
+            cord, gray = (back(np.float32(found[1][z] >= value), move) >= 0.5 for value in (1, 2))
+            second[z] = np.where(gray, 2, cord)
+        pairs = [(labels > 0, labels == 2) for labels in (found[0], second)]
+        rows.append((scan, *(dice(*pair) for pair in zip(*pairs, strict=True))))
+    print_table(("scan", "cord", "gray matter"), rows)
 
 
 def others(given: argparse.Namespace) -> None:
@@ -126,6 +173,27 @@ def orientations(given: argparse.Namespace) -> None:
     print(f"{48 - len(differing)} of 48 orientations give the same voxels; others: {differing}")
 
 
+def scans(given: argparse.Namespace) -> Iterator[tuple[str, Segment]]:
+    """Yield the scans of the persons asked for, and the model that never saw each."""
+    segments = {
+        person: segmenter(given.bundle or given.bundles / f"without_{person}")
+        for person in given.persons
+    }
+    for scan, person in CHALLENGE.items():
+        if person in segments:
+            yield scan, segments[person]
+
+
+def print_table(head: Sequence[str], rows: Sequence[tuple[str | float, ...]]) -> None:
+    """Print rows of a name and figures, the lowest first figure first."""
+    lines = [
+        [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
+        for row in sorted(rows, key=lambda row: row[1])
+    ]
+    for line in (head, ["---"] * len(head), *lines):
+        print(f"| {' | '.join(line)} |", flush=True)
+
+
 def segmenter(bundle: Path) -> Segment:
     """Load a bundle once and return a function from an image to its labels."""
     segment = deepseg_lite.load(bundle, device="cpu")
@@ -137,33 +205,6 @@ def read_case(data: Path, scan: str) -> Case:
     stem = f"{data}/gm_challenge/{scan}_T2starw"
     cord, gray = (read_mask(f"{stem}_{kind}-manual.nii.gz") for kind in ("seg", "gmseg"))
     return nib.load(f"{stem}.nii.gz"), cord, gray
-
-
-def read_mask(path: str | Path) -> Array:
-    """Read a mask."""
-    return np.asarray(nib.load(path).dataobj) > 0
-
-
-def dice(first: Array, second: Array) -> float:
-    """Return the Dice of two masks."""
-    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
-
-
-def lost_slices(found: Array, manual: Array) -> int:
-    """Count the slices (last axis) where a mask is marked and nothing was found."""
-    return int((manual.any(axis=(0, 1)) & ~found.any(axis=(0, 1))).sum())
-
-
-def axial_first(image: nib.Nifti1Image, array: Array) -> Array:
-    """Turn an array so that its axes are z, y, x."""
-    turn = ornt_transform(io_orientation(image.affine), axcodes2ornt("SAL"))
-    return nib.apply_orientation(array.astype(np.float32), turn)
-
-
-def axial_spacing(image: nib.Nifti1Image) -> Array:
-    """Return the voxel size along z, y and x."""
-    axes = io_orientation(image.affine)[:, 0].argsort()[::-1]
-    return np.array(image.header.get_zooms())[axes]
 
 
 def draw(image: nib.Nifti1Image, labels: Array, path: Path) -> None:
@@ -184,67 +225,6 @@ def draw(image: nib.Nifti1Image, labels: Array, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((255 * strip).astype(np.uint8)).save(path)
 
-
-def _like(image: nib.Nifti1Image, array: Array) -> nib.Nifti1Image:
-    """Return an image with other voxels on the same grid."""
-    return nib.Nifti1Image(array.astype(np.float32), image.affine)
-
-
-def _unchanged(image: nib.Nifti1Image, cord: Array, gray: Array) -> Case:
-    """Leave the case as it is."""
-    return image, cord, gray
-
-
-def _noisy(image: nib.Nifti1Image, cord: Array, gray: Array) -> Case:
-    """Add Rician noise."""
-    signal = np.asarray(image.dataobj, np.float64)
-    sigma = NOISE * signal[cord].mean()
-    real, imaginary = sigma * np.random.default_rng(0).standard_normal((2, *signal.shape))
-    return _like(image, np.hypot(signal + real, imaginary)), cord, gray
-
-
-def _shaded(image: nib.Nifti1Image, cord: Array, gray: Array) -> Case:
-    """Multiply by a field that falls from back to front and from left to right."""
-    x, y = (np.linspace(1, DARKEST, n) for n in image.shape[:2])
-    return _like(image, np.asarray(image.dataobj) * x[:, None, None] * y[:, None]), cord, gray
-
-
-def _coarse(image: nib.Nifti1Image, cord: Array, gray: Array) -> Case:
-    """Average 2 x 2 pixels of the image, and of the masks by the majority."""
-    x, y, z = image.shape[0] // 2, image.shape[1] // 2, image.shape[2]
-
-    def average(array: Array) -> Array:
-        return array[: 2 * x, : 2 * y].reshape(x, 2, y, 2, z).mean(axis=(1, 3))
-
-    affine = image.affine @ np.diag((2, 2, 1, 1))
-    affine[:3, 3] += image.affine[:3, :2].sum(axis=1) / 2
-    coarse = nib.Nifti1Image(average(np.asarray(image.dataobj)).astype(np.float32), affine)
-    return coarse, average(cord) >= 0.5, average(gray) >= 0.5
-
-
-def _cropped(image: nib.Nifti1Image, cord: Array, gray: Array) -> Case:
-    """Cut out a box around the cord."""
-    box = []
-    for axis in (0, 1):
-        marked = np.flatnonzero(cord.any(axis=(1 - axis, 2)))
-        margin = round(CROP_MM / image.header.get_zooms()[axis])
-        box.append(slice(max(marked[0] - margin, 0), marked[-1] + margin + 1))
-    return image.slicer[box[0], box[1]], cord[box[0], box[1]], gray[box[0], box[1]]
-
-
-def _flipped(image: nib.Nifti1Image, cord: Array, gray: Array) -> Case:
-    """Swap left and right."""
-    return _like(image, np.asarray(image.dataobj)[::-1]), cord[::-1], gray[::-1]
-
-
-DISTORTIONS = {
-    "none": _unchanged,
-    "noise, 15 % of the cord's signal": _noisy,
-    "receive field, 1 to 0.4 along x and y": _shaded,
-    "down-sampled by 2 in plane": _coarse,
-    "field of view cropped to 20 mm around the cord": _cropped,
-    "left and right swapped": _flipped,
-}
 
 if __name__ == "__main__":
     main()

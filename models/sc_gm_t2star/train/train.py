@@ -37,18 +37,19 @@ from images import (
     read_gray_only,
 )
 from numpy.random import Generator
-from synthetic import draw_phantoms, draw_template
+from synthetic import draw_phantoms, draw_shapes
 from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER = "nnUNetTrainer__nnUNetPlans__2d"
 SEED = 7
 PATCHES = ((128, 8), (192, 4), (128, 8), (256, 2))  # pixels each way, patches; in turn
-TEMPLATE_SLICES, PHANTOMS = 800, 40
-WARM_UP, SAVE_EVERY, REPORT_EVERY = 50, 100, 25
+DRAWN_SLICES, PHANTOMS = 800, 40
+WARM_UP, SAVE_EVERY, REPORT_EVERY = 50, 100, 50
 AVERAGE_DECAY = 0.995  # of the running mean of the weights, which is what is kept
 MIN_PIXELS = 20  # a structure with less has no Dice of its own
 MAX_GRADIENT = 5.0
+OUTPUT_WEIGHTS = (1.0, 0.5, 0.25, 0.125)  # of the loss at full, half, ... resolution
 
 
 class Schedule(NamedTuple):
@@ -111,20 +112,20 @@ def main() -> None:
 
 
 def build_network() -> nn.Module:
-    """Build the network that ``plans.json`` describes, as nnU-Net does."""
+    """Build the network of ``plans.json`` as nnU-Net does, with an output at every resolution."""
     plans = json.loads((HERE / "plans.json").read_text(encoding="utf-8"))
     architecture = plans["configurations"]["2d"]["architecture"]
     arguments = dict(architecture["arch_kwargs"])
     for name in architecture["_kw_requires_import"]:
         arguments[name] = arguments[name] and pydoc.locate(arguments[name])
     network: Any = pydoc.locate(architecture["network_class_name"])
-    return network(input_channels=1, num_classes=2, deep_supervision=False, **arguments)
+    return network(input_channels=1, num_classes=2, deep_supervision=True, **arguments)
 
 
 def pretraining_sources(data: Path, _: str | None) -> list[Source]:
     """Return what shows none of the four persons, whoever is left out."""
     return [
-        Source(0.55, [draw_template(data, TEMPLATE_SLICES, SEED)]),
+        Source(0.55, [draw_shapes(data, DRAWN_SLICES, SEED)]),
         Source(0.15, draw_phantoms(PHANTOMS)),
         Source(0.30, read_cord_only(data)),
     ]
@@ -136,21 +137,21 @@ def finetuning_sources(data: Path, left_out: str | None) -> list[Source]:
     return [
         *(Source(0.6 / len(persons), scans) for scans in persons.values()),
         Source(0.08, read_gray_only(data)),
-        Source(0.17, [draw_template(data, TEMPLATE_SLICES, SEED + 1)]),
+        Source(0.17, [draw_shapes(data, DRAWN_SLICES, SEED + 1)]),
         Source(0.03, draw_phantoms(PHANTOMS // 4)),
         Source(0.12, read_cord_only(data)),
     ]
 
 
 def refining_sources(data: Path, left_out: str | None) -> list[Source]:
-    """Return mostly the persons' scans; the template teaches only where the cord ends."""
+    """Return mostly the persons' scans; drawn slices teach only where the cord ends."""
     persons = read_challenge(data, left_out)
-    template = draw_template(data, TEMPLATE_SLICES // 4, SEED + 2)
-    cord = np.where(template.labels == OUTSIDE, OUTSIDE, CORD_OF_SOME_KIND).astype(np.uint8)
+    drawn = draw_shapes(data, DRAWN_SLICES // 4, SEED + 2)
+    cord = np.where(drawn.labels == OUTSIDE, OUTSIDE, CORD_OF_SOME_KIND).astype(np.uint8)
     return [
         *(Source(0.78 / len(persons), scans) for scans in persons.values()),
         Source(0.08, read_gray_only(data)),
-        Source(0.07, [replace(template, labels=cord)]),
+        Source(0.07, [replace(drawn, labels=cord)]),
         Source(0.07, read_cord_only(data)),
     ]
 
@@ -218,13 +219,25 @@ def _step(
     device = next(network.parameters()).device
     image = batch.image.to(device).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, torch.bfloat16):
-        logits = network(image)
-    loss = loss_of(logits.float(), batch.shares.to(device), gray_weight)
+        outputs = network(image)
+    loss = loss_of_all(outputs, batch.shares.to(device), gray_weight)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
     optimizer.step()
     return loss.item()
+
+
+def loss_of_all(outputs: list[Tensor], shares: Tensor, gray_weight: float) -> Tensor:
+    """Return the weighted loss of the outputs, each half as fine as the one before.
+
+    The coarse ones see that cord and gray matter are one piece, which the finest alone does not.
+    """
+    total = torch.zeros((), device=shares.device)
+    for weight, logits in zip(OUTPUT_WEIGHTS, outputs, strict=False):
+        coarse = F.adaptive_avg_pool2d(shares, logits.shape[-2:])
+        total = total + weight * loss_of(logits.float(), coarse, gray_weight)
+    return total / sum(OUTPUT_WEIGHTS)
 
 
 def loss_of(logits: Tensor, shares: Tensor, gray_weight: float) -> Tensor:

@@ -21,7 +21,8 @@ class Case:
 
     ``paths`` are where ``files`` go, one for one; ``cropbox`` is for the box around the cord.
     ``overwrite`` is whether files that are there may be replaced, ``fields`` are more fields of the
-    record, and ``for_bids`` is whether tables of labels are called as BIDS has it.
+    record, and ``for_bids`` is whether tables of labels are called as BIDS has it. ``manual`` are
+    masks by hand that are looked at in place of results, by the path of the result.
     """
 
     images: tuple[Path, ...]
@@ -31,6 +32,7 @@ class Case:
     overwrite: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
     for_bids: bool = False
+    manual: Mapping[Path, Path] = field(default_factory=dict)
 
     @property
     def tables(self) -> dict[Path, bytes]:

@@ -31,6 +31,8 @@ class Job:
         Options of the run, see `deepseg_lite.inference.settings.Settings`.
     quality : mapping
         Options of quality control, see `deepseg_lite.qc.options.QualityOptions`.
+    manual : mapping of str to str
+        Masks by hand that go before outputs in quality control, by the output.
     fields : mapping
         More fields of the record.
     cropbox : str or None
@@ -54,6 +56,7 @@ class Job:
     load: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
+    manual: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
     cropbox: str | None = None
     overwrite: bool = False

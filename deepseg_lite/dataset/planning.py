@@ -19,6 +19,7 @@ from deepseg_lite.dataset.inputs import Found, Source
 from deepseg_lite.dataset.job import Job, in_order
 from deepseg_lite.dataset.keys import model_key
 from deepseg_lite.dataset.layouts import Layout, place
+from deepseg_lite.dataset.manual import LABELS, list_manual, manual_of
 from deepseg_lite.dataset.options import BatchOptions
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.fitting import fit_settings
@@ -218,9 +219,12 @@ def _jobs_of(
         "", task.word, (), (), task.load, task.settings, _quality(options),
         for_bids=layout != "sct", overwrite=options["overwrite"], command=tuple(command),
     )  # fmt: skip
+    masks = list_manual([source.root / LABELS, out]) if common.quality else {}
     for case in cases:
         images = tuple(map(os.path.abspath, case.paths))
         names = [place(layout, case.id, file, task.structures) for file in task.files]
+        outputs = tuple(f"{root}/{name}" for name in names)
+        by_hand = [manual_of(case.id, file, task.structures, masks) for file in task.files]
         fields: dict[str, Any] = {"Case": case.id, "Task": task.name, "Description": task.title}
         if source.bids:
             relative = [Path(os.path.relpath(image, above)).as_posix() for image in images]
@@ -229,7 +233,8 @@ def _jobs_of(
             common,
             id=f"{task.name}/{case.id}",
             images=images,
-            outputs=tuple(f"{root}/{name}" for name in names),
+            outputs=outputs,
+            manual={name: mask for name, mask in zip(outputs, by_hand, strict=True) if mask},
             fields=fields,
             log=f"{root}/{LOGS}/{task.name}/{case.id}.log",
         )

@@ -24,7 +24,7 @@ from deepseg_lite.api.model import Model
 from deepseg_lite.dataset.images import Images
 from deepseg_lite.dataset.job import DONE, FAILED, Job, Outcome, add_to_log
 from deepseg_lite.dataset.keys import case_key, model_key
-from deepseg_lite.dataset.state import look
+from deepseg_lite.dataset.state import MANUAL, look, manual_hashes
 from deepseg_lite.errors import Cancelled, DeepsegError, OptionError
 from deepseg_lite.inference.fitting import fit_settings
 from deepseg_lite.inference.overlap import in_turn, overlapped
@@ -146,6 +146,8 @@ class JobRun:
                 self._was_done = True
                 return
             fields = {"Case": job.id, **job.fields, "Key": key, "SourcesSHA256": hashes}
+            if job.manual:
+                fields[MANUAL] = manual_hashes(job)
             overwrite = standing == "outdated"
             case = case_of(replace(job, fields=fields, overwrite=overwrite), model, settings)
         run = FileRun(
@@ -213,6 +215,7 @@ def case_of(job: Job, model: Model, settings: Settings) -> Case:
         cropbox=None if job.cropbox is None else Path(job.cropbox),
         overwrite=job.overwrite,
         fields=job.fields,
+        manual={Path(name): Path(mask) for name, mask in job.manual.items()},
         for_bids=job.for_bids,
     )
     check_outputs([case], overwrite=job.overwrite)

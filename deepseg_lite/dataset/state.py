@@ -24,6 +24,8 @@ from deepseg_lite.text import shown
 
 RECORD_BYTES = 1 << 20
 """Longer files are no records."""
+MANUAL = "Manual"
+"""Field of the record: masks by hand that quality control looked at in place of results."""
 Standing = Literal["open", "outdated", "done"]
 
 
@@ -58,8 +60,9 @@ def look(job: Job, key: str) -> Standing:
     Returns
     -------
     standing : {"open", "outdated", "done"}
-        Open where there is no record; done where it has this key, and all files have its hashes;
-        outdated where the files that are there have its hashes, so that they may be replaced.
+        Open where there is no record; done where it has this key, all files have its hashes, and
+        quality control, where it is wanted, looked at the masks by hand that there are; outdated
+        where the files that are there have its hashes, so that they may be replaced.
 
     Raises
     ------
@@ -88,7 +91,19 @@ def look(job: Job, key: str) -> Standing:
                 f"{path} was changed after it was written; keep it by leaving its case out, or "
                 "add `overwrite`."
             )
-    return "done" if record["Key"] == key and not missing else "outdated"
+    is_judged = not job.manual or record.get(MANUAL) == manual_hashes(job)
+    return "done" if record["Key"] == key and not missing and is_judged else "outdated"
+
+
+def manual_hashes(job: Job) -> dict[str, str]:
+    """Return the SHA-256 of the masks by hand of a job, by the name of the output.
+
+    Raises
+    ------
+    ImageError
+        If one cannot be read.
+    """
+    return {Path(name).name: hash_files(Path(mask)) for name, mask in job.manual.items()}
 
 
 def _has_hash(path: Path, expected: object) -> bool:

@@ -12,7 +12,7 @@ from nibabel.affines import voxel_sizes
 
 from deepseg_lite.atomic import check_folder
 from deepseg_lite.bundles.review import Review
-from deepseg_lite.errors import DeepsegError, OptionError, reason
+from deepseg_lite.errors import DeepsegError, ImageError, OptionError, reason
 from deepseg_lite.nifti.checks import check_shape
 from deepseg_lite.nifti.reading import load_image, read_voxels
 from deepseg_lite.notice import Notice, ignore
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PROBLEM = "quality-control"
 """Code of a notice: there is no verdict, or no entry, of a result that is fine."""
+OF_RESULTS = ("cut-off", "slices-empty")
+"""Codes of notices about what a model found, and not about the image."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,11 @@ class Reviewer:
         review = Review() if task is None else task.review
         try:
             view = _view(case, images, result, self.center)
-            verdict = judge(view, review, watch.notices, watch.agreements)
+            if case.manual:  # the rest is about the result of the model
+                told = [notice for notice in watch.notices if notice.code not in OF_RESULTS]
+                verdict = judge(view, review, told)
+            else:
+                verdict = judge(view, review, watch.notices, watch.agreements)
         except Exception as error:  # a verdict that fails must not fail a segmentation
             watch.warn(_problem(error))
             return None
@@ -105,7 +111,7 @@ class CaseReview:
             write_entry(
                 place,
                 self.case.images[0],
-                self.case.paths,
+                [self.case.manual.get(path, path) for path in self.case.paths],
                 self.view,
                 self.verdict,
                 self.review,
@@ -154,18 +160,18 @@ def make_reviewer(
 
 
 def _view(case: Case, images: Sequence[SpatialImage], result: Result, center: Path | None) -> View:
+    grid = result.images[0].shape
     files = [
-        Shown(np.asanyarray(image.dataobj), structures_of(file))
-        for image, file in zip(result.images, case.files, strict=True)
+        Shown(_shown(image, file, case.manual.get(path)), structures_of(file))
+        for image, file, path in zip(result.images, case.files, case.paths, strict=True)
     ]
     affine = result.images[0].affine
     channels = [
         read_voxels(image, str(path), ignore, series=True)
         for image, path in zip(images, case.images, strict=True)
     ]
-    grid = files[0].data.shape
     channels = [array.reshape(*grid, *array.shape[3:]) for array in channels]
-    focus = None if center is None else _focus(center, grid)
+    focus = None if center is None else _on_grid(center, grid) > 0
     return make_view(channels, files, affine, voxel_volume(affine, voxel_sizes(affine)), focus)
 
 
@@ -173,6 +179,15 @@ def structures_of(file: ResultFile) -> Mapping[str, Sequence[int]]:
     """Return the values of each structure in a file."""
     named = {name: (value,) for value, name in file.names.items()}
     return file.values or named or {"+".join(file.structures) or file.suffix: (1,)}
+
+
+def _shown(image: SpatialImage, file: ResultFile, manual: Path | None) -> AnyArray:
+    """Return the voxels of a result, or those of the mask by hand that goes before it."""
+    if manual is None:
+        return np.asanyarray(image.dataobj)
+    mask = _on_grid(manual, image.shape)
+    is_map = mask.dtype.kind == "f" and file.kind != "soft"
+    return np.round(mask).astype(np.uint16) if is_map else mask
 
 
 def _check_grid(path: Path, images: Sequence[Path]) -> None:
@@ -199,8 +214,15 @@ def _said(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _focus(path: Path, grid: tuple[int, ...]) -> AnyArray:
-    return read_voxels(load_image(path, ignore), str(path), ignore).reshape(grid) > 0
+def _on_grid(path: Path, grid: tuple[int, ...]) -> AnyArray:
+    """Return a mask, with the axes of one voxel that a grid has."""
+    mask = read_voxels(load_image(path, ignore), str(path), ignore)
+    if _axes(mask.shape) != _axes(grid):
+        raise ImageError(
+            f"{path} has the shape {_said(mask.shape)}, the image {_said(grid)}; make it anew on "
+            "the grid of the image."
+        )
+    return mask.reshape(grid)
 
 
 def _problem(error: Exception) -> Notice:

@@ -8,7 +8,10 @@ import subprocess
 import sys
 import time
 
+import nibabel as nib
+import numpy as np
 import pytest
+from helpers.bundles import make_data, write_image
 from helpers.datasets import files_of, make_dataset
 
 from deepseg_lite.cli.batch import one_by_one
@@ -185,3 +188,34 @@ def test_quality_control_has_an_entry_of_each_case(command, dataset, out, tiny_b
     verdicts = [row[head.index("verdict")] for row in rows]
     assert verdicts == [entry["verdict"]["level"] for entry in entries]
     assert command(*words, "--strict").code == (3 if "fail" in verdicts else 0)
+
+
+def test_masks_by_hand_go_before_results_in_quality_control(
+    command, dataset, out, tiny_bundle, tmp_path
+):
+    words = ("batch", dataset, out, "--task", tiny_bundle, *HOW, "--qc", tmp_path / "qc")
+    assert command(*words).code == 0
+    results = {name: (out / name).read_bytes() for name in files_of(out) if name.endswith(".gz")}
+    by_hand = np.zeros(make_data().shape, np.float64)
+    by_hand[5:9, 5:9, 2:8] = 1
+    labels = dataset / "derivatives" / "labels" / "sub-02" / "anat"
+    labels.mkdir(parents=True)
+    image = nib.load(dataset / f"{T2[1]}.nii.gz")
+    write_image(labels / "sub-02_T2w_seg-manual.nii.gz", by_hand, image.affine)
+    outcome = command(*words)  # again for this case alone
+    assert outcome.code == 0, outcome.err
+    entries = read_entries(tmp_path / "qc")
+    assert [entry["subject"] for entry in entries] == ["sub-01", "sub-02", "sub-02", "sub-03"]
+    (entry,) = [each for each in entries if each["results"][0].endswith("-manual.nii.gz")]
+    voxel = abs(np.linalg.det(image.affine[:3, :3]))
+    assert entry["structures"][0]["mm3"] == pytest.approx(by_hand.sum() * voxel, rel=1e-3)
+    measures = (tmp_path / "qc" / entry["measures"]).read_text().splitlines()
+    assert len(measures) == 1 + 6
+    assert {name: (out / name).read_bytes() for name in results} == results
+    assert command(*words).err.endswith("3 done, 0 failed, 0 left\n")
+    assert len(read_entries(tmp_path / "qc")) == 4
+    write_image(labels / "sub-02_T2w_seg-manual.nii.gz", by_hand[:3], image.affine)
+    outcome = command(*words)
+    assert "(quality-control)" in outcome.err
+    log = out / "logs" / "tiny_threshold" / f"{T2[1]}.log"
+    assert "-manual.nii.gz has the shape 3 x 18 x 12" in log.read_text()

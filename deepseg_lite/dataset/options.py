@@ -74,7 +74,7 @@ class ExecutionOptions(TypedDict, total=False):
     """Options of where a batch runs."""
 
     jobs: Annotated[
-        str,
+        str | int,
         Option(
             "Processes that run networks at the same time, or auto: what cores and memory allow. "
             "The threads are shared out; one that dies is replaced, and its case tried again. "

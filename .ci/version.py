@@ -7,7 +7,7 @@ from pathlib import Path
 STANDS = {
     "pyproject.toml": r'^version = "(.+)"$',
     "CITATION.cff": r"^version: (.+)$",
-    "recipe/recipe.yaml": r"^  version: (.+)$",
+    "recipe/recipe.yaml": r"^  version: (\d.+)$",
     "Containerfile": r"^ARG VERSION=(.+)$",
 }
 found = {

@@ -12,7 +12,7 @@ import pytest
 
 WITHOUT_UNIX = """
 import ctypes, os, signal, subprocess, sys, tempfile, types
-import click, jsonschema, nibabel, numpy, onnxruntime, scipy.ndimage, scipy.sparse  # as they are here
+import click, jsonschema, nibabel, numpy, onnxruntime, scipy.ndimage, scipy.sparse
 for module in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[module] = None
 for module, names in {
@@ -56,7 +56,7 @@ def _without_unix(code: str, folder) -> str:
 
 
 def test_what_is_hidden_is_missed(tmp_path):
-    with pytest.raises(AssertionError, match="No module named 'fcntl'|import of fcntl halted"):
+    with pytest.raises(AssertionError, match=r"No module named 'fcntl'|import of fcntl halted"):
         _without_unix("import fcntl", tmp_path)
 
 

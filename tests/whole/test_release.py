@@ -1,4 +1,4 @@
-"""What is released: the same bytes from the same files, true metadata, types that others can use."""
+"""What is released: the same bytes from the same files, true metadata, types for others."""
 
 from __future__ import annotations
 

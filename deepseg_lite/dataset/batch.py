@@ -164,7 +164,7 @@ def _report(job: Job, status: str, record: Mapping[str, Any], *, was_done: bool)
         "task": job.fields["Task"],
         "was_done": was_done,
         "images": list(job.images),
-        "outputs": list(job.outputs) if status == DONE else [],
+        "outputs": list(job.images_written) if status == DONE else [],
         **record,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypedDict
 
+from deepseg_lite.api.file_options import MemoryOptions, OutputOptions
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.option import Option, texts
@@ -85,14 +86,6 @@ class ExecutionOptions(TypedDict, total=False):
             read=str,
         ),
     ]
-    max_ram: Annotated[
-        str | None,
-        Option(
-            "Memory that a process may take: 4G, 800M (1G is 2**30 bytes). Settings are chosen to "
-            "stay below with the largest image, or the batch is refused.",
-            metavar="SIZE",
-        ),
-    ]
     time_limit: Annotated[
         float | None,
         Option(
@@ -119,6 +112,13 @@ class ExecutionOptions(TypedDict, total=False):
 
 
 class BatchOptions(
-    ChoiceOptions, ExecutionOptions, LoadOptions, Settings, QualityOptions, total=False
+    ChoiceOptions,
+    ExecutionOptions,
+    MemoryOptions,
+    OutputOptions,
+    LoadOptions,
+    Settings,
+    QualityOptions,
+    total=False,
 ):
     """All options of a batch; each is a keyword of ``batch(...)``."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from deepseg_lite.performance.plan.limit import limit_memory
     from deepseg_lite.store.fetch import fetch
 
-    __version__: str
-
 _HOME = {
     "Bundle": "bundles.bundle",
     "Cancelled": "errors",
@@ -55,19 +53,17 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a name that is not there is then seen by type checkers, too
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing the package is instant."""
+    if name == "__version__":
+        from importlib.metadata import version
 
-    def __getattr__(name: str) -> Any:
-        """Import a public name when it is first used, so that importing the package is instant."""
-        if name == "__version__":
-            from importlib.metadata import version
+        return version("deepseg-lite")
+    if name in _HOME:
+        from importlib import import_module
 
-            return version("deepseg-lite")
-        if name in _HOME:
-            from importlib import import_module
-
-            return getattr(import_module(f"deepseg_lite.{_HOME[name]}"), name)
-        raise AttributeError(f"module 'deepseg_lite' has no attribute {name!r}")
+        return getattr(import_module(f"deepseg_lite.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'deepseg_lite' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

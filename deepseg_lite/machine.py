@@ -227,17 +227,15 @@ def available_threads() -> int:
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    return max(1, min(count, *_cgroup_cpus()))
+    return max(1, min(count, *cgroup_cpus()))
 
 
-def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> Sequence[int]:
+def cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> Sequence[int]:
     """Return the CPU quotas that cgroups v2 and v1 set, rounded up."""
     quotas = []
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
-            quota, period = " ".join(
-                (root / name).read_text(encoding="ascii") for name in names
-            ).split()
+            quota, period = " ".join((root / name).read_text() for name in names).split()
             if quota != "max" and int(quota) > 0:
                 quotas.append(math.ceil(int(quota) / int(period)))
         except (OSError, ValueError):

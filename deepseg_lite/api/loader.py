@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -65,9 +64,7 @@ def load(task_or_bundle: str | Path, **options: Unpack[LoadOptions]) -> Segmente
     if given["single_fold"]:
         known = [network.fold for network in bundle.networks]
         folds = [SINGLE_FOLD if SINGLE_FOLD in known else known[0]]
-    engine = replace(
-        choose_engine(given["device"], given["precision"]), spins=given["spinning"] is not False
-    )
+    engine = choose_engine(given["device"], given["precision"])
     networks = select_networks(bundle, folds)
     for network in networks:
         engine.file(bundle, network)  # before any work: folds may be opened one by one

@@ -180,7 +180,7 @@ def _in_words(error: Exception) -> str:
         )
     return (
         f"a fault of deepseg-lite: {type(error).__name__}: {shown(error)}. Please report it, "
-        "with what the same command shows with --debug."
+        "with what deepseg-lite doctor says, and the same command with --debug."
     )
 
 

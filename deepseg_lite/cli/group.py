@@ -15,6 +15,7 @@ from deepseg_lite.cli.batch import BatchCommand, batch
 from deepseg_lite.cli.bench import bench
 from deepseg_lite.cli.completion import completion
 from deepseg_lite.cli.console import run_to_end, say, show_tracebacks
+from deepseg_lite.cli.doctor import doctor
 from deepseg_lite.cli.files import FilePath, ModelName
 from deepseg_lite.cli.options import RunCommand
 from deepseg_lite.cli.plan import plan
@@ -238,7 +239,8 @@ def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
         say(printable(path))
 
 
-for _command in (run, batch, plan, bench, qc, store.fetch, store.lock, store.remove, completion):
+_STORE = (store.fetch, store.lock, store.remove)
+for _command in (run, batch, plan, bench, qc, *_STORE, doctor, completion):
     cli.add_command(_command)
 for _command in cli.commands.values():
     _command.params.append(_debug_option())

@@ -45,8 +45,6 @@ class OnnxNetwork:
         Execution provider, as `choose_provider` returned it.
     threads : int
         Threads of one operator.
-    spins : bool
-        Whether those that wait for work keep their core meanwhile.
 
     Attributes
     ----------
@@ -66,20 +64,13 @@ class OnnxNetwork:
     """
 
     def __init__(
-        self,
-        bundle: BundleFiles,
-        network: NetworkFile,
-        provider: str,
-        threads: int,
-        *,
-        spins: bool = True,
+        self, bundle: BundleFiles, network: NetworkFile, provider: str, threads: int
     ) -> None:
         ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
         patches = bundle.sliding_window if isinstance(bundle, Bundle) else None
         # An arena spares a patch the pages of the one before, but it keeps the peak of every shape
         # it has seen. Patterns reserve that peak a second time.
@@ -179,6 +170,18 @@ def installed_packages() -> list[str]:
     return found
 
 
+def offered_devices() -> list[str]:
+    """Return the names of the devices that the installed ONNX Runtime was built for.
+
+    Raises
+    ------
+    ProviderError
+        As `import_onnxruntime`.
+    """
+    offered = import_onnxruntime().get_available_providers()
+    return [device for device, provider in PROVIDERS.items() if provider in offered]
+
+
 def choose_provider(device: str) -> str:
     """Return the execution provider for a device name.
 
@@ -215,13 +218,12 @@ def _problem(ort: Any, provider: str) -> str:
     """Say in one line why a provider cannot be used and what to do."""
     if provider == CUDA:
         return _cuda_problem(ort)
-    offered = ort.get_available_providers()
-    if provider in offered:
+    if provider in ort.get_available_providers():
         return f"ONNX Runtime {ort.__version__} could not start {provider}; use `device=cpu`."
-    devices = [name for name, known in PROVIDERS.items() if known in offered]
     return (
         f"{provider} was asked for, but the installed ONNX Runtime {ort.__version__} offers "
-        f"{', '.join(devices)}; use one of these, or install a build of ONNX Runtime that has it."
+        f"{', '.join(offered_devices())}; use one of these, or install a build of ONNX Runtime "
+        "that has it."
     )
 
 

@@ -20,6 +20,12 @@ def list_tasks(directory: Path | None = None) -> list[Task]:
     return [read_task(folder) for folder in _folders(directory)]
 
 
+def shipped_bundles(directory: Path | None = None) -> list[Path]:
+    """Return the bundles that ship with the package."""
+    paths = [task.bundle_path for task in list_tasks(directory)]
+    return [path for path in paths if (path / MANIFEST_NAME).is_file()]
+
+
 def find_task(name: str, directory: Path | None = None) -> Task | None:
     """Return the task of a name or alias in any spelling; None when there is none.
 

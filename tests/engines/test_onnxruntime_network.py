@@ -391,20 +391,20 @@ def test_no_package_at_all_names_the_extras(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity masks here")
 def test_threads_follow_the_affinity_mask(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5})
-    monkeypatch.setattr(machine, "_cgroup_cpus", lambda: [64])
+    monkeypatch.setattr(machine, "cgroup_cpus", lambda: [64])
     assert machine.available_threads() == 3
 
 
 @pytest.mark.parametrize(("quotas", "threads"), [([2], 2), ([64, 3], 3), ([0], 1)], ids=str)
 def test_threads_follow_the_cgroup(monkeypatch, quotas, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
-    monkeypatch.setattr(machine, "_cgroup_cpus", lambda: quotas)
+    monkeypatch.setattr(machine, "cgroup_cpus", lambda: quotas)
     assert machine.available_threads() == threads
 
 
 def test_threads_without_affinity_masks_are_the_cpus(monkeypatch):
     monkeypatch.setattr(machine, "os", SimpleNamespace(cpu_count=lambda: 6))
-    monkeypatch.setattr(machine, "_cgroup_cpus", lambda: [64])
+    monkeypatch.setattr(machine, "cgroup_cpus", lambda: [64])
     assert machine.available_threads() == 6
 
 
@@ -426,7 +426,7 @@ def test_cgroup_quotas_are_rounded_up(tmp_path, files, limit):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = machine._cgroup_cpus(tmp_path)
+    found = machine.cgroup_cpus(tmp_path)
     assert list(found) == [limit] if limit else min(found) > 1000
 
 

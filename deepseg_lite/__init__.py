@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from deepseg_lite.performance.plan.limit import limit_memory
     from deepseg_lite.store.fetch import fetch
 
+    __version__: str
+
 _HOME = {
     "Bundle": "bundles.bundle",
     "Cancelled": "errors",
@@ -53,17 +55,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that importing the package is instant."""
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # a name that is not there is then seen by type checkers, too
 
-        return version("deepseg-lite")
-    if name in _HOME:
-        from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used, so that importing the package is instant."""
+        if name == "__version__":
+            from importlib.metadata import version
 
-        return getattr(import_module(f"deepseg_lite.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'deepseg_lite' has no attribute {name!r}")
+            return version("deepseg-lite")
+        if name in _HOME:
+            from importlib import import_module
+
+            return getattr(import_module(f"deepseg_lite.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'deepseg_lite' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -235,7 +235,9 @@ def cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> Sequence[int]:
     quotas = []
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
-            quota, period = " ".join((root / name).read_text() for name in names).split()
+            quota, period = " ".join(
+                (root / name).read_text(encoding="ascii") for name in names
+            ).split()
             if quota != "max" and int(quota) > 0:
                 quotas.append(math.ceil(int(quota) / int(period)))
         except (OSError, ValueError):

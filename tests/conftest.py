@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import numpy as np
 import pytest
 from helpers.bundles import make_affine, make_data, write_bundle, write_image
@@ -25,6 +26,12 @@ class Outcome(NamedTuple):
 
 
 Command = Callable[..., Outcome]
+
+# How fast a machine is fails no test.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 # huggingface_hub reads these when it is imported, and other packages import it.
 for _name in ("DISABLE_XET", "DISABLE_PROGRESS_BARS", "DISABLE_TELEMETRY"):

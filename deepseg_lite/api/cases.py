@@ -16,6 +16,7 @@ from nibabel.spatialimages import SpatialImage
 from deepseg_lite import atomic, leftovers
 from deepseg_lite.api.case import Case, Reviewer
 from deepseg_lite.api.case_errors import errors_of
+from deepseg_lite.api.file_options import check_cropbox
 from deepseg_lite.api.model import Model
 from deepseg_lite.api.record import describe_run, recorded_seconds, slices_found
 from deepseg_lite.atomic import check_folder, check_name
@@ -74,10 +75,7 @@ def name_outputs(
     for case_images in images:
         model.check_channel_count(len(case_images))
     model.check_settings(settings)
-    if cropbox and model.bundle.cord_crop is None:
-        raise OptionError(
-            f"{model.bundle.name} is not cropped around the cord; leave `cropbox` out."
-        )
+    check_cropbox(model, wanted=cropbox)
     files = model.files(settings)
     if settings["center"] is not None and len(images) > 1:
         raise OptionError(

@@ -60,6 +60,15 @@ class LoadOptions(TypedDict, total=False):
             for_python=True,
         ),
     ]
+    spinning: Annotated[
+        bool | None,
+        Option(
+            "Whether threads of ONNX Runtime keep their core while they wait for each other: some "
+            "percent faster where nobody else wants it, much slower where somebody does. Default: "
+            "yes, but not in batches.",
+            for_python=True,
+        ),
+    ]
     open_networks: Annotated[
         bool,
         Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -64,7 +65,9 @@ def load(task_or_bundle: str | Path, **options: Unpack[LoadOptions]) -> Segmente
     if given["single_fold"]:
         known = [network.fold for network in bundle.networks]
         folds = [SINGLE_FOLD if SINGLE_FOLD in known else known[0]]
-    engine = choose_engine(given["device"], given["precision"])
+    engine = replace(
+        choose_engine(given["device"], given["precision"]), spins=given["spinning"] is not False
+    )
     networks = select_networks(bundle, folds)
     for network in networks:
         engine.file(bundle, network)  # before any work: folds may be opened one by one

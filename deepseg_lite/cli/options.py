@@ -187,7 +187,7 @@ def _keywords(each: Declared) -> dict[str, Any]:
         keywords |= {"is_flag": True, "default": option.default}
     elif each.choices:
         keywords["type"] = click.Choice(each.choices)
-    elif int in kinds:
+    elif int in kinds and str not in kinds:
         keywords["type"] = click.IntRange(_whole(option.minimum), _whole(option.maximum))
     elif float in kinds:
         low = option.minimum if option.above is None else option.above

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from deepseg_lite.api.file_options import MemoryOptions, OutputOptions
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.cli import suggestions
 from deepseg_lite.cli.console import progress_bar, report_error, say, set_logging
@@ -59,7 +60,7 @@ OUTPUTS = [
         metavar="OUT",
         help="A .nii or .nii.gz file, or a folder. Default: beside each image.",
     ),
-    click.Option(["--cropbox"], is_flag=True, help="Also write the box around the cord as a mask."),
+    *options_of(OutputOptions),
     click.Option(
         ["--overwrite"],
         is_flag=True,
@@ -70,12 +71,7 @@ OUTPUTS = [
 HOW = [
     *options_of(LoadOptions),
     *options_of(Settings),
-    click.Option(
-        ["--max-ram"],
-        metavar="SIZE",
-        help="Memory the process may take: 4G, 800M (1G is 2**30 bytes). Settings are chosen to "
-        "stay below, or the run is refused; networks never measured here are, first.",
-    ),
+    *options_of(MemoryOptions),
 ]
 REPORTS = [
     click.Option(["as_json", "--json"], is_flag=True, help="Print a JSON report on stdout."),

@@ -164,12 +164,12 @@ def _report(job: Job, status: str, record: Mapping[str, Any], *, was_done: bool)
         "task": job.fields["Task"],
         "was_done": was_done,
         "images": list(job.images),
-        "outputs": list(job.outputs) if status == DONE else [],
+        "outputs": list(job.images_written) if status == DONE else [],
         **record,
     }
 
 
-def _workers(given: str, jobs: Sequence[Job]) -> int:
+def _workers(given: str | int, jobs: Sequence[Job]) -> int:
     """Return how many processes are to run jobs; none where this one does.
 
     Raises
@@ -177,6 +177,7 @@ def _workers(given: str, jobs: Sequence[Job]) -> int:
     OptionError
         If that is no number of processes.
     """
+    given = str(given)
     if given == AUTO:
         from deepseg_lite.dataset.sizing import choose_workers
 

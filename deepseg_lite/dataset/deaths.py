@@ -10,6 +10,7 @@ from itertools import pairwise
 from deepseg_lite.dataset.cgroups import Groups
 from deepseg_lite.errors import CaseError, OutOfMemoryError
 
+_KILL = getattr(signal, "SIGKILL", 9)  # Windows has none
 LESS_MEMORY = "Give fewer `jobs`, `max_ram` or a smaller image, or ask for more memory."
 
 
@@ -59,7 +60,7 @@ class Death:
     @property
     def is_of_memory(self) -> bool:
         """Whether too little memory is the usual reason."""
-        return self.for_memory or self.signal == signal.SIGKILL
+        return self.for_memory or self.signal == _KILL
 
     def __str__(self) -> str:
         if self.silent_s is not None:
@@ -75,7 +76,7 @@ class Death:
             return (
                 f"its process was killed by the system for want of memory ({name}). {LESS_MEMORY}"
             )
-        if self.signal == signal.SIGKILL:
+        if self.signal == _KILL:
             return (
                 f"its process was killed ({name}), as the system does for want of memory, and "
                 f"limits of a queue do. {LESS_MEMORY}"

@@ -65,6 +65,11 @@ class Job:
     command: tuple[str, ...] = ()
     keeps_images: bool = False
 
+    @property
+    def images_written(self) -> tuple[str, ...]:
+        """Return all images that are written: outputs, and the box around the cord."""
+        return self.outputs if self.cropbox is None else (*self.outputs, self.cropbox)
+
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Job:
         """Return the job that `dataclasses.asdict` made a dictionary of, through JSON or not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypedDict
 
+from deepseg_lite.api.file_options import MemoryOptions, OutputOptions
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.option import Option, texts
@@ -74,7 +75,7 @@ class ExecutionOptions(TypedDict, total=False):
     """Options of where a batch runs."""
 
     jobs: Annotated[
-        str,
+        str | int,
         Option(
             "Processes that run networks at the same time, or auto: what cores and memory allow. "
             "The threads are shared out; one that dies is replaced, and its case tried again. "
@@ -83,14 +84,6 @@ class ExecutionOptions(TypedDict, total=False):
             metavar="N",
             show_default=True,
             read=str,
-        ),
-    ]
-    max_ram: Annotated[
-        str | None,
-        Option(
-            "Memory that a process may take: 4G, 800M (1G is 2**30 bytes). Settings are chosen to "
-            "stay below with the largest image, or the batch is refused.",
-            metavar="SIZE",
         ),
     ]
     time_limit: Annotated[
@@ -119,6 +112,13 @@ class ExecutionOptions(TypedDict, total=False):
 
 
 class BatchOptions(
-    ChoiceOptions, ExecutionOptions, LoadOptions, Settings, QualityOptions, total=False
+    ChoiceOptions,
+    ExecutionOptions,
+    MemoryOptions,
+    OutputOptions,
+    LoadOptions,
+    Settings,
+    QualityOptions,
+    total=False,
 ):
     """All options of a batch; each is a keyword of ``batch(...)``."""

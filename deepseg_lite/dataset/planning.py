@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from deepseg_lite.api import loader
+from deepseg_lite.api.cases import CROPBOX
+from deepseg_lite.api.file_options import check_cropbox
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.api.model import Model, ResultFile
 from deepseg_lite.dataset.choosing import Channel, Wanted
@@ -31,6 +33,8 @@ from deepseg_lite.text import shown
 
 LOGS = "logs"
 """Folder, in that of the results, of the logs of cases and the records of those that failed."""
+BOX = ResultFile(CROPBOX)
+"""The box around the cord, which has no structure of its own."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def plan_tasks(words: Sequence[str], options: BatchOptions) -> list[PlannedTask]
         name = model.task.name if model.task else model.bundle.name
         task = PlannedTask(name, word, model, load, settings)
         model.check_settings(task.fitted)
+        check_cropbox(model, wanted=options["cropbox"])
         tasks.append(task)
     names = [task.name for task in tasks]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -234,6 +239,7 @@ def _jobs_of(
             id=f"{task.name}/{case.id}",
             images=images,
             outputs=outputs,
+            cropbox=f"{root}/{place(layout, case.id, BOX, {})}" if options["cropbox"] else None,
             manual={name: mask for name, mask in zip(outputs, by_hand, strict=True) if mask},
             fields=fields,
             log=f"{root}/{LOGS}/{task.name}/{case.id}.log",
@@ -253,7 +259,7 @@ def _check_names(jobs: Sequence[Job]) -> None:
     """Refuse results of one name, also where upper and lower case are not told apart."""
     owners: dict[str, Job] = {}
     for job in jobs:
-        for output in job.outputs:
+        for output in job.images_written:
             owner = owners.setdefault(output.lower(), job)
             if owner is not job:
                 raise OptionError(

@@ -75,7 +75,9 @@ class Models:
 
     def of(self, job: Job) -> Model:
         """Return the model of a job; its networks are opened when they first run."""
-        options = {"threads": self._threads, **job.load, "open_networks": False}
+        # Threads that spin would take the core from the next case, and from other programs.
+        defaults = {"threads": self._threads, "spinning": False}
+        options = {**defaults, **job.load, "open_networks": False}
         key = json.dumps([job.task, options], sort_keys=True)
         with self._lock:
             if key not in self._loaded:

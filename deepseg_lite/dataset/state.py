@@ -81,7 +81,7 @@ def look(job: Job, key: str) -> Standing:
                 f"replaced by one of {shown(wanted)}; give another folder for results."
             )
     hashes = record.get("SHA256")
-    outputs = [Path(name) for name in job.outputs]
+    outputs = [Path(name) for name in job.images_written]
     if not isinstance(hashes, Mapping):
         return "open"
     missing = [path for path in outputs if not os.path.lexists(path)]

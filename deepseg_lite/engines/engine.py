@@ -37,10 +37,13 @@ class Engine:
         Execution provider of ONNX Runtime; ``"openvino"`` for OpenVINO.
     precision : str
         One of `PRECISIONS`. All but bf16 and fp32 need a file of their own in the bundle.
+    spins : bool
+        Whether threads of ONNX Runtime that wait for work keep their core meanwhile.
     """
 
     provider: str
     precision: str = "fp32"
+    spins: bool = True
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -61,7 +64,9 @@ class Engine:
             # A file names its int8 and half-precision parts; all else is computed in float32.
             rest = self.precision if self.precision == "bf16" else "fp32"
             return openvino_network.OpenvinoNetwork(bundle, file, rest, threads)
-        return onnxruntime_network.OnnxNetwork(bundle, file, self.provider, threads)
+        return onnxruntime_network.OnnxNetwork(
+            bundle, file, self.provider, threads, spins=self.spins
+        )
 
 
 def choose_engine(device: str, precision: str = "fp32") -> Engine:

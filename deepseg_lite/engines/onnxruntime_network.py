@@ -45,6 +45,8 @@ class OnnxNetwork:
         Execution provider, as `choose_provider` returned it.
     threads : int
         Threads of one operator.
+    spins : bool
+        Whether those that wait for work keep their core meanwhile.
 
     Attributes
     ----------
@@ -64,13 +66,20 @@ class OnnxNetwork:
     """
 
     def __init__(
-        self, bundle: BundleFiles, network: NetworkFile, provider: str, threads: int
+        self,
+        bundle: BundleFiles,
+        network: NetworkFile,
+        provider: str,
+        threads: int,
+        *,
+        spins: bool = True,
     ) -> None:
         ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
         patches = bundle.sliding_window if isinstance(bundle, Bundle) else None
         # An arena spares a patch the pages of the one before, but it keeps the peak of every shape
         # it has seen. Patterns reserve that peak a second time.

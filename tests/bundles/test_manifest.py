@@ -389,7 +389,7 @@ def test_any_document_that_is_no_manifest_gives_problems(document):
     assert all(problems)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(KINDS)), st.data(), JSON)
 def test_any_change_of_a_manifest_is_valid_or_gives_problems(kind, data, value):
     """Whatever is put wherever, validation ends, and never by an exception."""

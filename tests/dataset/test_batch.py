@@ -321,3 +321,14 @@ def test_a_time_series_fails_with_what_to_do(tmp_path, out, tiny_bundle):
     nib.save(nib.Nifti1Image(np.ones((5, 5, 5, 3), np.float32), np.eye(4)), path)
     (report,) = run(dataset, out, tiny_bundle, filter="suffix=bold")
     assert "one 3-D volume is needed" in report["Error"]
+
+
+def test_all_options_of_a_run_are_options_of_a_batch():
+    """They are declared once; those that are not are of one case: its files, its bar, its end."""
+    from deepseg_lite.cli.batch import batch
+    from deepseg_lite.cli.run import run as single
+
+    names = {parameter.name for parameter in batch.params}
+    of_a_case = {"task_or_bundle", "images", "cases", "output", "fail_empty"}
+    common = {"debug"}  # added by the group
+    assert {parameter.name for parameter in single.params} - names - common == of_a_case

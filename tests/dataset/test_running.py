@@ -16,7 +16,9 @@ from deepseg_lite import leftovers
 from deepseg_lite.api import loader
 from deepseg_lite.api.cases import name_outputs, run_case
 from deepseg_lite.dataset.job import Job, Outcome, in_order
-from deepseg_lite.dataset.running import run_jobs
+from deepseg_lite.dataset.running import Models, run_jobs
+from deepseg_lite.engines import onnxruntime_network
+from deepseg_lite.engines.onnxruntime_network import CPU
 from deepseg_lite.nifti import reading
 
 
@@ -48,6 +50,23 @@ def test_results_are_those_of_a_run(tiny_bundle, images, tmp_path, overlap):
         record = json.loads(Path(job.outputs[0].replace(".nii.gz", ".json")).read_text())
         assert record["Sources"] == [Path(job.images[0]).name]
         assert record["Case"] == job.id
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "0"), ({"spinning": True}, "1"), ({"spinning": False}, "0")], ids=str
+)
+def test_threads_of_a_batch_leave_their_core_while_they_wait(tiny_bundle, images, given, spins):
+    entry = "session.intra_op.allow_spinning"
+    found = []
+    for model in (
+        Models(1).of(make_job(tiny_bundle, images[0], load={"device": "cpu", **given})),
+        loader.load(tiny_bundle, device="cpu", threads=1),
+    ):
+        opened = onnxruntime_network.OnnxNetwork(
+            model.bundle, model.networks[0], CPU, 1, spins=model.engine.spins
+        )
+        found.append(opened._session.get_session_options().get_session_config_entry(entry))
+    assert found == [spins, "1"]
 
 
 def test_a_job_that_fails_ends_alone_and_says_why(tiny_bundle, images, tmp_path):

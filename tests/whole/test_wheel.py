@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import zipfile
 
 import pytest
+from helpers.built import build_here
 from helpers.paths import ROOT
 
 MAX_BYTES = 12e6
@@ -16,16 +16,7 @@ pytestmark = pytest.mark.wheel
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    pytest.importorskip("build", reason="building the wheel needs the build package")
-    pytest.importorskip("hatchling", reason="building the wheel needs hatchling")
-    if not (ROOT / "pyproject.toml").is_file():
-        pytest.skip("this is not a checkout")
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (file,) = folder.glob("*.whl")
-    return file
+    return build_here(tmp_path_factory.mktemp("dist")).wheel
 
 
 @pytest.fixture(scope="module")

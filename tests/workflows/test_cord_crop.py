@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers.bundles import make_affine, make_data, voxels, write_bundle, write_image
+from helpers.datasets import make_dataset
 from helpers.detector import write_detector
 
 import deepseg_lite
@@ -50,6 +51,39 @@ def _faces(**changes):
 
 def _inside(box):
     return tuple(slice(box[f"{axis}min"], box[f"{axis}max"] + 1) for axis in "xyz")
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        ("bids", "sub-01_label-cropbox_desc-T2w_mask"),
+        ("neuropoly", "sub-01_T2w_label-cropbox_seg"),
+        ("sct", "sub-01_T2w_cropbox"),
+    ],
+)
+def test_a_batch_writes_the_box_and_knows_it(cropped, detector, tmp_path, layout, name):
+    dataset, out = make_dataset(tmp_path / "data", "sub-01/anat/sub-01_T2w"), tmp_path / "out"
+    how = {"device": "cpu", "threads": 1, "jobs": "here", "layout": layout}
+    (first,) = deepseg_lite.batch(dataset, out, cropped, **how)
+    mask = out / "sub-01" / "anat" / f"{name}.nii.gz"
+    assert not mask.exists()
+    (report,) = deepseg_lite.batch(dataset, out, cropped, cropbox=True, **how)
+    assert (report["status"], report["was_done"]) == ("done", False)
+    assert set(report["outputs"]) == {*first["outputs"], str(mask)}
+    box = _inside(report["CordCrop"]["box"])
+    assert voxels(mask).sum() == voxels(mask)[box].size
+    (again,) = deepseg_lite.batch(dataset, out, cropped, cropbox=True, **how)
+    assert again["was_done"]
+    mask.write_bytes(b"changed")
+    (changed,) = deepseg_lite.batch(dataset, out, cropped, cropbox=True, **how)
+    assert "was changed" in changed["Error"]
+
+
+def test_a_batch_refuses_the_box_of_a_model_without(tiny_bundle, tmp_path):
+    dataset = make_dataset(tmp_path / "data", "sub-01/anat/sub-01_T2w")
+    with pytest.raises(OptionError, match="leave `cropbox` out"):
+        deepseg_lite.batch(dataset, tmp_path / "out", tiny_bundle, cropbox=True)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["t2.nii.gz", "int16.nii"])

@@ -25,3 +25,7 @@ class MissingPackageError(ExportError, ImportError):
 
 class QuantizationError(ExportError, ArithmeticError):
     """A network cannot be had in a precision, or its results are too far from those in float32."""
+
+
+class NoFormError(ExportError, ValueError):
+    """A network keeps its canonical form alone; the message says why."""

@@ -1,0 +1,126 @@
+"""Numbers that the form in slices gives, against those of the canonical network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from deepseg_export.network.conversion import INPUT
+from deepseg_export.network.slices.convolutions import Convolution, convolve
+from deepseg_export.network.slices.form import Canonical, modelled
+from deepseg_export.network.slices.graph import Graph
+from deepseg_export.network.slices.maps import Chunk, Maps, Shape
+from deepseg_export.network.slices.rewriting import Rewriting
+from deepseg_export.network.slices.rule import TAPS, Way
+from deepseg_export.network.verify import (
+    PRECISE,
+    SEED,
+    Agreement,
+    compare,
+    open_session,
+    padded,
+    run,
+)
+from deepseg_lite.engines.slices import Slices
+
+_SIZES = (12, 8, 8)
+"""Voxels of the maps that a layer is tried on: three tiles of four slices."""
+
+
+def precise_ways(
+    canonical: Canonical, rewriting: Rewriting, most: float = PRECISE
+) -> dict[str, Way]:
+    """Return the ways of layers for which the rule's first is not precise enough.
+
+    Parameters
+    ----------
+    canonical : Canonical
+        The network.
+    rewriting : Rewriting
+        Its form with the rule's first ways.
+    most : float
+        Largest error, as a share of a layer's largest output.
+    """
+    chosen = {}
+    for name, (layer, ways) in rewriting.layers.items():
+        if ways[0].tile < 2:
+            continue
+        weight = canonical.array(layer.weight)
+        bias = None if layer.bias is None else canonical.array(layer.bias)
+        way = next(way for way in ways if way == TAPS or layer_error(weight, bias, way) <= most)
+        if way != ways[0]:
+            chosen[name] = way
+    return chosen
+
+
+def layer_error(weight: np.ndarray, bias: np.ndarray | None, way: Way) -> float:
+    """Return the largest error of a layer relative to its largest output.
+
+    Parameters
+    ----------
+    weight : array (K, C, 3, *kernel)
+        float32.
+    bias : array (K), optional
+        float32.
+    way : Way
+        How it is computed.
+
+    Returns
+    -------
+    error : float
+        The larger of two: on normal noise, and on noise in the middle of zeros. What is right is
+        computed in float64.
+    """
+    count, channels, *kernel = weight.shape
+    given = Shape(channels, *_SIZES)
+    pads = [*((size - 1) // 2 for size in kernel), *(size // 2 for size in kernel)]
+    one = (1, 1, 1)
+    layer = Convolution("w", None if bias is None else "b", tuple(kernel), one, one, tuple(pads))
+    graph = Graph()
+    maps = Maps(given, [Chunk(0, given.depth, INPUT)])
+    maps = convolve(graph, maps, layer, given._replace(channels=count), way)
+    graph.constants |= {"w": weight} | ({} if bias is None else {"b": bias})
+    run = Slices(open_session(modelled(graph, INPUT, given, maps).SerializeToString()))
+    noise = np.random.default_rng(SEED).standard_normal((2, *given), dtype=np.float32)
+    errors = []
+    for item in (noise[:1], padded(noise[1:])):
+        right = _convolved(item[0].astype(float), weight, bias)
+        errors.append(float(np.abs(run(item)[0] - right).max() / np.abs(right).max()))
+    return max(errors)
+
+
+def check_form(canonical: Path, form: Path) -> Agreement:
+    """Compare a form with its canonical network on patches of noise, and of noise in zeros.
+
+    The two are opened one after the other: each takes as much memory as a run.
+
+    Raises
+    ------
+    VerificationError
+        If they do not agree within `verify.TOLERANCE`.
+    """
+    session = open_session(canonical)
+    shape = [size if isinstance(size, int) else 1 for size in session.get_inputs()[0].shape]
+    noise = np.random.default_rng(SEED).standard_normal(shape, dtype=np.float32)
+    batches = [noise, padded(noise)]
+    expected = [run(session, batch) for batch in batches]
+    del session
+    in_slices = Slices(open_session(form))
+    pairs = [
+        compare(right, in_slices(batch), right.shape)
+        for batch, right in zip(batches, expected, strict=True)
+    ]
+    return Agreement(*map(max, *pairs))
+
+
+def _convolved(maps: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """Return the cross-correlation of (C, *P) with a kernel, zero beyond the border."""
+    kernel, sizes = weight.shape[2:], maps.shape[1:]
+    wide = np.pad(maps, [(0, 0), *(((size - 1) // 2, size // 2) for size in kernel)])
+    result = np.zeros((len(weight), *sizes))
+    depth, height, width = sizes
+    for z, y, x in np.ndindex(*kernel):
+        seen = wide[:, z : z + depth, y : y + height, x : x + width]
+        result += np.tensordot(weight[:, :, z, y, x].astype(float), seen, 1)
+    return result if bias is None else result + bias.reshape(-1, 1, 1, 1)

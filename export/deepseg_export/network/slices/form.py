@@ -1,0 +1,219 @@
+"""The file of a form: a graph whose weights lie in the file of the canonical network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepseg_export.errors import NoFormError
+from deepseg_export.network.conversion import OPSET
+from deepseg_export.network.exact_norm import with_plain_norms
+from deepseg_export.network.folding import needed_nodes, with_constants_folded
+from deepseg_export.network.slices.graph import Graph
+from deepseg_export.network.slices.maps import Maps, Shape
+from deepseg_export.network.slices.places import Place, weight_places
+from deepseg_export.network.slices.rewriting import Rewriting
+from deepseg_export.network.slices.rule import Way
+
+LARGE = 256
+"""Numbers of an array from which on it is read from the canonical network's file."""
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A canonical network, without its large weights.
+
+    Attributes
+    ----------
+    path : Path
+        Its file.
+    model : onnx.ModelProto
+        Of one item, with plain norms and without operations on shapes.
+    places : dict of str to Place
+        Where the weights are that are not in it.
+    shapes : dict of str to list of int
+        Of every value; 0 stands for a size that is not known.
+    """
+
+    path: Path
+    model: Any
+    places: Mapping[str, Place]
+    shapes: Mapping[str, Sequence[int]]
+
+    def array(self, name: str) -> np.ndarray:
+        """Return a weight, float32."""
+        from onnx import numpy_helper
+
+        if name not in self.places:
+            graph = self.model.graph
+            tensor = next(each for each in graph.initializer if each.name == name)
+            return np.asarray(numpy_helper.to_array(tensor))
+        offset, length = self.places[name]
+        return np.fromfile(self.path, "<f4", length // 4, offset=offset).reshape(self.shapes[name])
+
+
+def read_canonical(path: Path) -> Canonical:
+    """Read a network's file; its weights stay there."""
+    import onnx
+
+    model = onnx.load(path)
+    places = weight_places(path)
+    taken = {}
+    for tensor in model.graph.initializer:
+        large = tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= LARGE
+        if large and tensor.name in places:
+            taken[tensor.name] = places[tensor.name]
+            tensor.ClearField("raw_data")
+    for value in (*model.graph.input[:1], *model.graph.output[:1]):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    del model.graph.value_info[:]
+    model = with_plain_norms(model)
+    shapes = _shapes(model)
+    _settle_shapes(model, shapes)
+    model = with_constants_folded(model)
+    return Canonical(path, model, taken, _shapes(model))
+
+
+def _shapes(model: Any) -> dict[str, list[int]]:
+    """Return the shape of every value; 0 stands for a size that is not known."""
+    from onnx import shape_inference
+
+    graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    shapes = {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    return shapes | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+
+
+def _settle_shapes(model: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Make constants of the sizes that a graph asks for and that are known."""
+    from onnx import helper, numpy_helper
+
+    for node in model.graph.node:
+        sizes = shapes.get(node.input[0], ()) if node.op_type == "Shape" else ()
+        if sizes and min(sizes) > 0:
+            ends = {item.name: item.i for item in node.attribute}
+            found = np.array(sizes[ends.get("start", 0) : ends.get("end", len(sizes))], np.int64)
+            value = numpy_helper.from_array(found)
+            node.CopyFrom(helper.make_node("Constant", [], node.output, value=value))
+
+
+def in_slices(canonical: Canonical, ways: Mapping[str, Way] | None = None) -> Rewriting:
+    """Return the form in slices of a network.
+
+    Parameters
+    ----------
+    canonical : Canonical
+        The network.
+    ways : dict of str to Way, optional
+        Of layers that are not computed in the rule's first way, by what they give.
+
+    Raises
+    ------
+    NoFormError
+        If it cannot be had.
+    """
+    source = canonical.model.graph
+    weights = frozenset(tensor.name for tensor in source.initializer)
+    rewriting = Rewriting(canonical.shapes, weights, ways or {})
+    rewriting.start(source.input[0].name)
+    for node in source.node:
+        rewriting.node(node)
+    return rewriting
+
+
+def written(canonical: Canonical, rewriting: Rewriting) -> bytes:
+    """Return the file of a form.
+
+    It takes one item, slices first: (D, C, H, W). Its outputs are slices of the result, one after
+    the other, (slices, K, H, W) each. Weights are those of the canonical file, beside which it is.
+
+    Raises
+    ------
+    NoFormError
+        If the network's output is no maps.
+    """
+    source = canonical.model.graph
+    entry, maps = source.input[0].name, rewriting.in_slices(source.output[0].name)
+    if maps is None:
+        raise NoFormError("its output is no maps")
+    weights = [_outside(tensor, canonical) for tensor in source.initializer]
+    shape = rewriting.maps[entry].shape
+    form = modelled(rewriting.graph, entry, shape, maps, weights, canonical.model.opset_import)
+    data: bytes = form.SerializeToString(deterministic=True)
+    return data
+
+
+def modelled(
+    graph: Graph,
+    entry: str,
+    shape: Shape,
+    maps: Maps,
+    weights: Sequence[Any] = (),
+    opset: Sequence[Any] = (),
+) -> Any:
+    """Return an onnx.ModelProto from maps of a shape in slices to others, without what is unused.
+
+    Parameters
+    ----------
+    graph : Graph
+        Operations and constants.
+    entry : str
+        Name of the input.
+    shape : Shape
+        Of the input.
+    maps : Maps
+        What is given: an output for each chunk.
+    weights : sequence of onnx.TensorProto
+        Of which those are kept that are taken.
+    opset : sequence of onnx.OperatorSetIdProto
+        By default that of exports.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    ends = {maps.taken(graph, *ends): ends for ends in maps.bounds}
+    nodes = needed_nodes(graph.nodes, set(ends))
+    used = {name for node in nodes for name in node.input}
+
+    def value(name: str, of: Shape, slices: int) -> Any:
+        sizes = (slices, of.channels, of.height, of.width)
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
+
+    constants = [
+        numpy_helper.from_array(array, name)
+        for name, array in graph.constants.items()
+        if name in used
+    ]
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "slices",
+            [value(entry, shape, shape.depth)],
+            [value(name, maps.shape, stop - start) for name, (start, stop) in ends.items()],
+            [*(tensor for tensor in weights if tensor.name in used), *constants],
+        ),
+        opset_imports=opset or [helper.make_opsetid("", OPSET)],
+        ir_version=8,
+        producer_name="deepseg_lite",
+    )
+
+
+def _outside(tensor: Any, canonical: Canonical) -> Any:
+    """Return an initializer that is read from the canonical file, if it was taken out of it."""
+    import onnx
+
+    place = canonical.places.get(tensor.name)
+    if place is None:
+        return tensor
+    outside = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+    outside.data_location = onnx.TensorProto.EXTERNAL
+    facts = {"location": canonical.path.name, **place._asdict()}
+    for key, value in facts.items():
+        outside.external_data.add(key=key, value=str(value))
+    return outside

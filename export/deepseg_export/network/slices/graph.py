@@ -1,0 +1,57 @@
+"""Graph that grows: operations with names, constants that are there once, weights of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Graph:
+    """Nodes of ONNX and what they take.
+
+    Attributes
+    ----------
+    nodes : list of onnx.NodeProto
+        In an order in which they can run.
+    constants : dict of str to array
+        What is written into the file.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: dict[str, np.ndarray] = {}
+        self._known: dict[tuple[Any, ...], str] = {}
+
+    def add(self, operation: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add an operation and return the name of its result."""
+        from onnx import helper
+
+        output = f"s{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operation, inputs, [output], output, **attributes))
+        return output
+
+    def once(self, operation: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add an operation, unless the same is there already: for what is made of weights."""
+        key = (operation, *inputs, *((name, str(value)) for name, value in attributes.items()))
+        if key not in self._known:
+            self._known[key] = self.add(operation, inputs, **attributes)
+        return self._known[key]
+
+    def constant(self, values: Any) -> str:
+        """Return the name of an array; equal ones have the same."""
+        array = np.ascontiguousarray(values)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = name = f"c{len(self.constants)}"
+            self.constants[name] = array.reshape(array.shape)
+        return self._known[key]
+
+    def sizes(self, *values: int) -> str:
+        """Return the name of a list of sizes, axes or places."""
+        return self.constant(np.array(values, np.int64))
+
+    def reshaped(self, value: str, *shape: int) -> str:
+        """Return a value in another shape."""
+        return self.add("Reshape", [value, self.sizes(*shape)])

@@ -1,0 +1,189 @@
+"""The form in slices gives what the canonical network gives, for networks of all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deepseg_export.architectures.layers import Layers, Maps
+from deepseg_export.architectures.network import DirectNetwork
+from deepseg_export.architectures.numpy_layers import NumpyLayers
+from deepseg_export.architectures.weights import Weights
+from deepseg_export.errors import NoFormError
+from deepseg_export.network.slices import rule
+from deepseg_export.network.slices.checking import check_form, layer_error, precise_ways
+from deepseg_export.network.slices.form import in_slices, read_canonical, written
+from deepseg_export.network.slices.rewriting import Rewriting
+from deepseg_export.network.slices.transforms import F23, F43, Depth, Transform
+from deepseg_export.network.verify import open_session, padded
+from helpers.dna_networks import described, random_plan
+from helpers.made_up_weights import MadeUpWeights, made_up_unet, write_network
+
+from deepseg_lite.engines.slices import Slices
+
+pytest.importorskip("onnx")
+pytestmark = pytest.mark.export
+PLANS = [seed for seed in range(40) if "Conv3d" in random_plan(seed)["arch_kwargs"]["conv_op"]]
+WIDE = described(
+    n_stages=2,
+    features_per_stage=[32, 32],
+    kernel_sizes=3,
+    strides=[1, 2],
+    n_conv_per_stage=1,
+    n_conv_per_stage_decoder=1,
+)
+BESIDE: dict[str, Callable[[Layers, Maps, Weights], Maps]] = {
+    "group norm": lambda layers, x, w: layers.multiply(x, layers.reduced(x, "mean", [1, 2, 3, 4])),
+    "upsampled": lambda layers, x, w: layers.crop(layers.upsample(x, factor=2), (8, 8, 8)),
+    "softmax": lambda layers, x, w: layers.softmax(x),
+    "by channel": lambda layers, x, w: layers.multiply(x, w.take("by", (4, 1, 1, 1))),
+    "by voxel": lambda layers, x, w: layers.multiply(x, w.take("by", (16, 1, 1))),
+    "number": lambda layers, x, w: layers.subtract(layers.multiply(x, 2.0), 1.0),
+    "overlapping pool": lambda layers, x, w: layers.max_pool(x, 3, stride=1, padding=1),
+    "pool": lambda layers, x, w: layers.upsample(layers.max_pool(x, 2), like=x),
+    "mean pool": lambda layers, x, w: layers.upsample(layers.average_pool(x, (4, 2, 2)), like=x),
+    "groups": lambda layers, x, w: layers.convolution(
+        x, w.take("k", (4, 2, 3, 3, 3)), padding=1, groups=2
+    ),
+    "dilated": lambda layers, x, w: layers.convolution(
+        x, w.take("k", (4, 4, 3, 3, 3)), padding=2, dilation=2
+    ),
+    "uneven padding": lambda layers, x, w: layers.convolution(
+        x, w.take("k", (4, 4, 2, 3, 2)), padding=[(1, 0), (1, 1), (0, 1)]
+    ),
+    "far padding": lambda layers, x, w: layers.crop(
+        layers.convolution(x, w.take("k", (4, 4, 3, 3, 3)), padding=9), 8
+    ),
+    "overlapping transposed": lambda layers, x, w: layers.crop(
+        layers.transposed_convolution(
+            x, w.take("k", (4, 4, 3, 3, 3)), stride=2, padding=1, output_padding=1
+        ),
+        (8, 8, 8),
+    ),
+    "statistics": lambda layers, x, w: layers.multiply(x, layers.reduced(x, "mean", [2, 3, 4])),
+    "largest at each voxel": lambda layers, x, w: layers.multiply(x, layers.reduced(x, "max", [1])),
+    "prelu": lambda layers, x, w: layers.prelu(x, w.take("slope", (4,))),
+    "clip": lambda layers, x, w: layers.activation(x, "clip", low=-0.5, high=0.5),
+    "residual of another stage": lambda layers, x, w: layers.add(
+        x,
+        layers.transposed_convolution(
+            layers.convolution(x, w.take("k", (4, 4, 1, 2, 2)), stride=(1, 2, 2)),
+            w.take("t", (4, 4, 1, 2, 2)),
+            stride=(1, 2, 2),
+        ),
+    ),
+}
+"""What networks have beside convolutions and norms, known in slices or not."""
+
+
+@pytest.fixture
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have small layers computed as large ones are, in many chunks."""
+    for name in ("BLOCK", "FEW", "VOXELS_PER_WEIGHT", "CHUNK_BYTES"):
+        monkeypatch.setattr(rule, name, 1)
+
+
+def form_of(path: Path) -> Rewriting:
+    """Write the form beside a network's file."""
+    canonical = read_canonical(path)
+    rewriting = in_slices(canonical)
+    path.with_name("form.onnx").write_bytes(written(canonical, rewriting))
+    return rewriting
+
+
+def error_of(folder: Path, network: DirectNetwork, patch: Sequence[int], **sizes: int) -> float:
+    """Return the largest difference from the same network in numpy, in float64, and its share."""
+    path = write_network(folder / "model.onnx", network, patch=patch, **sizes)
+    form_of(path)
+    run = Slices(open_session(path.with_name("form.onnx")))
+    rng = np.random.default_rng(1)
+    noise = rng.standard_normal((2, *run.input_shape[1:]), dtype=np.float32)
+    batch = np.concatenate([noise[:1], padded(noise[1:])])
+    right = network.on(NumpyLayers(3), batch.astype(float))
+    found = run(batch)
+    assert found.shape == right.shape
+    return float(np.abs(found - right).max() / np.abs(right).max())
+
+
+@pytest.mark.parametrize("seed", PLANS)
+@pytest.mark.usefixtures("everywhere")
+def test_random_networks_give_the_same_in_slices(seed: int, tmp_path: Path) -> None:
+    network = made_up_unet(random_plan(seed), seed=seed)
+
+    assert error_of(tmp_path, network, network.patch) < 1e-5
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.usefixtures("everywhere")
+def test_what_lies_between_convolutions_gives_the_same(name: str, tmp_path: Path) -> None:
+    def compute(layers: Layers, image: Maps, weights: Weights) -> Maps:
+        def convolved(maps: Maps, name: str, shape: tuple[int, ...]) -> Maps:
+            return layers.convolution(maps, weights.take(name, shape), padding=1)
+
+        maps = convolved(image, "first", (4, 2, 3, 3, 3))
+        maps = BESIDE[name](layers, layers.activation(maps, "relu"), weights)
+        return convolved(maps, "last", (3, 4, 3, 3, 3))
+
+    network = DirectNetwork("Small", compute, MadeUpWeights(), (16, 16, 16))
+
+    assert error_of(tmp_path, network, (16, 16, 16)) < 1e-5
+
+
+@pytest.mark.parametrize("transform", [F23, F43])
+def test_minimal_filtering_is_a_convolution(transform: Transform) -> None:
+    rng = np.random.default_rng(0)
+    kernel, seen = rng.standard_normal(3), rng.standard_normal(transform.tile + 2)
+
+    found = transform.outer @ ((transform.kernel @ kernel) * (transform.inner @ seen))
+
+    np.testing.assert_allclose(found, np.correlate(seen, kernel), rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(transform.outer[:, 1], 1)  # which the bias relies on
+
+
+@pytest.mark.parametrize("depth", [Depth(3, 1, 1, 1), Depth(3, 2, 1, 1), Depth(2, 3, 2, 4)])
+def test_taps_are_a_convolution(depth: Depth) -> None:
+    rng = np.random.default_rng(0)
+    slices, kernel = rng.standard_normal(11), rng.standard_normal(depth.kernel)
+    wide = np.concatenate([np.zeros(depth.before), slices, np.zeros(20)])
+    starts = [place * depth.stride for place in range(4)]
+    right = [wide[start :: depth.dilation][: depth.kernel] @ kernel for start in starts]
+
+    low, high = depth.taken(0, 4, 11)
+    found = depth.taps(0, 4, low, high).reshape(4, depth.kernel, -1) @ slices[low:high] @ kernel
+
+    np.testing.assert_allclose(found, right)
+
+
+def test_layers_that_lose_too_much_are_computed_otherwise(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "model.onnx", made_up_unet(WIDE), patch=(16, 16, 16))
+    canonical = read_canonical(path)
+    rewriting = in_slices(canonical)
+    layer, ways = next(each for each in rewriting.layers.values() if each[1][0].tile == 4)
+    weight = canonical.array(layer.weight)
+    errors = [layer_error(weight, None, way) for way in ways]
+
+    assert [way.tile for way in ways] == [4, 2, 1]
+    assert errors[2] < errors[1] < errors[0] < 1e-5
+    assert precise_ways(canonical, rewriting) == {}
+    assert {way.tile for way in precise_ways(canonical, rewriting, 0.0).values()} == {1}
+    between = precise_ways(canonical, rewriting, (errors[0] + errors[1]) / 2)
+    assert 2 in {way.tile for way in between.values()}
+
+
+def test_forms_are_compared_with_their_network(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "model.onnx", made_up_unet(WIDE), patch=(16, 16, 16))
+    form_of(path)
+
+    agreement = check_form(path, path.with_name("form.onnx"))
+
+    assert 0 < agreement.max_rel_error < 1e-5
+
+
+def test_networks_for_patches_of_any_size_have_no_form(tmp_path: Path) -> None:
+    network = made_up_unet(described())
+    path = write_network(tmp_path / "model.onnx", network, patch=(None, 16, 16))
+
+    with pytest.raises(NoFormError, match="no fixed size"):
+        form_of(path)

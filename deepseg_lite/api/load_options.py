@@ -9,8 +9,8 @@ from deepseg_lite.engines.names import DEVICES, PRECISIONS
 from deepseg_lite.option import Option, words
 
 
-class LoadOptions(TypedDict, total=False):
-    """Options of loading. Each is a keyword of ``load(...)`` and, with flags, of ``run``."""
+class ModelOptions(TypedDict, total=False):
+    """Options of a model as its maker means it: which one, and what runs it."""
 
     release: Annotated[
         str | None,
@@ -44,6 +44,11 @@ class LoadOptions(TypedDict, total=False):
             "CPU threads. Default: what affinity mask and cgroup allow.", metavar="N", minimum=1
         ),
     ]
+
+
+class LoadOptions(ModelOptions, total=False):
+    """Options of loading. Each is a keyword of ``load(...)`` and, with flags, of ``run``."""
+
     folds: Annotated[
         Sequence[str] | None,
         Option("Folds to combine. Default: all.", metavar="A,B", is_list=True, read=words),

@@ -15,8 +15,9 @@ from deepseg_lite.api.images import GivenSeries, Image, read_series
 from deepseg_lite.api.model import Part, Result, ResultFile
 from deepseg_lite.api.results import tell_missing
 from deepseg_lite.api.segmenter import Segmenter
-from deepseg_lite.bundles.bundle import Bundle, Workflow, WorkflowFile
+from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.bundles.task_file import Task
+from deepseg_lite.bundles.workflow import Workflow, WorkflowFile
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.errors import ImageError, OptionError
 from deepseg_lite.inference.fitting import fit_settings

@@ -11,9 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_files, read_manifest
+from deepseg_lite.bundles.files import (
+    BundleFile,
+    BundleFiles,
+    NetworkFile,
+    check_files,
+    read_manifest,
+)
 from deepseg_lite.bundles.manifest import manifest_problems
+from deepseg_lite.bundles.references import Reference, parse_references
 from deepseg_lite.bundles.schemas import frozen, in_words
+from deepseg_lite.bundles.workflow import Workflow, parse_workflow
 from deepseg_lite.errors import BundleError
 
 CORD_DETECTOR = "cord_detector"
@@ -115,12 +123,15 @@ class Outputs:
         return self.values == "maps"
 
     @property
+    def label_values(self) -> frozenset[int]:
+        """Values that a label map can hold, besides 0."""
+        listed = (value for label in self.labels for value in label.values)
+        return frozenset((*listed, *(self.regions_class_order or ())))
+
+    @property
     def max_value(self) -> int:
         """Largest value a label map can hold."""
-        return max(
-            *(value for label in self.labels for value in label.values),
-            *(self.regions_class_order or (0,)),
-        )
+        return max(0, *self.label_values)
 
 
 @dataclass(frozen=True)
@@ -139,28 +150,6 @@ class Prior:
     channels: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class WorkflowFile:
-    """One file of a workflow: which of its results, and the suffix of its name."""
-
-    output: str
-    suffix: str
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """Workflow of the networks of several bundles, step by step; see the manifest's schema.
-
-    ``second`` is the bundle of the second step, ``rules`` the numbers that tell versions of the
-    original software apart, ``files`` what a run writes by default and with an option.
-    """
-
-    name: str
-    second: str
-    rules: Mapping[str, Any]
-    files: Mapping[str, tuple[WorkflowFile, ...]]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Bundle(BundleFiles):
     """A validated manifest and where its files are: a model that segments."""
@@ -176,6 +165,12 @@ class Bundle(BundleFiles):
     cord_crop: CordCrop | None = None
     prior: Prior | None = None
     workflow: Workflow | None = None
+    references: tuple[Reference, ...] = ()
+
+    @property
+    def reference_files(self) -> tuple[BundleFile, ...]:
+        """Every file of a reference case; runs need none of them."""
+        return tuple(file for reference in self.references for file in reference.files)
 
     @property
     def companions(self) -> tuple[str, ...]:
@@ -208,6 +203,8 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
     problems = manifest_problems(manifest)
     if lone_file and not problems and len(manifest["networks"]) != 1:
         problems = ["networks: a lone .onnx file holds exactly one network"]
+    if lone_file and not problems and "references" in manifest:
+        problems = ["references: a lone .onnx file has no room for their files"]
     if problems:
         raise BundleError(
             f"{path} has an invalid manifest: {in_words(problems)}. Export the model again."
@@ -228,7 +225,8 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         lone_file=lone_file,
         cord_crop=CordCrop(**manifest["cord_crop"]) if manifest.get("cord_crop") else None,
         prior=Prior(**frozen(manifest["prior"])) if "prior" in manifest else None,
-        workflow=_parse_workflow(manifest["workflow"]) if "workflow" in manifest else None,
+        workflow=parse_workflow(manifest["workflow"]) if "workflow" in manifest else None,
+        references=parse_references(manifest),
     )
 
 
@@ -242,14 +240,6 @@ def _parse_outputs(outputs: Mapping[str, Any]) -> Outputs:
     facts["labels"] = tuple(Label(**frozen(label)) for label in facts["labels"])
     facts["files"] = tuple(OutputFile(**frozen(file)) for file in facts["files"])
     return Outputs(**facts)
-
-
-def _parse_workflow(workflow: Mapping[str, Any]) -> Workflow:
-    files = {
-        option: tuple(WorkflowFile(**file) for file in listed)
-        for option, listed in workflow["files"].items()
-    }
-    return Workflow(workflow["name"], workflow["second"], workflow["rules"], files)
 
 
 def _parse_window(window: Mapping[str, Any]) -> SlidingWindow:

@@ -28,15 +28,21 @@ _MAKERS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkFile:
-    """One ONNX file, and the hash and size that prove it is the exported one.
+class BundleFile:
+    """A file of a bundle, and the hash and size that prove it is the one of the manifest.
 
-    ``variants`` are files of the same network in other precisions.
+    ``path`` is below the bundle's folder, with ``/`` between folders and files.
     """
 
     path: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFile(BundleFile):
+    """One ONNX file; ``variants`` are files of the same network in other precisions."""
+
     precision: str = "fp32"
     variants: tuple[NetworkFile, ...] = ()
 
@@ -66,9 +72,19 @@ class BundleFiles:
         return tuple(file for network in self.networks for file in (network, *network.variants))
 
     @property
+    def reference_files(self) -> tuple[BundleFile, ...]:
+        """Every file of a reference case; runs need none of them."""
+        return ()
+
+    @property
+    def contents(self) -> tuple[BundleFile, ...]:
+        """Every file that the manifest lists."""
+        return (*self.files, *self.reference_files)
+
+    @property
     def size(self) -> int:
-        """Bytes of all ONNX files."""
-        return sum(file.size for file in self.files)
+        """Bytes of all files that the manifest lists."""
+        return sum(file.size for file in self.contents)
 
 
 def read_manifest(path: Path) -> tuple[Any, bool]:
@@ -158,9 +174,6 @@ def read_network(bundle: BundleFiles, network: NetworkFile) -> bytes:
 def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
     """Return the file of one network after checking it: the manifest's, and one that only computes.
 
-    It is read in small pieces: a block as large as the file, once freed, would have the C library
-    keep other large blocks, too.
-
     Raises
     ------
     ChecksumError
@@ -168,29 +181,53 @@ def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
     BundleError
         As `check_graph`.
     """
-    file = bundle.network_path(network)
     if bundle.lone_file:  # its manifest is at the end, so it has to be read whole
         read_network(bundle, network)
-        check_graph(file)
-        return file
-    size, digest = 0, hashlib.sha256()
+        file = bundle.path
+    else:
+        file = check_file(bundle, network)
+    check_graph(file)
+    return file
+
+
+def check_listed(bundle: BundleFiles, listed: BundleFile) -> None:
+    """Check a file of any kind that the manifest lists; see `check_network` and `check_file`."""
+    if isinstance(listed, NetworkFile):
+        check_network(bundle, listed)
+    else:
+        check_file(bundle, listed)
+
+
+def check_file(bundle: BundleFiles, listed: BundleFile) -> Path:
+    """Return a file of a bundle's folder after checking that it is the manifest's.
+
+    It is read in small pieces: a block as large as the file, once freed, would have the C library
+    keep other large blocks, too.
+
+    Raises
+    ------
+    ChecksumError
+        If it is missing, or size or SHA-256 differ: what was expected and what was found.
+    """
+    file, size, digest = bundle.path / listed.path, 0, hashlib.sha256()
     try:
         with file.open("rb") as opened:
             while piece := opened.read(_PIECE_BYTES):
                 size += len(piece)
                 digest.update(piece)
     except OSError as error:
-        raise ChecksumError(f"{file} cannot be read: {error.strerror}.") from error
-    _compare(file, network, size, digest.hexdigest())
-    check_graph(file)
+        raise ChecksumError(
+            f"{file} cannot be read: {error.strerror}. Get the bundle again."
+        ) from error
+    _compare(file, listed, size, digest.hexdigest())
     return file
 
 
-def _compare(file: Path, network: NetworkFile, size: int, sha256: str) -> None:
-    if size != network.size or sha256 != network.sha256:
+def _compare(file: Path, listed: BundleFile, size: int, sha256: str) -> None:
+    if size != listed.size or sha256 != listed.sha256:
         raise ChecksumError(
             f"{file} is corrupt or was changed: {size} bytes with SHA-256 {sha256[:12]}..., "
-            f"the manifest says {network.size} with {network.sha256[:12]}.... "
+            f"the manifest says {listed.size} with {listed.sha256[:12]}.... "
             "Get the bundle again."
         )
 

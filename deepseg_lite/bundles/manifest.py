@@ -42,6 +42,7 @@ def _cross_check(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield from _check_unique("networks", manifest["networks"], "fold")
     yield from _check_unique("networks", manifest["networks"], "path")
     yield from _check_files(outputs)
+    yield from _check_references(manifest.get("references", ()), channels)
     workflow = manifest.get("workflow", {"files": {}})
     for option, files in workflow["files"].items():
         yield from _check_unique(f"workflow.files.{option}", files, "suffix")
@@ -75,6 +76,19 @@ def _check_files(outputs: Mapping[str, Any]) -> Iterator[str]:
         yield from _check_names(f"outputs.files[{index}].labels", file.get("labels"), known)
         if file["kind"] == "soft" and len(file.get("labels", known)) != 1:
             yield f"outputs.files[{index}]: a soft file has one label"
+
+
+def _check_references(
+    references: Sequence[Mapping[str, Any]], channels: Sequence[str]
+) -> Iterator[str]:
+    yield from _check_unique("references", references, "name")
+    files = [file for each in references for file in (*each.get("images", ()), each["labels"])]
+    if len({file["path"].casefold() for file in files}) != len(files):
+        yield "references: every path must be there once"
+    for index, each in enumerate(references):
+        yield from _check_count(f"references[{index}].images", each.get("images"), channels)
+        if "phantom" in each and len(channels) != 1:
+            yield f"references[{index}].phantom: it is one image, for {len(channels)} channels"
 
 
 def _check_unique(place: str, items: Sequence[Mapping[str, Any]], key: str) -> Iterator[str]:

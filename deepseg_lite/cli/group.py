@@ -23,6 +23,7 @@ from deepseg_lite.cli.qc import qc
 from deepseg_lite.cli.run import run
 from deepseg_lite.cli.sct import REFUSED
 from deepseg_lite.cli.spelling import SpellingError, check_words, is_option
+from deepseg_lite.cli.verify import verify
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.leftovers import ended_by_signals
 from deepseg_lite.text import printable, shown
@@ -240,7 +241,7 @@ def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
 
 
 _STORE = (store.fetch, store.lock, store.remove)
-for _command in (run, batch, plan, bench, qc, *_STORE, doctor, completion):
+for _command in (run, batch, plan, bench, qc, verify, *_STORE, doctor, completion):
     cli.add_command(_command)
 for _command in cli.commands.values():
     _command.params.append(_debug_option())

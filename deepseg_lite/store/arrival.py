@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.bundles.detector import parse_any
-from deepseg_lite.bundles.files import MANIFEST_NAME, BundleFiles, check_network
+from deepseg_lite.bundles.files import MANIFEST_NAME, BundleFiles, check_listed
 from deepseg_lite.bundles.schemas import parse_json
 from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError, OutputError
 from deepseg_lite.store import cache
@@ -85,7 +85,7 @@ def _get_manifest(
     bundle = replace(parse_any(manifest, Path(name)), path=folder)
     if bundle.name != name:
         raise BundleError(f"what is there for {name} calls itself {bundle.name}; not installed.")
-    if len({file.path.casefold() for file in bundle.files}) < len(bundle.files):
+    if len({file.path.casefold() for file in bundle.contents}) < len(bundle.contents):
         raise BundleError(
             f"the manifest of {name} there lists a file twice; nothing was installed. Ask whoever "
             "keeps it."
@@ -95,7 +95,7 @@ def _get_manifest(
 
 
 def receive(arrivals: Sequence[Arrival], work: Path, progress: Progress | None) -> None:
-    """Fetch and check all networks, and the cards."""
+    """Fetch and check all files that the manifests list, and the cards."""
     names = ", ".join(arrival.bundle.name for arrival in arrivals)
     size = sum(arrival.bundle.size for arrival in arrivals)
     needed = sum(arrival.bundle.size for arrival in arrivals if not arrival.source.is_here)
@@ -112,15 +112,17 @@ def receive(arrivals: Sequence[Arrival], work: Path, progress: Progress | None) 
             progress(before + done, size)
 
     for bundle, source in ((arrival.bundle, arrival.source) for arrival in arrivals):
-        for network in bundle.files:
+        for file in bundle.contents:
+            path = bundle.path / file.path
+            path.parent.mkdir(exist_ok=True)
             try:
-                source.get_network(network, bundle.network_path(network), received)
+                source.get_listed(file, path, received)
             except FileNotFoundError as error:
                 raise ChecksumError(
                     f"{error} is missing there, though the manifest of {bundle.name} lists it; "
                     "nothing was installed."
                 ) from error
-            check_network(bundle, network)
-            before += network.size
+            check_listed(bundle, file)
+            before += file.size
         with suppress(FileNotFoundError):
             source.get(CARD_NAME, bundle.path / CARD_NAME, MAX_TEXT_BYTES)

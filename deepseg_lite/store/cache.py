@@ -106,7 +106,7 @@ def remove(name: str) -> int:
     with workplace(directory) as work, leftovers.locked(directory.parent):
         if locate(name) is None:  # another process was faster
             raise _missing(name)
-        size = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
+        size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
         # Gone at once for whoever looks, also if it is a link.
         directory.rename(work / "removed")
     return size

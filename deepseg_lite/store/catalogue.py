@@ -9,6 +9,7 @@ from typing import Any
 from deepseg_lite.bundles.bundle import Bundle, Label
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.store import licenses
+from deepseg_lite.store.receipts import verified
 from deepseg_lite.store.tasks import (
     how_to_get,
     installed_path,
@@ -30,6 +31,18 @@ def standing(task: Task) -> str:
     if path is not None:
         return "shipped" if path == task.bundle_path else "ready"
     return "not here" if task.exportable else "not supported yet"
+
+
+def verifications(task: Task) -> list[dict[str, str]]:
+    """Return the receipts of a task's bundle that hold on this machine, see `verified`."""
+    path = installed_path(task)
+    return [] if path is None else verified(path)
+
+
+def here_in_words(task: Task) -> str:
+    """Return where a task stands on this machine, and whether its results were verified here."""
+    found = verifications(task)
+    return f"{standing(task)}, verified here" if found else standing(task)
 
 
 def grouped(tasks: Sequence[Task]) -> dict[str, list[Task]]:
@@ -61,7 +74,7 @@ def listing(tasks: Sequence[Task]) -> str:
     for group, members in grouped(tasks).items():
         rows.append((group.upper(), "", "", "", ""))
         rows += [
-            (f"  {t.name}", standing(t), inputs_in_words(t), license_in_words(t), t.title)
+            (f"  {t.name}", here_in_words(t), inputs_in_words(t), license_in_words(t), t.title)
             for t in members
         ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -81,6 +94,7 @@ def row(task: Task) -> dict[str, Any]:
         "group": task.group,
         "status": task.status,
         "standing": standing(task),
+        "verified": verifications(task),
         "inputs": [asdict(item) for item in task.inputs],
         "license": task.license,
         "obstacle": None if task.exportable else task.releases[0].obstacle,
@@ -115,6 +129,12 @@ def describe(bundle: Bundle | None, task: Task | None) -> dict[str, Any]:
             if key not in facts or facts[key] is None
         }
     return facts
+
+
+def _verified(bundle: Bundle) -> list[str] | str:
+    """Return when, and on which engines, verify found the original's result here."""
+    found = [] if bundle.lone_file else verified(bundle.path)
+    return [f"{each['date']} on {each['device']} in {each['precision']}" for each in found] or "no"
 
 
 def _precisions(bundle: Bundle) -> list[str]:
@@ -152,6 +172,8 @@ def _describe_bundle(bundle: Bundle, task: Task | None) -> dict[str, Any]:
         "parity": parity
         and f"{parity['differing_voxels']} of {parity['voxels']} voxels differ from "
         f"{parity['reference']} on {parity['images']} images, Dice >= {parity['min_dice']:.4f}",
+        "references": [each.name for each in bundle.references] or "none",
+        "verified here": _verified(bundle),
         "path": str(bundle.path),
     }
 

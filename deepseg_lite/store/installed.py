@@ -12,7 +12,7 @@ from typing import Any
 
 from deepseg_lite.bundles.bundle import Bundle, read_bundle
 from deepseg_lite.bundles.detector import read_any
-from deepseg_lite.bundles.files import BundleFiles, check_network
+from deepseg_lite.bundles.files import BundleFiles, check_listed
 from deepseg_lite.errors import BundleError, DeepsegError
 from deepseg_lite.store import cache
 
@@ -33,8 +33,8 @@ def intact(name: str) -> Installed | None:
         return None
     try:
         bundle = read_any(directory)
-        for network in bundle.files:
-            check_network(bundle, network)
+        for file in bundle.contents:
+            check_listed(bundle, file)
     except BundleError:
         return None
     return Installed(bundle, cache.source_of(directory), fetched=False)

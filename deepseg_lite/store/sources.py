@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deepseg_lite.bundles.files import MANIFEST_NAME, NetworkFile
+from deepseg_lite.bundles.files import MANIFEST_NAME, BundleFile
 from deepseg_lite.errors import (
     BundleNotFoundError,
     ChecksumError,
@@ -36,14 +36,14 @@ class Source:
     """One bundle elsewhere.
 
     ``get(file, path, limit)`` writes one of its files to ``path`` as `download` does, or raises
-    FileNotFoundError. ``get_network(network, path, progress)`` does so with a file that the
+    FileNotFoundError. ``get_listed(listed, path, progress)`` does so with a file that the
     manifest lists; of a mirror it goes on where an earlier attempt at it ended. ``record`` says
     where that is, for people and for ``source.json``. ``is_here`` says that no room is needed.
     """
 
     record: Mapping[str, Any]
     get: Callable[[str, Path, int], None]
-    get_network: Callable[[NetworkFile, Path, Progress], None]
+    get_listed: Callable[[BundleFile, Path, Progress], None]
     is_here: bool = False
 
 
@@ -69,14 +69,14 @@ def mirror_source(url: str, name: str) -> Source:
     def get(file: str, path: Path, limit: int) -> None:
         download(below(base, file), path, limit=limit)
 
-    def get_network(network: NetworkFile, path: Path, progress: Progress) -> None:
-        url, sha256 = below(base, network.path), network.sha256
+    def get_listed(listed: BundleFile, path: Path, progress: Progress) -> None:
+        url, sha256 = below(base, listed.path), listed.sha256
         with receiving(sha256, path.parent) as folder:
             came = folder / "file"
-            download_resumed(url, came, limit=network.size, sha256=sha256, progress=progress)
+            download_resumed(url, came, limit=listed.size, sha256=sha256, progress=progress)
             _move(came, path)
 
-    return Source({"mirror": masked(url), "url": masked(base)}, get, get_network)
+    return Source({"mirror": masked(url), "url": masked(base)}, get, get_listed)
 
 
 def folder_source(folder: Path, record: Mapping[str, Any]) -> Source:
@@ -92,10 +92,10 @@ def folder_source(folder: Path, record: Mapping[str, Any]) -> Source:
             )
         _move(came, path)
 
-    def get_network(network: NetworkFile, path: Path, _: Progress) -> None:
-        get(network.path, path, network.size)
+    def get_listed(listed: BundleFile, path: Path, _: Progress) -> None:
+        get(listed.path, path, listed.size)
 
-    return Source(record, get, get_network, is_here=True)
+    return Source(record, get, get_listed, is_here=True)
 
 
 def hub_source(repo: str, revision: str | None, name: str) -> Source:
@@ -129,17 +129,18 @@ def hub_source(repo: str, revision: str | None, name: str) -> Source:
                 f"{repo}/{remote} has {sizes[remote]} bytes, more than the {limit} it should have; "
                 "tell whoever keeps it."
             )
+        depth = 1 + file.count("/")  # beside the bundle's folder
         local = ask_hub(
             repo,
             lambda: api.hf_hub_download(
-                repo, remote, revision=commit, local_dir=path.parent.parent / "hub"
+                repo, remote, revision=commit, local_dir=path.parents[depth] / "hub"
             ),
         )
         _move(Path(local), path)
 
     # It draws bars of its own, and starts over after a failure.
-    def get_network(network: NetworkFile, path: Path, _: Progress) -> None:
-        get(network.path, path, network.size)
+    def get_listed(listed: BundleFile, path: Path, _: Progress) -> None:
+        get(listed.path, path, listed.size)
 
     record = {
         "repo": repo,
@@ -148,7 +149,7 @@ def hub_source(repo: str, revision: str | None, name: str) -> Source:
         "asked_for": revision,
         "folder": folder,
     }
-    return Source(record, get, get_network)
+    return Source(record, get, get_listed)
 
 
 def _move(came: Path, path: Path) -> None:

@@ -21,6 +21,9 @@ from deepseg_export.network.conversion import OPSET, to_onnx
 from deepseg_export.network.verify import verify
 from deepseg_export.packages import GRAPH_PACKAGES, package_versions, require_packages
 from deepseg_export.reading.checkpoint import file_sha256
+from deepseg_export.references.making import with_references
+from deepseg_export.references.original import References, references_of
+from deepseg_export.references.request import Request
 from deepseg_export.writing.card import write_card
 from deepseg_export.writing.output import staged_output
 from deepseg_lite.bundles.bundle import read_bundle
@@ -40,6 +43,7 @@ def export(
     output: Path,
     *,
     adapt: Callable[[Checkpoint], Checkpoint] | None = None,
+    references: References | None = None,
     force: bool = False,
 ) -> Path:
     """Convert a trained model into a bundle.
@@ -52,6 +56,9 @@ def export(
         The bundle directory, or a lone ``.onnx`` file for a model with one network.
     adapt : callable, optional
         Given the model before it is converted: adds to its manifest, or refuses it.
+    references : callable, optional
+        Given the bundle and a folder for what does not stay: writes reference cases into it, and
+        returns their entries of the manifest.
     force : bool
         Replace a bundle that is there, once the new one is complete.
 
@@ -70,6 +77,11 @@ def export(
         If an option does not fit the model.
     """
     lone_file = output.suffix == ".onnx"
+    if lone_file and references is not None:
+        raise OptionError(
+            "a lone .onnx file has no room for reference cases; give a folder as -o, or leave "
+            "--reference out."
+        )
     with staged_output(output, force=force) as staged, _caches_in(staged.parent / "caches"):
         checkpoint = _loaded(load)
         if adapt is not None:
@@ -107,6 +119,9 @@ def export(
         }
         manifest = {**checkpoint.manifest, "networks": networks, "export": record}
         write(manifest, staged, lone_file=lone_file)
+        if references is not None:
+            entries = references(read_bundle(staged), staged.parent)
+            write(with_references(manifest, entries), staged, lone_file=False)
     return output
 
 
@@ -169,16 +184,21 @@ def export_model(
     options: Options | None = None,
     *,
     adapt: Callable[[Checkpoint], Checkpoint] | None = None,
+    reference: Request | None = None,
     force: bool = False,
 ) -> Path:
     """Convert a trained model of a family; see `export` and `families.table.FAMILIES`.
 
-    ``options`` are of the family's type.
+    ``options`` are of the family's type. ``reference`` asks for reference cases, whose labels the
+    family's original software makes unless they are given.
     """
     row = FAMILIES[family]
     given = row.options() if options is None else options
     require_packages(row.packages(given))
-    return export(lambda: row.load(model, given), output, adapt=adapt, force=force)
+    references = None if reference is None else references_of(row.original, model, given, reference)
+    return export(
+        lambda: row.load(model, given), output, adapt=adapt, references=references, force=force
+    )
 
 
 def check(checkpoint: Checkpoint, *, lone_file: bool) -> None:

@@ -23,7 +23,7 @@ def require_packages(names: Iterable[str]) -> None:
     MissingPackageError
         Naming what is missing and how to install it.
     """
-    missing = [name for name in names if not _is_importable(name)]
+    missing = [name for name in names if not is_importable(name)]
     if missing:
         extras = sorted({_EXTRAS.get(name, "export") for name in missing})
         if "export" in extras:  # it has all the others
@@ -39,7 +39,8 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
     return {"deepseg_lite": _version("deepseg-lite")} | {name: _version(name) for name in names}
 
 
-def _is_importable(name: str) -> bool:
+def is_importable(name: str) -> bool:
+    """Return whether a package can be imported; it is, then."""
     try:
         importlib.import_module(name)
     except ImportError:

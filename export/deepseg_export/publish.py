@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deepseg_export.errors import ExportError
 from deepseg_lite.bundles.bundle import Bundle, read_bundle
-from deepseg_lite.bundles.files import MANIFEST_NAME, read_network
+from deepseg_lite.bundles.files import MANIFEST_NAME, check_listed
 from deepseg_lite.store.arrival import CARD_NAME
 from deepseg_lite.store.licenses import may_be_passed_on
 from deepseg_lite.store.sources import ask_hub, hub_api
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 def publish(
     path: Path, repo: str, *, create: bool = False, branch: bool = False, check_license: bool = True
 ) -> str:
-    """Upload a bundle as one commit; networks that its last release had and it has not go.
+    """Upload a bundle as one commit; networks and references of its last release alone go.
 
     What else belongs to it is uploaded on its own, and named here.
 
@@ -62,10 +62,10 @@ def publish(
         ask_hub(repo, lambda: api.create_branch(repo, branch=revision, exist_ok=True))
     info = ask_hub(repo, lambda: api.model_info(repo, revision=revision))
     present = {file.rfilename for file in info.siblings or ()}
-    names = [MANIFEST_NAME, *(network.path for network in bundle.files)]
+    names = [MANIFEST_NAME, *(file.path for file in bundle.contents)]
     if (path / CARD_NAME).is_file():
         names.append(CARD_NAME)
-    old = re.compile(re.escape(prefix) + r"[^/]*\.onnx")
+    old = re.compile(re.escape(prefix) + r"([^/]*\.onnx|reference/[^/]*\.nii\.gz)")
     stale = [file for file in present if old.fullmatch(file)]
     operations = [
         *(CommitOperationAdd(prefix + name, path / name) for name in names),
@@ -90,8 +90,8 @@ def _check(bundle: Bundle, *, check_license: bool) -> None:
         raise ExportError(
             f"{bundle.path} is a lone .onnx file; a bundle folder is needed: export without .onnx."
         )
-    for network in bundle.files:
-        read_network(bundle, network)
+    for file in bundle.contents:
+        check_listed(bundle, file)
     text = bundle.manifest["source"]["license"]
     if check_license and not may_be_passed_on(text):
         raise ExportError(

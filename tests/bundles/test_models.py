@@ -126,8 +126,10 @@ def test_networks_are_the_ones_of_the_manifest(directory):
 @every_bundle
 def test_a_bundle_holds_nothing_else(directory):
     bundle = _bundle(directory)
-    expected = {"manifest.json", "README.md", *(file.path for file in bundle.files)}
-    assert {file.name for file in (directory / "bundle").iterdir()} == expected
+    expected = {"manifest.json", "README.md", *(file.path for file in bundle.contents)}
+    folder = directory / "bundle"
+    files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert files == expected
 
 
 @every_bundle

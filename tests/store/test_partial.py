@@ -50,7 +50,7 @@ NETWORK = NetworkFile(path="a.onnx", sha256=SHA256, size=len(CONTENT))
 def get(server: HubServer, path: Path) -> list[int]:
     seen: list[int] = []
     source = mirror_source(server.url, "mirror")
-    source.get_network(NETWORK, path, lambda done, _: seen.append(done))
+    source.get_listed(NETWORK, path, lambda done, _: seen.append(done))
     return seen
 
 

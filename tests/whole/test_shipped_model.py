@@ -10,6 +10,7 @@ from helpers.paths import SHARED
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import deepseg_lite
+from deepseg_lite.verification.receipt import make_receipt
 
 REAL = SHARED / "data"
 MIN_CORD_DICE, MIN_GRAY_DICE = 0.95, 0.85
@@ -80,3 +81,12 @@ def test_no_slice_of_another_contrast_is_without_cord(segment, image, mask, mini
     manual = voxels(REAL / f"{mask}.nii.gz") > 0
     assert dice(cord, manual) >= minimum
     assert cord.any(axis=(0, 1))[manual.any(axis=(0, 1))].all()
+
+
+def test_it_gives_what_nnunet_gave_for_its_references(segment):
+    receipt = make_receipt(segment)
+    assert receipt["within"] is True
+    for row in receipt["references"]:
+        assert row["software"].startswith("nnunetv2 ")
+        assert row["warnings"] == []
+        assert min(label["original"] for label in row["labels"]) >= 200

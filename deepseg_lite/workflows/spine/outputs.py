@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from nibabel.affines import voxel_sizes
 
-from deepseg_lite.bundles.bundle import Workflow, WorkflowFile
+from deepseg_lite.bundles.workflow import Workflow, WorkflowFile
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.volume import Affine, AnyArray, voxel_volume

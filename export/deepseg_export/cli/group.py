@@ -14,11 +14,14 @@ from deepseg_export.cli.options import (
     CONTEXT,
     PATH,
     Command,
+    added_reference_options,
     model_options,
     output_options,
+    reference_options,
     run_options,
 )
 from deepseg_lite.cli.console import run_to_end
+from deepseg_lite.errors import OptionError
 from deepseg_lite.leftovers import ended_by_signals
 
 
@@ -39,6 +42,7 @@ def cli() -> None:
 @click.argument("model", type=PATH)
 @output_options
 @model_options
+@reference_options
 @run_options
 def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert an nnU-Net v2 model.
@@ -58,6 +62,7 @@ def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any
     help="Bundle of the model that runs first, on the first channel, for a model that looks where "
     "another one found something. It is looked for beside this one and in the local cache.",
 )
+@reference_options
 @run_options
 def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert an ivadomed model.
@@ -71,6 +76,7 @@ def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: A
 @cli.command(cls=Command, context_settings=CONTEXT)
 @click.argument("model", type=PATH)
 @output_options
+@reference_options
 @run_options
 def keras(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert a Keras 2 model; TensorFlow is not needed.
@@ -91,6 +97,7 @@ def keras(model: Path, output: Path, force: bool, verbose: bool, **choices: Any)
 )
 @click.option("--soft", is_flag=True, help="Leave the result a soft map.")
 @output_options
+@reference_options
 @run_options
 def monai_checkpoint(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert a Lightning checkpoint of the contrast-agnostic cord model.
@@ -103,6 +110,7 @@ def monai_checkpoint(model: Path, output: Path, force: bool, verbose: bool, **ch
 @cli.command(cls=Command, context_settings=CONTEXT)
 @click.argument("bundle", type=PATH)
 @output_options
+@reference_options
 @run_options
 def monai_bundle(bundle: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:
     """Convert a MONAI bundle.
@@ -116,9 +124,52 @@ def monai_bundle(bundle: Path, output: Path, force: bool, verbose: bool, **choic
 def _export(family: str, model: Path, output: Path, choices: dict[str, Any], force: bool) -> None:
     from deepseg_export.exporting import export_model
     from deepseg_export.families.table import FAMILIES
+    from deepseg_export.references.request import Request
 
+    names = [name for name in choices if name.startswith("reference_")]
+    wanted = {name.removeprefix("reference_"): choices.pop(name) for name in names}
+    if not wanted["images"] and any(wanted.values()):
+        raise OptionError("--reference names the images, and is missing; give it.")
+    reference = Request(**wanted) if wanted["images"] else None
     options = FAMILIES[family].options(**choices)
-    click.echo(export_model(family, model, output, options, force=force))
+    click.echo(export_model(family, model, output, options, reference=reference, force=force))
+
+
+@cli.command(cls=Command, context_settings=CONTEXT)
+@click.argument("bundle", type=PATH)
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    required=True,
+    metavar="IMAGE...",
+    help="Images, as many for each case as the model has channels; or phantom, or phantom:SEED.",
+)
+@click.option(
+    "--model",
+    type=PATH,
+    metavar="MODEL",
+    help="Run the original software on this, the trained model that the bundle was made of.",
+)
+@added_reference_options
+@click.option(
+    "--date",
+    metavar="YYYY-MM-DD",
+    type=click.DateTime(["%Y-%m-%d"]),
+    callback=lambda _, __, day: day and f"{day:%Y-%m-%d}",
+    help="When the labels were made. [default: today]",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show a traceback with errors.")
+def reference(bundle: Path, model: Path | None, verbose: bool, **choices: Any) -> None:
+    """Add reference cases to a bundle: images, and what the original software makes of them.
+
+    deepseg-lite verify compares with them. Labels must come from the original software, never
+    from deepseg-lite. The bundle's manifest changes, and so its hash.
+    """
+    from deepseg_export.references.request import Request
+    from deepseg_export.referencing import add_references
+
+    click.echo(add_references(bundle, Request(**choices), model))
 
 
 @cli.command(cls=Command, context_settings=CONTEXT)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deepseg_lite.engines.names import PRECISIONS
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.option import in_flags
 from deepseg_lite.processes import end_with_parent
@@ -54,7 +55,26 @@ class _Formatter(logging.Formatter):
 
 
 class Command(click.Command):
-    """A command that turns our errors into one message and exit code 1."""
+    """A command that turns our errors into one message and exit code 1.
+
+    Options whose value is called ``IMAGE...`` or so take several, until the next option.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat such an option before each further value."""
+        several = {
+            flag
+            for each in self.params
+            if isinstance(each, click.Option) and (each.metavar or "").endswith("...")
+            for flag in each.opts
+        }
+        repeated: list[str] = []
+        for word in args:
+            last_two = repeated[-2:-1]
+            if not word.startswith("-") and last_two and last_two[0] in several:
+                repeated.append(last_two[0])
+            repeated.append(word)
+        return super().parse_args(ctx, repeated)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it with our log on stderr."""
@@ -144,6 +164,71 @@ _PATH_OPTIONS = (
         "it without PyTorch]",
     ),
 )
+
+
+def _bounds(
+    _context: click.Context, _option: click.Parameter, values: Sequence[str]
+) -> dict[str, int]:
+    bounds = {}
+    for value in values:
+        precision, _, count = value.rpartition("=")
+        if precision not in ("", *PRECISIONS) or not count.isdecimal():
+            raise click.BadParameter(
+                f"{value!r} is not a number of voxels, or PRECISION=VOXELS with one of "
+                f"{', '.join(PRECISIONS)}."
+            )
+        bounds[precision or "fp32"] = int(count)
+    return bounds
+
+
+def _reference_options(prefix: str) -> tuple[Any, ...]:
+    """Return the options of reference cases; those of a family's command have a prefix."""
+    name = prefix.replace("-", "_")
+    return (
+        click.option(
+            f"--{prefix}labels",
+            f"{name}labels",
+            multiple=True,
+            type=PATH,
+            metavar="LABELS...",
+            help="Results of the original software, one file for each case, in place of running "
+            "it now.",
+        ),
+        click.option(
+            f"--{prefix}software",
+            f"{name}software",
+            metavar="TEXT",
+            help="What made these labels: the software and its version.",
+        ),
+        click.option(
+            f"--{prefix}bound",
+            f"{name}bounds",
+            multiple=True,
+            callback=_bounds,
+            metavar="[PRECISION=]VOXELS...",
+            help="How many voxels may differ. [default: in fp32 1 in 10,000, and at most 1 in 100 "
+            "of those with a label]",
+        ),
+        click.option(
+            f"--{prefix}source", f"{name}source", metavar="TEXT", help="Where the images are from."
+        ),
+        click.option(
+            f"--{prefix}license", f"{name}license", metavar="TEXT", help="Licence of the images."
+        ),
+    )
+
+
+_FAMILY_REFERENCE_OPTIONS = (
+    click.option(
+        "--reference",
+        "reference_images",
+        multiple=True,
+        metavar="IMAGE...",
+        help="Add reference cases: images, or phantom, or phantom:SEED, with what the original "
+        "software makes of them now. deepseg-lite verify runs them.",
+    ),
+    *_reference_options("reference-"),
+)
 _RUN_OPTIONS = (
     click.option("--force", is_flag=True, help="Replace the bundle that is there."),
     click.option("-v", "--verbose", is_flag=True, help="Show a traceback with errors."),
@@ -178,6 +263,8 @@ def _added(options: tuple[Any, ...]) -> Callable[[Any], Any]:
 output_options = _added((*_OUTPUT_OPTIONS, *_PATH_OPTIONS))
 path_options = _added(_PATH_OPTIONS)
 model_options = _added(_MODEL_OPTIONS)
+reference_options = _added(_FAMILY_REFERENCE_OPTIONS)
+added_reference_options = _added(_reference_options(""))
 run_options = _added(_RUN_OPTIONS)
 network_options = _added(_NETWORK_OPTIONS)
 download_options = _added(_DOWNLOAD_OPTIONS)

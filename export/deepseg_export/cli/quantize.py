@@ -10,22 +10,6 @@ import click
 
 from deepseg_export.cli.options import CONTEXT, PATH, Command, run_options
 
-_SEVERAL = ("--calibrate", "--held-out")
-
-
-class QuantizeCommand(Command):
-    """A command whose options for images take several, until the next option."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each further image."""
-        repeated: list[str] = []
-        for word in args:
-            last_two = repeated[-2:-1]
-            if not word.startswith("-") and last_two and last_two[0] in _SEVERAL:
-                repeated.append(last_two[0])
-            repeated.append(word)
-        return super().parse_args(ctx, repeated)
-
 
 def _gates(
     _context: click.Context, _option: click.Parameter, values: Sequence[str]
@@ -42,7 +26,7 @@ def _gates(
     return gates
 
 
-@click.command(cls=QuantizeCommand, context_settings=CONTEXT)
+@click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("bundle", type=PATH)
 @click.option(
     "--calibrate",

@@ -8,7 +8,9 @@ from typing import Any
 
 from deepseg_export.families import ivadomed, keras, monai, nnunet
 from deepseg_export.families.checkpoint import Checkpoint
+from deepseg_export.families.nnunet.original import ORIGINAL as NNUNET
 from deepseg_export.families.options import Options
+from deepseg_export.families.original import Original
 from deepseg_export.packages import GRAPH_PACKAGES, TORCH_PACKAGES
 from deepseg_lite.errors import OptionError
 
@@ -29,6 +31,8 @@ class Family:
         Whether its networks are written directly, or are ONNX already; others need torch.
     reading_packages : sequence of str
         Packages that reading its files needs.
+    original : Original or None
+        The software that the models come from, where it can be run here.
     """
 
     load: Callable[[Any, Any], Checkpoint]
@@ -36,6 +40,7 @@ class Family:
     torch_packages: Sequence[str] | None = None
     is_direct: bool = True
     reading_packages: Sequence[str] = ()
+    original: Original | None = None
 
     def packages(self, options: Options) -> tuple[str, ...]:
         """Return the packages that an export needs, by the path that the user chose.
@@ -57,7 +62,7 @@ class Family:
 
 _NNUNET = ("dynamic_network_architectures",)
 FAMILIES = {
-    "nnunet": Family(nnunet.load, nnunet.Options, _NNUNET),
+    "nnunet": Family(nnunet.load, nnunet.Options, _NNUNET, original=NNUNET),
     "ivadomed": Family(ivadomed.load, ivadomed.Options),
     "keras": Family(keras.load, keras.Options, reading_packages=keras.PACKAGES),
     "monai": Family(monai.load_lightning, monai.Options, _NNUNET),

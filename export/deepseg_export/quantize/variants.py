@@ -64,6 +64,9 @@ def quantize(path: Path, output: Path, request: Request, *, force: bool = False)
         staged.mkdir()
         for file in filter(Path.is_file, path.iterdir()):
             shutil.copy2(file, staged)
+        for listed in bundle.reference_files:
+            (staged / listed.path).parent.mkdir(exist_ok=True)
+            shutil.copy2(path / listed.path, staged / listed.path)
         ranges = {network.sha256: Ranges() for network in bundle.networks}
         segment_all(bundle, request.calibrate, request, observing(bundle, ranges))
         if request.calibrate and not all(seen.patches for seen in ranges.values()):

@@ -22,6 +22,7 @@ def write_card(manifest: Mapping[str, Any]) -> str:
         "Source": _source(manifest["source"]),
         "Conversion": _conversion(manifest),
         "Agreement with the original": _agreement(manifest["export"], manifest.get("parity")),
+        **({"Reference cases": _references(manifest)} if "references" in manifest else {}),
         **({"Precisions": _precisions(manifest["precisions"])} if "precisions" in manifest else {}),
         "Limits": _limits(),
     }
@@ -162,6 +163,20 @@ def _agreement(record: Mapping[str, Any], parity: Mapping[str, Any] | None) -> s
         f"{parity['reference']}: {parity['differing_voxels']} of {parity['voxels']} voxels differ, "
         f"Dice of every label at least {parity['min_dice']:g}."
     )
+
+
+def _references(manifest: Mapping[str, Any]) -> str:
+    """Return the cases that any machine can be held against."""
+    rows = [
+        [
+            *(each["name"], each["source"], each["license"] or _NOT_SAID),
+            f"{each['software']}, {each['date']}",
+            _joined(f"{count} in {precision}" for precision, count in each["bounds"].items()),
+        ]
+        for each in manifest["references"]
+    ]
+    head = ["case", "image", "its licence", "labels made by", "voxels that may differ"]
+    return f"`deepseg-lite verify` runs these.\n\n{_table(head, rows)}"
 
 
 def _precisions(made: Mapping[str, Mapping[str, Any]]) -> str:

@@ -60,7 +60,7 @@ def describe_run(
             "provider": model.engine.provider,
             "precision": model.engine.precision,
             "threads": model.threads,
-            **_versions(*model.engine.packages),
+            **versions(*model.engine.packages),
             "numpy": np.__version__,
         },
         "Settings": recorded_settings(settings),
@@ -112,7 +112,8 @@ def _describe(part: Part, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _versions(*packages: str) -> Mapping[str, str]:
+def versions(*packages: str) -> Mapping[str, str]:
+    """Return the versions of those of some packages that are installed."""
     found = {package: _version(package) for package in packages}
     return {package: number for package, number in found.items() if number is not None}
 

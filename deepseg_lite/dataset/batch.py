@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from deepseg_lite.atomic import check_folder
-from deepseg_lite.dataset.description import write_citations, write_description
+from deepseg_lite.dataset.citation import citation_files, write_citations
+from deepseg_lite.dataset.description import write_description
 from deepseg_lite.dataset.inputs import Source, read_input
 from deepseg_lite.dataset.job import DONE, FAILED, Job, Outcome
 from deepseg_lite.dataset.keys import Hashes, case_key
@@ -81,7 +82,7 @@ class Batch:
             write_description(self.source.root, self.out, names_source=self.source.bids)
         write_citations(
             self.out / LOGS,
-            {name: task.citation for name, task in self.tasks.items()},
+            {n: citation_files(n, task.model, task.fitted) for n, task in self.tasks.items()},
         )
         waiting: dict[str, Job] = {}
         for job in self.jobs:
@@ -207,6 +208,11 @@ def plan_batch(
         raise OptionError(
             f"{shown(out)} is the folder of the images; give another one for results, such as "
             f"{shown(Path(out) / 'derivatives' / 'deepseg-lite')}."
+        )
+    if given["time_limit"] is not None and (given["scheduler"] or given["jobs"] == HERE):
+        raise OptionError(
+            "`time_limit` ends processes of this command, and none was asked for; leave it out, or "
+            f"give `jobs` a number and no `scheduler` (jobs is {given['jobs']!r})."
         )
     tasks = plan_tasks([str(word) for word in words], given)
     found = read_input(str(source), Path(out), warn)

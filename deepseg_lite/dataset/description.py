@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import string
-from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -102,21 +101,3 @@ def write_description(root: Path, out: Path, *, names_source: bool) -> None:
             except OutputError:
                 if not (out / name).exists():  # another run was not faster
                     raise
-
-
-def write_citations(logs: Path, citations: Mapping[str, str]) -> None:
-    """Write how the model of each task wants to be cited, as ``CITATION.md`` beside its logs.
-
-    Raises
-    ------
-    OutputError
-        If that cannot be written.
-    """
-    for name, citation in citations.items():
-        file = logs / name / "CITATION.md"
-        text = f"# {name}\n\n{citation or 'Its source does not say how to cite it.'}\n"
-        make_folder(file.parent)
-        with suppress(OSError):
-            if file.read_text(encoding="utf-8") == text:
-                continue
-        write_files({file: text.encode()}, overwrite=True, synced=False)

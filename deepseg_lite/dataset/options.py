@@ -89,8 +89,8 @@ class ExecutionOptions(TypedDict, total=False):
     time_limit: Annotated[
         float | None,
         Option(
-            "With several processes: seconds without a sign of life after which one counts as "
-            "hung, and its case is tried again.",
+            "Seconds without a sign of life, such as a batch of patches, after which a process "
+            "counts as hung, and its case is tried again. A case may take longer.",
             metavar="S",
             above=0,
         ),

@@ -65,13 +65,6 @@ class PlannedTask:
         task = self.model.task
         return f"{task.title}; by deepseg-lite" if task else f"{self.name}; by deepseg-lite"
 
-    @property
-    def citation(self) -> str:
-        """Return how the model wants to be cited; empty where nobody says."""
-        task = self.model.task
-        source = self.model.bundle.manifest["source"]
-        return (task.citation if task else None) or source.get("citation") or ""
-
     @cached_property
     def fitted(self) -> Settings:
         """Return the settings as the model takes them."""

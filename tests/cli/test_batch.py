@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
+import helpers
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers.bundles import make_data, write_image
+from helpers.bundles import make_affine, make_data, make_manifest, write_bundle, write_image
 from helpers.datasets import files_of, make_dataset
+from helpers.jobs import make_images
 
 from deepseg_lite.cli.batch import one_by_one
 from deepseg_lite.cli.progress import Progress
@@ -161,6 +166,101 @@ def test_ctrl_c_ends_after_the_cases_under_way(dataset, out, tiny_bundle):
     assert 0 < len(done) < 303
     assert len((out / "cases.tsv").read_text().splitlines()) == len(done) + 1
     assert not list(out.rglob(".deepseg-lite*"))
+
+
+HANGING = """
+import sys
+from deepseg_lite.cli.group import main
+from deepseg_lite.dataset import supervisor
+supervisor.MODULE = "helpers.bad_worker"
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
+def test_a_second_ctrl_c_ends_at_once(tmp_path, out, tiny_bundle, monkeypatch):
+    """Also where a case under way would never end; no process and no half a result is left."""
+    path = os.pathsep.join([str(Path(helpers.__path__[0]).parent), os.environ["PYTHONPATH"]])
+    monkeypatch.setenv("PYTHONPATH", path)
+    images = make_images(tmp_path / "in", ["a", "hang-always"])
+    words = ["batch", images[0].parent, out, "--task", tiny_bundle, *HOW]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING, *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    hanging = images[1].with_name(f"{images[1].name}.noted")
+    while not (hanging.exists() and (out / "a_seg.nii.gz").exists()):
+        time.sleep(0.02)
+        assert process.poll() is None, process.stderr.read()
+    (child,) = children_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    while "stopping after the cases under way" not in (line := process.stderr.readline()):
+        assert line
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert not Path(f"/proc/{child}").exists()
+    assert [path.name for path in out.glob("*.nii.gz")] == ["a_seg.nii.gz"]
+    assert not list(out.rglob(".deepseg-lite*"))
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started and that are there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_a_filter_file_chooses_the_images_of_each_channel(command, tmp_path, out):
+    ends = ("T1w", "T2w", "acq-ax_T1w", "acq-ax_T2w")
+    names = [f"sub-0{n}/anat/sub-0{n}_{end}" for n in (1, 2) for end in ends]
+    dataset, bundle = (
+        make_dataset(tmp_path / "data", *names),
+        write_bundle(tmp_path / "b", "channels"),
+    )
+    files = {name: tmp_path / f"{name}.json" for name in ("right", "wrong")}
+    ax = {"acquisition": "ax"}
+    right = {"t1": {"suffix": "T1w", **ax}, "t2": {"suffix": "T2w", **ax}}
+    files["right"].write_text(json.dumps(right))
+    files["wrong"].write_text(json.dumps({"bold": {"suffix": "bold"}}))
+    words = ["batch", dataset, out, "--task", bundle, *HOW, "--bids-filter-file"]
+    outcome = command(*words, files["right"], "--json", "-q")
+    assert outcome.code == 0, outcome.err
+    assert [
+        [Path(image).name for image in result["images"]]
+        for result in json.loads(outcome.out)["results"]
+    ] == [[f"sub-0{n}_acq-ax_{end}.nii.gz" for end in ("T1w", "T2w")] for n in (1, 2)]
+    refused = command(*words, files["wrong"])
+    assert refused.code == 2
+    assert "one for t1, t2 is needed" in refused.err
+
+
+def test_memory_is_kept_below_what_was_asked_for(command, tmp_path, out, dataset):
+    """Settings are given up for all cases, which records tell, or nothing is begun."""
+    window = {**make_manifest()["sliding_window"], "patch_size": [32, 64, 64], "overlap": 0.0}
+    bundle = write_bundle(tmp_path / "bundle", sliding_window=window)
+    data = np.random.default_rng(0).uniform(0.1, 1, (160, 160, 96)).astype(np.float32)
+    image = dataset / f"{T2[1]}.nii.gz"
+    write_image(image, data, make_affine("RAS", (1.0, 1.0, 1.0)))
+    words = ["batch", dataset, out, "--task", bundle, *HOW, "--max-ram"]
+    refused = command(*words, "50M")
+    assert refused.code == 2
+    assert "at least" in refused.err
+    assert not out.exists()
+
+    def planned(*more):
+        return json.loads(command("plan", bundle, "-i", image, *HOW, "--json", *more).out)["memory"]
+
+    limit = (planned() + planned("--accumulator", "float16")) // 2
+    outcome = command(*words, limit, "--json", "-q", "--participant-label", "02")
+    assert outcome.code == 0, outcome.err
+    (result,) = json.loads(outcome.out)["results"]
+    assert result["Settings"]["half_precision_sums"] is True
 
 
 def report(number: int, **changes) -> dict:

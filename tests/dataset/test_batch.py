@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from helpers.bundles import make_data, voxels, write_bundle
 from helpers.datasets import files_of, make_dataset
+from helpers.spine import make_spine
+from helpers.spine_bundles import NAMES, image_of, write_bundles
 
 import deepseg_lite
+from deepseg_lite.api.cases import name_outputs, run_case
 from deepseg_lite.dataset.batch import plan_batch
 from deepseg_lite.dataset.tables import rows_of, write_tables
 from deepseg_lite.errors import DeepsegError, OptionError, OutputError
+from deepseg_lite.store.cache import bundle_directory
 
 HOW = {"device": "cpu", "threads": 1, "jobs": "here"}
 T2 = [f"sub-0{number}/anat/sub-0{number}_T2w" for number in (1, 2, 3)]
@@ -63,7 +67,6 @@ def test_a_data_set_becomes_derivatives(dataset, out, tiny_bundle):
     assert "logs/" in (out / ".bidsignore").read_text()
     log = (out / "logs" / "tiny_threshold" / f"{T2[0]}.log").read_text()
     assert "done in" in log
-    assert (out / "logs" / "tiny_threshold" / "CITATION.md").read_text().startswith("# tiny_")
 
 
 def test_what_is_done_is_not_done_again(dataset, out, tiny_bundle):
@@ -260,6 +263,9 @@ def test_a_disk_that_is_full_fails_cases_and_loses_nothing(dataset, out, tiny_bu
         ({"jobs": "many"}, "jobs is 'many'"),
         ({"layout": "other"}, "layout"),
         ({"part": "3"}, "part=3"),
+        ({"time_limit": 60}, "none was asked for"),
+        ({"time_limit": 60, "jobs": 1, "scheduler": "local:1"}, "none was asked for"),
+        ({"time_limit": 0, "jobs": 1}, "time_limit"),
         ({"include_yml": "none.yml"}, "none.yml"),
         ({"step": 3.0}, "step"),
         ({"label_vert": True}, "label_vert"),
@@ -332,3 +338,35 @@ def test_all_options_of_a_run_are_options_of_a_batch():
     of_a_case = {"task_or_bundle", "images", "cases", "output", "fail_empty"}
     common = {"debug"}  # added by the group
     assert {parameter.name for parameter in single.params} - names - common == of_a_case
+
+
+def test_a_spine_is_two_maps_of_one_case_in_processes_as_alone(tmp_path, out):
+    """The workflow of two networks, its companion found beside the bundle, and its tables."""
+    import nibabel as nib
+
+    spine = make_spine(1, 8)
+    dataset = make_dataset(tmp_path / "data")
+    for number in (1, 2):
+        path = dataset / f"sub-0{number}/anat/sub-0{number}_T2w.nii.gz"
+        path.parent.mkdir(parents=True)
+        image = image_of(spine)
+        image.header["descrip"] = f"{number}".encode()
+        nib.save(image, path)
+    write_bundles(tmp_path / "bundles")
+    for name in NAMES:
+        shutil.copytree(tmp_path / "bundles" / name, bundle_directory(name))
+    reports = run(dataset, out, "totalspineseg", jobs=2)
+    assert standings(reports) == [("done", False)] * 2
+    image = dataset / "sub-01/anat/sub-01_T2w.nii.gz"
+    model = deepseg_lite.load("totalspineseg", device="cpu", threads=1)
+    (case,) = name_outputs(model, [[image]], tmp_path / "alone")
+    run_case(model, case)
+    places = [("discs", "desc-discsT2w_dseg"), ("all", "desc-spineT2w_dseg")]
+    for (end, place), expected in zip(places, case.paths, strict=True):
+        assert expected.name.endswith(f"totalspineseg_{end}.nii.gz")
+        for number in (1, 2):
+            file = out / f"sub-0{number}/anat/sub-0{number}_{place}.nii.gz"
+            np.testing.assert_array_equal(voxels(file), voxels(expected))
+            table = file.with_name(file.name.replace(".nii.gz", ".tsv")).read_text()
+            assert table.startswith("index\tname\n1\t")
+    assert len(rows_of(out)) == 2

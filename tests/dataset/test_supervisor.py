@@ -9,10 +9,12 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from queue import SimpleQueue
 
 import helpers
 import numpy as np
 import pytest
+from helpers.bad_worker import SLOW_S, SLOW_STEPS
 from helpers.bundles import voxels, write_bundle
 from helpers.jobs import make_images, make_job
 
@@ -100,14 +102,40 @@ def test_a_worker_that_dies_takes_no_other_case_along(tiny_bundle, tmp_path, bad
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 
-def test_a_worker_that_hangs_is_ended(tiny_bundle, tmp_path, bad_worker):
-    images = make_images(tmp_path / "in", ["hang-always", "a", "hang-once"])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_worker_that_hangs_is_ended(tiny_bundle, tmp_path, bad_worker, overlap):
+    """Cases that it had prepared or was writing are done in other processes."""
+    last = "b" if overlap else "hang-once"
+    images = make_images(tmp_path / "in", ["hang-always", "a", last])
     jobs = [make_job(tiny_bundle, image) for image in images]
-    crew = Crew(workers=1, threads=1, time_limit=2.0, overlap=False)
+    crew = Crew(workers=1, threads=1, time_limit=2.0, overlap=overlap)
     hung, good, once = sorted(supervise(jobs, crew), key=lambda o: [j.id for j in jobs].index(o.id))
     assert (hung.status, hung.attempts, hung.signal) == ("failed", 2, None)
     assert "no sign of life for 2 s" in hung.error
     assert good.status == once.status == "done"
+
+
+def test_the_time_limit_is_of_silence_and_not_of_a_case(tiny_bundle, tmp_path, bad_worker, pids):
+    """A case that takes longer is done, as its networks tell that they go on."""
+    (image,) = make_images(tmp_path / "in", ["slow-always"])
+    limit = 5.0
+    assert limit < SLOW_STEPS * SLOW_S
+    (outcome,) = supervise([make_job(tiny_bundle, image)], Crew(threads=1, time_limit=limit))
+    assert (outcome.status, outcome.attempts) == ("done", 1)
+    assert len(pids) == 1
+
+
+def test_the_time_limit_is_not_of_the_start_of_a_process(tiny_bundle, tmp_path):
+    """It counts from the first sign of life; the imports before may be slow."""
+    heard = SimpleQueue()
+    worker = supervisor.Worker(Crew(threads=1), heard)
+    worker.send(make_job(tiny_bundle, tmp_path / "in" / "a.nii.gz"))
+    worker.end_if_silent(1e-9)
+    assert worker.silent_s is None
+    worker.hear()
+    worker.end_if_silent(1e-9)
+    assert worker.silent_s == 1e-9
+    assert worker.close().silent_s == 1e-9
 
 
 def test_workers_that_never_work_end_the_run(tiny_bundle, tmp_path, monkeypatch, pids):

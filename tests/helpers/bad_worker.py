@@ -11,6 +11,10 @@ import time
 from pathlib import Path
 
 from deepseg_lite.api.cases import FileRun
+from deepseg_lite.watch import Progress
+
+SLOW_STEPS, SLOW_S = 14, 0.5
+"""Batches of patches of a case that is slow, and the seconds of each."""
 
 DEEDS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -20,9 +24,13 @@ DEEDS = {
 }
 
 
-def do_as_named(image: Path) -> None:
-    """Do what the name of an image says."""
+def do_as_named(image: Path, progress: Progress | None = None) -> None:
+    """Do what the name of an image says; what is slow tells that it goes on."""
     deed, _, when = image.name.split(".")[0].partition("-")
+    if deed == "slow" and progress is not None:
+        for done in range(SLOW_STEPS):
+            time.sleep(SLOW_S)
+            progress(done, SLOW_STEPS)
     noted = image.with_name(f"{image.name}.noted")
     if deed in DEEDS and (when == "always" or not noted.exists()):
         noted.touch()
@@ -34,7 +42,7 @@ def spoil() -> None:
     predict = FileRun.predict
 
     def predict_or_die(run: FileRun) -> None:
-        do_as_named(run.case.images[0])
+        do_as_named(run.case.images[0], run.watch.progress)
         predict(run)
 
     FileRun.predict = predict_or_die  # type: ignore[method-assign]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -98,39 +96,6 @@ def test_every_option_of_run_is_described():
     }
     missing = {name for name in names if not re.search(rf"`{re.escape(name)}(?![\w-])", text)}
     assert missing == set()
-
-
-EXECUTED = re.compile(
-    r"<!-- executed by [^>]*-->\n```(sh|python)\n(.*?)^```", re.DOTALL | re.MULTILINE
-)
-LISTED = re.compile(r"<!-- files of (\S+) -->\n```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
-
-
-def test_the_example_of_a_data_set_runs_as_it_is_printed(tmp_path):
-    page = (ROOT / "docs" / "users" / "datasets.md").read_text(encoding="utf-8")
-    program = tmp_path / "bin" / "deepseg-lite"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m deepseg_lite "$@"\n')
-    program.chmod(0o755)
-    path = os.pathsep.join([str(program.parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    blocks = EXECUTED.findall(page)
-    assert [language for language, _ in blocks] == ["sh", "sh", "python"]
-    said = []
-    for language, code in blocks:
-        words = ["sh", "-euc", code] if language == "sh" else [sys.executable, "-c", code]
-        done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-        if len(said) == 1:
-            ((folder, listed),) = LISTED.findall(page)
-            found = [p for p in (tmp_path / folder).rglob("*") if p.is_file()]
-            names = sorted(p.relative_to(tmp_path / folder).as_posix() for p in found)
-            assert names == listed.splitlines()
-    assert "exit code 1" in said[1]
-    assert re.fullmatch(r"sub-01/anat/sub-01_T2starw done {'sc': [\d.]+, 'gm': [\d.]+}\n", said[2])
 
 
 def test_every_option_of_batch_is_described():

@@ -1,6 +1,6 @@
 """Make the README's picture: slices of an image, and the same with its labels drawn on top.
 
-    python docs/make_picture.py IMAGE LABELS OUT.png [--slices 3 8 13] [--size 120]
+    python docs/pictures/make.py IMAGE LABELS OUT.png [--slices 3 8 13] [--size 120]
 
 Needs pillow (``pip install pillow``). The committed picture is sub-9709Ses2 of the Spinal Cord
 Gray Matter Imaging Challenge (CC0 1.0) with what ``deepseg-lite run sc_gm_t2star`` wrote for it.

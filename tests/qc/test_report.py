@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.entries import add, add_many
+from campaigns.entries import problems
+from helpers.entries import add
 from helpers.png import decoded
 from helpers.views import cord
 
@@ -176,22 +176,8 @@ def test_pictures_outside_the_folder_are_not_copied(tmp_path):
 
 
 def test_no_entry_is_lost_when_processes_write_at_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=add_many, args=(str(tmp_path), number, 8)) for number in range(4)
-    ]
-    for worker in workers:
-        worker.start()
-    while any(worker.is_alive() for worker in workers):
-        if list((tmp_path / "_json").glob("qc_*.json")):
-            build_page(tmp_path)  # at any time
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
-    build_page(tmp_path)
-    subjects = [entry["subject"] for entry in datasets_of(tmp_path)]
-    assert subjects == [f"sub-{n:02}-{i:03}" for n in range(4) for i in range(8)]
-    assert not list((tmp_path / "_json").glob(".*"))
+    wrong, _ = problems(4, 8, tmp_path)
+    assert wrong == []
 
 
 def test_marks_become_lists_of_files_by_kind(tmp_path):

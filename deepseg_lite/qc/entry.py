@@ -6,6 +6,7 @@ read the folder, and both programs may write to one. Source: SCT 7.3, ``reports/
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import secrets
@@ -23,7 +24,7 @@ from deepseg_lite.qc.rules import Verdict
 from deepseg_lite.qc.shape import rows_of, slice_shapes, table_of
 from deepseg_lite.qc.view import View
 
-ENTRIES, MEASURES = "_json", "measures.tsv"
+ENTRIES, MEASURES = "_json", "measures.tsv.gz"
 KINDS = {
     "seg": ("FILES_SEG", "sct_deepseg"),
     "gmseg": ("FILES_GMSEG", "sct_deepseg_gm"),
@@ -104,15 +105,17 @@ def write_entry(
     contrast, subject, dataset = _folders(image)
     owners = (place.dataset or dataset, place.subject or subject, contrast)
     inner = Path(*(_part(owner) for owner in (*owners, sct_command)), name)
+    named = review.ordered if review.named else ()
     pictures = {
-        "axial": axial_picture(view, named=review.named),
-        "sagittal": sagittal_picture(view, named=review.named),
+        "axial": axial_picture(view, named=named),
+        "sagittal": sagittal_picture(view, named=named),
     }
     measures = [
         row
         for each in view.structures
+        if not each.name.startswith(review.ordered)  # levels do not run from slice to slice
         for row in rows_of(
-            image.name, task, each.name, slice_shapes(each.mask, view.spacing), view.slices
+            image.name, task, each.name, slice_shapes(each.part, view.spacing), view.slices
         )
     ]
     first = place.plane or review.plane
@@ -153,7 +156,7 @@ def write_entry(
             for plane, picture in pictures.items()
         },
     }
-    files[MEASURES] = table_of(measures)
+    files[MEASURES] = gzip.compress(table_of(measures), mtime=0)
     return _write(place.folder, inner, files, name, entry)
 
 

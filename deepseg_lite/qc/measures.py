@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from deepseg_lite.qc.cutout import Cutout
 from deepseg_lite.volume import AnyArray, Spacing
 
 
@@ -20,63 +21,73 @@ class Measures:
         Of every slice of the view, across the axis from head to foot; 0 where there is nothing.
     centres_mm : array of shape (S, 2)
         To posterior and to the right; NaN where there is nothing.
-    holes_mm2 : array of shape (S,)
-        What the structure encloses in a slice without having it.
-    pieces_mm3 : array
-        Volume of each piece, the largest first; faces, edges and corners connect.
     faces : str
         The sides of the image that it touches, of A, P, L and R.
-    spacing_mm : float
-        From slice to slice.
+    part : Cutout
+        The structure.
+    spacing : tuple of 3 floats
+        Voxel size in mm; the first is from slice to slice.
+    voxel_mm3 : float
+        Volume of a voxel.
     """
 
     area_mm2: AnyArray
     centres_mm: AnyArray
-    holes_mm2: AnyArray
-    pieces_mm3: AnyArray
     faces: str
-    spacing_mm: float
+    part: Cutout
+    spacing: Spacing
+    voxel_mm3: float
 
     @property
     def slices(self) -> AnyArray:
         """Return which slices have it."""
         return np.flatnonzero(self.area_mm2)
 
+    @property
+    def mm3(self) -> float:
+        """Return its volume."""
+        return float(np.count_nonzero(self.part.mask) * self.voxel_mm3)
 
-def measure(mask: AnyArray, spacing: Spacing, voxel_mm3: float) -> Measures:
+    def holes_mm2(self) -> AnyArray:
+        """Return what it encloses in every slice (S,) without having it."""
+        holes = np.zeros(len(self.area_mm2))
+        in_plane = np.zeros((3, 3, 3), bool)
+        in_plane[1] = ndimage.generate_binary_structure(2, 1)
+        around = np.pad(self.part.mask, ((0, 0), (1, 1), (1, 1)))
+        enclosed = ndimage.binary_fill_holes(around, in_plane) & ~around
+        holes[self.part.box[0]] = enclosed.sum(axis=(1, 2)) * self.spacing[1] * self.spacing[2]
+        return holes
+
+    def pieces_mm3(self) -> AnyArray:
+        """Return the volume of each piece, the largest first; faces, edges, corners connect."""
+        pieces, _ = ndimage.label(self.part.mask, np.ones((3, 3, 3)))
+        sizes: AnyArray = np.sort(np.bincount(pieces.ravel())[1:])[::-1] * self.voxel_mm3
+        return sizes
+
+
+def measure(part: Cutout, spacing: Spacing, voxel_mm3: float) -> Measures:
     """Measure a structure.
 
     Parameters
     ----------
-    mask : boolean array of shape (S, A, L)
+    part : Cutout
         On the axes of a view.
     spacing : tuple of 3 floats
         Voxel size in mm.
     voxel_mm3 : float
         Volume of a voxel.
     """
-    count, depth, width = mask.shape
-    box = ndimage.find_objects(mask.astype(np.uint8))
-    places = box[0] if box else (slice(0, 0),) * 3
-    inner = mask[places]
-    pixel = spacing[1] * spacing[2]
-    area, holes = np.zeros(count), np.zeros(count)
-    centres = np.full((count, 2), np.nan)
+    (count, depth, width), inner, places = part.shape, part.mask, part.box
+    first, front, left = part.corner
+    area, centres = np.zeros(count), np.full((count, 2), np.nan)
     voxels = inner.sum(axis=(1, 2))
     there = np.flatnonzero(voxels)
-    area[places[0]] = voxels * pixel
-    rows = inner.sum(axis=2)[there] @ (np.arange(inner.shape[1]) + (places[1].start or 0))
-    columns = inner.sum(axis=1)[there] @ (np.arange(inner.shape[2]) + (places[2].start or 0))
-    own = there + (places[0].start or 0)
-    centres[own, 0] = rows / voxels[there] * spacing[1]
-    centres[own, 1] = columns / voxels[there] * spacing[2]
-    in_plane = np.zeros((3, 3, 3), bool)
-    in_plane[1] = ndimage.generate_binary_structure(2, 1)
-    solid = ndimage.binary_fill_holes(np.pad(inner, ((0, 0), (1, 1), (1, 1))), in_plane)
-    holes[places[0]] = (solid.sum(axis=(1, 2)) - voxels) * pixel
-    pieces, _ = ndimage.label(inner, np.ones((3, 3, 3)))
-    sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1] * voxel_mm3
-    ends = ((places[1].start, 0), (places[1].stop, depth), (places[2].start, 0))
-    touched = [a == b for a, b in (*ends, (places[2].stop, width))] if box else [False] * 4
-    faces = "".join(face for face, is_touched in zip("APLR", touched, strict=True) if is_touched)
-    return Measures(area, centres, holes, sizes, faces, spacing[0])
+    area[places[0]] = voxels * spacing[1] * spacing[2]
+    rows = inner.sum(axis=2)[there] @ (np.arange(inner.shape[1]) + front)
+    columns = inner.sum(axis=1)[there] @ (np.arange(inner.shape[2]) + left)
+    centres[there + first, 0] = rows / voxels[there] * spacing[1]
+    centres[there + first, 1] = columns / voxels[there] * spacing[2]
+    ends = ((front, 0), (places[1].stop, depth), (left, 0), (places[2].stop, width))
+    touched = zip("APLR", ends, strict=True)
+    faces = "".join(face for face, (at, end) in touched if inner.size and at == end)
+    return Measures(area, centres, faces, part, spacing, voxel_mm3)

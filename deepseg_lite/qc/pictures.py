@@ -34,11 +34,12 @@ POINT_VOXELS = 3
 """Structures of so many voxels are points."""
 Name = tuple[str, int, int]
 """Text, column and row."""
+Named = tuple[str, ...]
 MAX_TILES, MAX_PIXELS = 60, 150_000
 SMALLEST_FIELD_MM, LARGEST_FIELD_MM = 26.0, 160.0
 SMALLEST_TILE, LARGEST_TILE = 40, 96
 COLUMNS = 10
-SAGITTAL_PIXELS, SAGITTAL_WIDTH_MM, FINEST_MM = 256, 70.0, 0.4
+SAGITTAL_PIXELS, SAGITTAL_WIDTH_MM, FINEST_MM = 320, 90.0, 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +75,15 @@ def short_name(name: str, value: int) -> str:
     return "-".join(re.findall(r"(?<![A-Za-z])[CTLS]\d+", name)) or str(value)
 
 
-def axial_picture(view: View, *, named: bool = False) -> Picture:
+def axial_picture(view: View, *, named: Named = ()) -> Picture:
     """Return axial slices side by side, each centred on the structure, numbered.
 
     Parameters
     ----------
     view : View
         Of any size; at most `MAX_TILES` slices are shown, evenly spaced over the structure.
-    named : bool
-        Whether names are written beside the structures.
+    named : tuple of str
+        Beginnings of the names of structures that have their level written beside them.
     """
     chosen = _shown_slices(view.focus)
     centres = centre_line(view.focus)[chosen]
@@ -104,7 +105,7 @@ def axial_picture(view: View, *, named: bool = False) -> Picture:
     names = [
         name
         for tile, corner in zip(labels, corners, strict=True)
-        for name in (_names(tile, view, corner) if named else ())
+        for name in _names(tile, view, corner, named)
     ]
     lettered = filled.copy()
     for (top, left), index in zip(corners, chosen, strict=True):
@@ -124,7 +125,7 @@ def axial_picture(view: View, *, named: bool = False) -> Picture:
     return Picture(backgrounds, _overlay(filled), _overlay(outline), _overlay(lettered), facts)
 
 
-def sagittal_picture(view: View, *, named: bool = False) -> Picture:
+def sagittal_picture(view: View, *, named: Named = ()) -> Picture:
     """Return the sagittal slice that follows the structure from end to end of the image.
 
     Its columns go to posterior on the left, as the Spinal Cord Toolbox shows it.
@@ -147,7 +148,7 @@ def sagittal_picture(view: View, *, named: bool = False) -> Picture:
     labels = sampled(view.labels, grid, 0)
     labels = _with_points(labels, view, slices, rows)
     filled, outline = _painted(labels), _painted(_outlines(labels[None], view)[0])
-    names = _names(labels, view, (0, 0)) if named else []
+    names = _names(labels, view, (0, 0), named)
     lettered = filled.copy()
     _letter(lettered, SAGITTAL_SIDES)
     _write_names(lettered, names)
@@ -200,7 +201,8 @@ def _with_points(labels: AnyArray, view: View, slices: AnyArray, rows: AnyArray)
     """Return a sagittal picture with points, which slices miss, as dots."""
     for each in view.structures:
         if each.mm3 <= POINT_VOXELS * view.voxel_mm3:
-            place, depth, _ = (float(axis.mean()) for axis in np.nonzero(each.mask))
+            inside = np.argwhere(each.part.mask).mean(axis=0)
+            place, depth, _ = (inside + each.part.corner).tolist()
             row = int(np.abs(slices - place).argmin())
             column = int(np.abs(rows - depth).argmin())
             labels[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = each.number
@@ -236,12 +238,16 @@ def _letter(picture: AnyArray, sides: str) -> None:
         font.draw(picture, letter, y, x, TEXT_NUMBER)
 
 
-def _names(labels: AnyArray, view: View, corner: tuple[int, int]) -> list[Name]:
-    """Return the short name of each structure of a picture, to the right of it."""
-    short = {each.number: short_name(each.name, each.value) for each in view.structures}
+def _names(labels: AnyArray, view: View, corner: tuple[int, int], named: Named) -> list[Name]:
+    """Return the short names of structures of a picture, to the right of each."""
+    short = {
+        each.number: short_name(each.name, each.value)
+        for each in view.structures
+        if each.name.startswith(named)
+    }
     found = []
-    for number, place in enumerate(ndimage.find_objects(labels.astype(int)), 1):
-        if place is not None:
+    for number, place in enumerate(ndimage.find_objects(labels) if short else (), 1):
+        if place is not None and number in short:
             row = (place[0].start + place[0].stop) // 2
             found.append((short[number], corner[1] + place[1].stop + 2, corner[0] + row))
     return found

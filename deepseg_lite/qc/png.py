@@ -45,7 +45,7 @@ def _png(rows: AnyArray, kind: int, filtered: int, extra: bytes = b"") -> bytes:
     lines = np.empty((height, width + 1), np.uint8)
     lines[:, 0], lines[:, 1:] = filtered, rows
     header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-    body = zlib.compress(lines.tobytes(), 9)
+    body = zlib.compress(lines.tobytes(), 6)
     chunks = (_chunk(b"IHDR", header), extra, _chunk(b"IDAT", body), _chunk(b"IEND", b""))
     return SIGNATURE + b"".join(chunks)
 

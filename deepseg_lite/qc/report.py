@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
 import re
 import shutil
 import uuid
+import zlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -15,11 +17,14 @@ from typing import Any
 
 from deepseg_lite.atomic import write_files
 from deepseg_lite.errors import OptionError, OutputError, reason
-from deepseg_lite.qc.entry import ENTRIES, MEASURES
+from deepseg_lite.qc.entry import ENTRIES
 from deepseg_lite.qc.shape import table_of
 
 PAGE, OTHER_PAGE = "index.html", "deepseg-lite.html"
 DATA = "js/datasets.js"
+TABLE = "measures.tsv"
+MOST_TEXT = 100_000_000
+"""Letters of the measures of one entry."""
 MARKER = "<!-- deepseg-lite quality control -->"
 """Second line of our page: another program's page is left alone."""
 _UUID = re.compile(r"SCT_QC_UUID\s*=\s*['\"]([0-9A-Za-z-]{1,64})['\"]")
@@ -100,7 +105,7 @@ def build_page(folder: Path, others: Sequence[Path] = ()) -> Path:
         raise OutputError(
             f"{folder} cannot be written to ({reason(error)}); check its permissions."
         ) from error
-    contents = {folder / MEASURES: _measures(folder, entries), folder / DATA: text.encode()}
+    contents = {folder / TABLE: _measures(folder, entries), folder / DATA: text.encode()}
     write_files({**contents, page: html}, overwrite=True, synced=False)
     return page
 
@@ -112,8 +117,9 @@ def _measures(folder: Path, entries: Sequence[dict[str, Any]]) -> bytes:
         if not (inner := _inner(entry.get("measures"))):
             continue
         try:
-            lines = (folder / inner).read_text(encoding="utf-8").splitlines()[1:]
-        except (OSError, UnicodeDecodeError) as error:
+            with gzip.open(folder / inner, "rt", encoding="utf-8") as file:
+                lines = file.read(MOST_TEXT).splitlines()[1:]
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             _logger.warning("%s is left out of the measures (%s).", inner, reason(error))
             continue
         rows += [line.split("\t") for line in lines]

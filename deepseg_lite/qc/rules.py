@@ -15,6 +15,7 @@ import numpy as np
 
 from deepseg_lite.bundles.review import Expected, Review
 from deepseg_lite.notice import EMPTY, STRUCTURE_EMPTY, Notice
+from deepseg_lite.qc.cutout import Cutout
 from deepseg_lite.qc.measures import Measures, measure
 from deepseg_lite.qc.view import Structure, View
 from deepseg_lite.volume import AnyArray
@@ -113,7 +114,7 @@ def judge(
     findings = [*_told(notices), *_missing(view, review), *_disagreements(agreements or {})]
     for each in view.structures:
         expected = review.structures.get(each.name, review.others)
-        measures = measure(each.mask, view.spacing, view.voxel_mm3)
+        measures = measure(each.part, view.spacing, view.voxel_mm3)
         findings += judge_structure(each.name, measures, expected)
     for beginning in review.ordered:
         findings += _order([e for e in view.structures if e.name.startswith(beginning)])
@@ -169,7 +170,7 @@ def _faces(name: str, measures: Measures) -> Iterator[Finding]:
 
 
 def _pieces(name: str, measures: Measures, most: int) -> Iterator[Finding]:
-    sizes = measures.pieces_mm3
+    sizes = measures.pieces_mm3()
     sizes = sizes[sizes > TINY_SHARE * sizes.sum()]
     if len(sizes) > most:
         others = sizes[most:]
@@ -183,7 +184,7 @@ def _pieces(name: str, measures: Measures, most: int) -> Iterator[Finding]:
 
 
 def _volume(name: str, measures: Measures, limits: tuple[float, float]) -> Iterator[Finding]:
-    volume = float(measures.pieces_mm3.sum())
+    volume = measures.mm3
     if not limits[0] <= volume <= limits[1]:
         text = f"{name} has {volume:.0f} mm3; {limits[0]:g} to {limits[1]:g} are usual."
         yield Finding("volume", WARN, text, name, {"mm3": round(volume, 2)})
@@ -191,7 +192,7 @@ def _volume(name: str, measures: Measures, limits: tuple[float, float]) -> Itera
 
 def _holes(name: str, measures: Measures) -> Iterator[Finding]:
     area = np.maximum(measures.area_mm2, 1e-9)
-    bad = np.flatnonzero(measures.holes_mm2 > HOLE_SHARE * area)
+    bad = np.flatnonzero(measures.holes_mm2() > HOLE_SHARE * area)
     if len(bad):
         text = f"{name} has holes in {_slices(bad)}."
         yield Finding("holes", WARN, text, name, {"slices": len(bad)})
@@ -212,7 +213,7 @@ def _jumps(name: str, measures: Measures) -> Iterator[Finding]:
     steps = np.diff(measures.centres_mm[there], axis=0)
     usual = _running_median(steps)
     sizes = np.hypot(*(steps - usual).T)
-    limit = JUMP_MM + JUMP_SHARE * measures.spacing_mm * np.diff(there)
+    limit = JUMP_MM + JUMP_SHARE * measures.spacing[0] * np.diff(there)
     bad = sizes > limit
     if bad.any():
         worst = float(sizes[bad].max())
@@ -242,7 +243,7 @@ def _areas(name: str, measures: Measures) -> Iterator[Finding]:
 
 def _order(levels: Sequence[Structure]) -> Iterator[Finding]:
     """Yield what is wrong with levels, whose values rise from head to foot."""
-    found = sorted((each.value, _height(each.mask), each.name) for each in levels)
+    found = sorted((each.value, _height(each.part), each.name) for each in levels)
     wrong = [
         f"{name} above {before}"
         for (_, above, before), (_, below, name) in pairwise(found)
@@ -253,9 +254,9 @@ def _order(levels: Sequence[Structure]) -> Iterator[Finding]:
         yield Finding("order", FAIL, text, figures={"pairs": wrong})
 
 
-def _height(mask: AnyArray) -> float:
+def _height(part: Cutout) -> float:
     """Return the slice in the middle of a structure."""
-    return float(np.median(np.flatnonzero(mask.any(axis=(1, 2)))))
+    return part.corner[0] + float(np.median(np.flatnonzero(part.mask.any(axis=(1, 2)))))
 
 
 def _running_median(rows: AnyArray) -> AnyArray:

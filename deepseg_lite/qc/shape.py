@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
 
+from deepseg_lite.qc.cutout import Cutout
 from deepseg_lite.volume import AnyArray, Spacing
 
 SMOOTH_MM = 10.0
@@ -57,26 +57,23 @@ class SliceShape:
     length: float
 
 
-def slice_shapes(mask: AnyArray, spacing: Spacing) -> list[SliceShape]:
+def slice_shapes(part: Cutout, spacing: Spacing) -> list[SliceShape]:
     """Measure a structure in every slice that has it.
 
     Parameters
     ----------
-    mask : boolean array of shape (S, A, L)
+    part : Cutout
         On the axes of a view.
     spacing : tuple of 3 floats
         Voxel size in mm.
     """
-    box = ndimage.find_objects(mask.astype(np.uint8))
-    if not box:
+    there = np.flatnonzero(part.mask.any(axis=(1, 2)))
+    if not len(there):
         return []
-    inner = mask[box[0]]
-    there = np.flatnonzero(inner.any(axis=(1, 2)))
-    points = [np.argwhere(inner[index]) * spacing[1:] for index in there]
+    points = [np.argwhere(part.mask[index]) * spacing[1:] for index in there]
     leans = _directions(there * spacing[0], np.array([each.mean(axis=0) for each in points]))
-    first = box[0][0].start
     return [
-        _shape(first + int(index), each, lean, spacing)
+        _shape(part.corner[0] + int(index), each, lean, spacing)
         for index, each, lean in zip(there, points, leans, strict=True)
     ]
 
@@ -122,14 +119,30 @@ def _shape(index: int, points: AnyArray, lean: AnyArray, spacing: Spacing) -> Sl
 
 
 def _hull_area(points: AnyArray, pixel: AnyArray) -> float:
-    """Return the area of the convex hull of voxels, with all of their corners."""
-    corners = [
-        points + pixel * offset for offset in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))
-    ]
-    try:
-        return float(ConvexHull(np.concatenate(corners)).volume)
-    except QhullError:  # no area at all
-        return float(len(points) * pixel.prod())
+    """Return the area of the convex hull of voxels, with all of their corners.
+
+    Points are sorted by rows, as `numpy.argwhere` gives them: the ends of rows are enough.
+    """
+    rows, columns = points.T
+    starts = np.flatnonzero(np.diff(rows, prepend=-np.inf))
+    ends = np.append(starts[1:], len(rows)) - 1
+    heights = np.stack([rows[starts] - pixel[0] / 2, rows[starts] + pixel[0] / 2], 1).ravel()
+    lowest = np.repeat(columns[starts] - pixel[1] / 2, 2)
+    highest = np.repeat(columns[ends] + pixel[1] / 2, 2)
+    return _area_below(heights, highest) + _area_below(heights, -lowest)
+
+
+def _area_below(heights: AnyArray, edge: AnyArray) -> float:
+    """Return the area between an axis and the upper hull of an edge above it (monotone chain)."""
+    chain: list[tuple[float, float]] = []
+    for x, y in zip(heights.tolist(), edge.tolist(), strict=True):
+        while len(chain) > 1:
+            (x0, y0), (x1, y1) = chain[-2:]
+            if (x1 - x0) * (y - y0) < (y1 - y0) * (x - x0):
+                break
+            chain.pop()
+        chain.append((x, y))
+    return sum((x1 - x0) * (y0 + y1) / 2 for (x0, y0), (x1, y1) in pairwise(chain))
 
 
 HEADS = (

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from scipy import ndimage
 
-from deepseg_lite.volume import Affine, AnyArray, Spacing
+from deepseg_lite.qc.cutout import Cutout
+from deepseg_lite.volume import Affine, AnyArray, Slices, Spacing
 
 ORIENTATION = "IPR"
 """Axes of a view: slices to inferior, rows to posterior, columns to the right of the patient."""
@@ -46,7 +48,7 @@ class Structure:
         Its value in the file; of several the first.
     mm3 : float
         Volume of all its voxels.
-    mask : boolean array of shape (S, A, L)
+    part : Cutout
         All its voxels, also those that another structure hides in `View.labels`.
     """
 
@@ -54,7 +56,7 @@ class Structure:
     number: int
     value: int
     mm3: float
-    mask: AnyArray
+    part: Cutout
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +120,7 @@ def make_view(
     structures, missing = _structures(files, turn, voxel_mm3)
     labels = np.zeros(turned[0].shape, np.uint8 if len(structures) < 256 else np.uint16)
     for each in sorted(structures, key=lambda each: -each.mm3):
-        labels[each.mask] = each.number
+        labels[each.part.box][each.part.mask] = each.number
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     axes = [int(axis) for axis in np.argsort(turn[:, 0])]
     count = len(labels)
@@ -150,13 +152,24 @@ def _structures(
     for file in files:
         data = file.data > FOREGROUND if file.data.dtype.kind == "f" else file.data
         data = apply_orientation(data, turn)
-        counts = np.bincount(data.ravel().astype(np.intp, copy=False))
+        boxes = ndimage.find_objects(data.view(np.uint8) if data.dtype == bool else data)
         for name, values in file.structures.items():
-            there = [value for value in values if value < len(counts) and counts[value]]
+            there = [v for v in values if 0 < v <= len(boxes) and boxes[v - 1] is not None]
             if not there:
                 missing.append(name)
                 continue
-            mask = data == there[0] if len(there) == 1 else np.isin(data, there)
-            mm3 = round(float(counts[there].sum()) * voxel_mm3, 2)
-            found.append(Structure(name, len(found) + 1, values[0], mm3, mask))
+            box = _around([boxes[value - 1] for value in there])
+            inside = data[box]
+            mask = inside == there[0] if len(there) == 1 else np.isin(inside, there)
+            mm3 = round(float(np.count_nonzero(mask)) * voxel_mm3, 2)
+            part = Cutout(mask, box, data.shape)
+            found.append(Structure(name, len(found) + 1, values[0], mm3, part))
     return found, missing
+
+
+def _around(boxes: Sequence[Slices]) -> Slices:
+    """Return the box around several."""
+    return tuple(
+        slice(min(part.start for part in axis), max(part.stop for part in axis))
+        for axis in zip(*boxes, strict=True)
+    )

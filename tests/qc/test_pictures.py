@@ -92,7 +92,7 @@ def test_points_are_dots_with_their_names():
         labels[7 * value, 25, 10 * value] = value
     names = {f"C{value}_C{value + 1}": (value,) for value in range(1, 6)}
     view = view_of(labels, names, (1.0, 1.0, 1.0))
-    picture = sagittal_picture(view, named=True)
+    picture = sagittal_picture(view, named=("C",))
     filled = decoded(picture.filled)
     assert [int((filled == value).sum()) for value in range(1, 6)] == [9] * 5
     texts = [text for text, _, _ in picture.facts["names"]]

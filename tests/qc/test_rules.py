@@ -10,6 +10,7 @@ from helpers.views import cord, view_of
 
 from deepseg_lite.bundles.review import Expected, Review
 from deepseg_lite.notice import EMPTY, Notice
+from deepseg_lite.qc.cutout import Cutout
 from deepseg_lite.qc.measures import measure
 from deepseg_lite.qc.rules import judge
 
@@ -30,11 +31,11 @@ def test_measures_of_a_disc():
     labels = cord((6, 40, 40), 6.0)
     labels[2] = 0
     labels[3, 19:21, 19:21] = 0
-    found = measure(labels > 0, (3.0, 0.5, 2.0), 3.0)
+    found = measure(Cutout.of(labels > 0), (3.0, 0.5, 2.0), 3.0)
     voxels = int(labels[0].sum())
     assert found.area_mm2.tolist() == [voxels, voxels, 0, voxels - 4, voxels, voxels]
-    assert found.holes_mm2.tolist() == [0, 0, 0, 4, 0, 0]
-    assert found.pieces_mm3.tolist() == [3.0 * (3 * voxels - 4), 3.0 * 2 * voxels]
+    assert found.holes_mm2().tolist() == [0, 0, 0, 4, 0, 0]
+    assert found.pieces_mm3().tolist() == [3.0 * (3 * voxels - 4), 3.0 * 2 * voxels]
     assert found.slices.tolist() == [0, 1, 3, 4, 5]
     np.testing.assert_allclose(found.centres_mm[0], [19.5 * 0.5, 19.5 * 2.0])
     assert np.isnan(found.centres_mm[2]).all()

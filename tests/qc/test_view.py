@@ -73,7 +73,7 @@ def test_structures_have_their_volume_and_the_smaller_lies_on_top():
     assert (cord_.name, cord_.mm3, gray.name, gray.mm3) == ("sc", 32.0, "gm", 8.0)
     assert view.missing == ("lesion",)
     assert (view.labels == gray.number).sum() == 16
-    assert cord_.mask.sum() == 64
+    assert cord_.part.mask.sum() == 64
 
 
 def test_probabilities_count_above_one_half_and_a_series_is_averaged():

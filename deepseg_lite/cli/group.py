@@ -200,11 +200,19 @@ def list_command(as_json: bool) -> None:
 @cli.command()
 @click.argument("task_or_bundle", type=ModelName())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(task_or_bundle: str, as_json: bool) -> None:
+@click.option("--bibtex", "as_bibtex", is_flag=True, help="Print what to cite, as BibTeX.")
+def info(task_or_bundle: str, as_json: bool, as_bibtex: bool) -> None:
     """Show what a task or a bundle needs, gives, weighs and may be used for."""
     from deepseg_lite.store import catalogue
 
+    if as_json and as_bibtex:
+        raise click.UsageError("--bibtex and --json are two forms; give one of them.")
     bundle, task = catalogue.look_up(task_or_bundle)
+    if as_bibtex:
+        from deepseg_lite.bundles.citation import bibtex, references_of, software
+
+        say(bibtex([*references_of(bundle, task), software()]).rstrip())
+        return
     facts = catalogue.describe(bundle, task)
     if as_json:
         whole = {

@@ -14,6 +14,7 @@ from deepseg_lite.cli import store
 from deepseg_lite.cli.batch import BatchCommand, batch
 from deepseg_lite.cli.bench import bench
 from deepseg_lite.cli.completion import completion
+from deepseg_lite.cli.conformance import conformance
 from deepseg_lite.cli.console import run_to_end, say, show_tracebacks
 from deepseg_lite.cli.doctor import doctor
 from deepseg_lite.cli.files import FilePath, ModelName
@@ -249,7 +250,7 @@ def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
 
 
 _STORE = (store.fetch, store.lock, store.remove)
-for _command in (run, batch, plan, bench, qc, verify, *_STORE, doctor, completion):
+for _command in (run, batch, plan, bench, qc, verify, conformance, *_STORE, doctor, completion):
     cli.add_command(_command)
 for _command in cli.commands.values():
     _command.params.append(_debug_option())

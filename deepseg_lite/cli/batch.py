@@ -72,10 +72,10 @@ INPUTS = [
     click.Option(
         ["tasks", "--task"],
         multiple=True,
-        required=True,
         metavar="TASK",
         shell_complete=suggestions.models,
-        help="Task or bundle. Repeat it for several, which share the reading of images.",
+        help="Task or bundle; all but --finish need it. Repeat it for several, which share the "
+        "reading of images.",
     ),
 ]
 ACTIONS = [
@@ -112,6 +112,8 @@ def _batch(**given: Any) -> None:
         raise click.UsageError(
             f"{given['level']} follows INPUT and OUT; participant or group can, or nothing.", ctx
         )
+    if not given["tasks"] and not given["finish"]:
+        raise click.MissingParameter(ctx=ctx, param_hint="'--task'", param_type="option")
     # As in run: threads of numpy wait for each other. Read at numpy's import.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

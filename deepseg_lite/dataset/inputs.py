@@ -105,8 +105,11 @@ def read_input(word: str, out: Path, warn: Warn = log) -> Source:
 def _of_folder(root: Path, out: Path, warn: Warn) -> Source:
     bids = is_bids(root)
     files = list(list_files(root, bids=bids, without=[out], warn=warn))
-    if not bids:
-        files = [file for file in files if not _is_result(root / file.path)]
+    files = [
+        file
+        for file in files
+        if (bids and parse(stem(file.path))[1]) or not _is_result(root / file.path)
+    ]
     images = images_of(files, warn)
     if bids:
         tell_lone_sidecars(files, images, warn)

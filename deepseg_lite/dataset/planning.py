@@ -90,12 +90,12 @@ class PlannedTask:
     def channels(self) -> list[Channel]:
         """Return the channels of the model, with what is known of their contrasts."""
         inputs, task = self.model.bundle.inputs, self.model.task
-        known = {each.name: each.contrasts for each in task.inputs} if task else {}
-        contrasts = inputs.contrasts or [known.get(name, ()) for name in inputs.channel_names]
-        return [
-            Channel(name, tuple(each))
-            for name, each in zip(inputs.channel_names, contrasts, strict=True)
-        ]
+        names = inputs.channel_names
+        # A task may call its inputs otherwise than the network that was trained, in the same order.
+        told = task.inputs if task and len(task.inputs) == len(names) else ()
+        known = dict(zip(names, told, strict=False)) | {each.name: each for each in told}
+        contrasts = inputs.contrasts or [known[n].contrasts if n in known else () for n in names]
+        return [Channel(name, tuple(each)) for name, each in zip(names, contrasts, strict=True)]
 
 
 def plan_tasks(words: Sequence[str], options: BatchOptions) -> list[PlannedTask]:

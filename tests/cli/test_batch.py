@@ -101,8 +101,10 @@ def test_the_order_of_bids_apps_works(command, dataset, out, tiny_bundle):
         f"sub-0{n}/anat/sub-0{n}_label-cord_desc-T2w_mask.nii.gz" for n in (1, 3)
     ]
     (out / "cases.tsv").unlink()
-    group = command("batch", dataset, out, "group", "--task", tiny_bundle)
+    group = command("batch", dataset, out, "group")
     assert group.out == f"{out / 'cases.tsv'}: 2 cases\n"
+    without = command("batch", dataset, out)
+    assert (without.code, "Missing option '--task'" in without.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,14 @@ def test_results_of_earlier_runs_are_no_images_of_a_plain_folder(tmp_path):
     assert ids(root, out=root / "out") == ["t1", "t2"]
 
 
+def test_results_beside_the_images_of_a_bids_data_set_are_no_images(tmp_path):
+    root = make(tmp_path, "sub-01/anat/sub-01_T2w.nii.gz", "sub-01/anat/sub-01_T2w_seg.nii.gz")
+    for name in ("sub-01_T2w", "sub-01_T2w_seg"):  # what has a name of BIDS may be made by us
+        record = {"GeneratedBy": [{"Name": "deepseg-lite"}]}
+        (root / "sub-01" / "anat" / f"{name}.json").write_text(json.dumps(record))
+    assert ids(root) == ["sub-01/anat/sub-01_T2w"]
+
+
 def test_a_pattern_is_relative_to_where_its_signs_begin(tmp_path):
     root = make(tmp_path, "a/x_T2w.nii.gz", "a/x_T1w.nii.gz", "b/c/y_T2w.nii.gz", "b/z_T2w.json")
     assert ids(root / "*" / "*_T2w*") == ["a/x_T2w"]

@@ -62,10 +62,14 @@ class Stack:
 
 @dataclass(frozen=True)
 class Measured:
-    """One finished process: when it started (epoch), its wall time and peak memory."""
+    """One finished process: when it started (epoch), its wall time and peak memory.
+
+    ``cpu`` are the seconds of processors, user and system, with those of the processes it started.
+    """
 
     started_at: float
     wall: float
+    cpu: float
     peak_mb: float
     output: str
 
@@ -116,7 +120,8 @@ def measure(python: str, arguments: Sequence[str | Path], threads: int | None = 
         command = " ".join(map(str, arguments))
         raise SystemExit(f"exit code {process.returncode}: {command}\n{output}".rstrip())
     unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, kB elsewhere
-    return Measured(started_at, wall, usage.ru_maxrss * unit / 1e6, output)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Measured(started_at, wall, cpu, usage.ru_maxrss * unit / 1e6, output)
 
 
 def parse_pythons(values: Sequence[str]) -> dict[str, str]:

@@ -128,6 +128,7 @@ def axial_picture(view: View, *, named: Named = ()) -> Picture:
 def sagittal_picture(view: View, *, named: Named = ()) -> Picture:
     """Return the sagittal slice that follows the structure from end to end of the image.
 
+    Structures that it misses, such as rootlets, are shown as they are seen from the side.
     Its columns go to posterior on the left, as the Spinal Cord Toolbox shows it.
     """
     s_mm, a_mm, _ = view.spacing
@@ -146,7 +147,7 @@ def sagittal_picture(view: View, *, named: Named = ()) -> Picture:
     grid = (slices[:, None], rows[None, :], columns[:, None])
     grays = [to_gray(sampled(channel, grid, 1)) for channel in view.channels]
     labels = sampled(view.labels, grid, 0)
-    labels = _with_points(labels, view, slices, rows)
+    labels = _with_missed(labels, view, slices, rows)
     filled, outline = _painted(labels), _painted(_outlines(labels[None], view)[0])
     names = _names(labels, view, (0, 0), named)
     lettered = filled.copy()
@@ -197,15 +198,26 @@ def _outlines(labels: AnyArray, view: View) -> AnyArray:
     return np.where(inside, 0, labels)
 
 
-def _with_points(labels: AnyArray, view: View, slices: AnyArray, rows: AnyArray) -> AnyArray:
-    """Return a sagittal picture with points, which slices miss, as dots."""
+def _with_missed(labels: AnyArray, view: View, slices: AnyArray, rows: AnyArray) -> AnyArray:
+    """Return a sagittal picture with structures that its slice misses, as seen from the side.
+
+    Points are dots of 3 pixels.
+    """
+    there = np.unique(labels)
+    down, back = (np.round(axis).astype(int) for axis in (slices, rows))
+    inside = np.ix_(down < len(view.labels), (back >= 0) & (back < view.labels.shape[1]))
     for each in view.structures:
+        part = each.part
         if each.mm3 <= POINT_VOXELS * view.voxel_mm3:
-            inside = np.argwhere(each.part.mask).mean(axis=0)
-            place, depth, _ = (inside + each.part.corner).tolist()
-            row = int(np.abs(slices - place).argmin())
-            column = int(np.abs(rows - depth).argmin())
+            place, depth, _ = (np.argwhere(part.mask).mean(axis=0) + part.corner).tolist()
+            row, column = int(np.abs(slices - place).argmin()), int(np.abs(rows - depth).argmin())
             labels[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = each.number
+        elif each.number not in there:
+            shadow = np.zeros(view.labels.shape[:2], bool)
+            shadow[part.box[:2]] = part.mask.any(axis=2)
+            seen = shadow[np.ix_(down[inside[0].ravel()], back[inside[1].ravel()])]
+            shown = labels[inside]
+            labels[inside] = np.where(seen & (shown == 0), each.number, shown)
     return labels
 
 

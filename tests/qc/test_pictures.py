@@ -99,6 +99,19 @@ def test_points_are_dots_with_their_names():
     assert texts == [f"C{value}-C{value + 1}" for value in range(1, 6)]
 
 
+def test_structures_that_the_sagittal_slice_misses_are_seen_from_the_side():
+    labels = cord((40, 50, 60))
+    labels[10:20, 33:37, 5:8] = labels[10:20, 33:37, 52:55] = 2  # to the left and the right
+    view = view_of(labels, {"sc": (1,), "lvl2": (2,)}, (1.0, 1.0, 1.0))
+    picture = sagittal_picture(view, named=("lvl",))
+    filled, mm = decoded(picture.filled), picture.facts["mm"]
+    rows, columns = np.nonzero(filled == 2)
+    assert len(rows) * mm**2 == pytest.approx(40, rel=0.1)
+    assert rows.min() * mm == pytest.approx(10, abs=1)
+    assert [text for text, _, _ in picture.facts["names"]] == ["2"]
+    assert (filled == 1).any()
+
+
 def test_an_empty_result_shows_the_middle_of_the_image():
     view = view_of(np.zeros((8, 40, 40), np.uint8), {"sc": (1,)}, image=np.ones((8, 40, 40)))
     picture = axial_picture(view)

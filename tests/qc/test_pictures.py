@@ -105,7 +105,7 @@ def test_structures_that_the_sagittal_slice_misses_are_seen_from_the_side():
     view = view_of(labels, {"sc": (1,), "lvl2": (2,)}, (1.0, 1.0, 1.0))
     picture = sagittal_picture(view, named=("lvl",))
     filled, mm = decoded(picture.filled), picture.facts["mm"]
-    rows, columns = np.nonzero(filled == 2)
+    rows, _ = np.nonzero(filled == 2)
     assert len(rows) * mm**2 == pytest.approx(40, rel=0.1)
     assert rows.min() * mm == pytest.approx(10, abs=1)
     assert [text for text, _, _ in picture.facts["names"]] == ["2"]

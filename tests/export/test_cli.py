@@ -40,7 +40,8 @@ def test_prints_the_written_path_alone_on_stdout(make_model, tmp_path):
 def test_options_reach_the_export(monkeypatch, tmp_path):
     seen: list[Any] = []
 
-    def export(family, model, output, options, *, force):
+    def export(family, model, output, options, *, reference, force):
+        assert reference is None
         seen.extend([family, model, output, options, force])
         return output
 

@@ -13,6 +13,7 @@ from deepseg_export.cli.group import cli
 from helpers.bundles import make_manifest, write_bundle
 from helpers.click_runner import invoke
 from helpers.hub import TOKEN, HubServer
+from helpers.references import write_reference_bundle
 
 from deepseg_lite.store import fetch
 
@@ -68,6 +69,23 @@ def test_what_is_published_can_be_fetched(branch, hub, bundle):
     assert "other/manifest.json" in hub.files(REPO)
     assert not [path for path in hub.files(REPO) if path.endswith("notes.txt")]
     assert TOKEN not in done.output
+
+
+def test_references_come_along_and_those_of_the_last_release_go(hub, tmp_path):
+    folder = write_reference_bundle(tmp_path / "made")
+    name = "tiny_threshold"
+    hub.commit(REPO, "main", {f"{name}/reference/old.nii.gz": b"old"})
+    assert publish(folder).exit_code == 0
+    assert f"{name}/reference/old.nii.gz" not in hub.files(REPO)
+    there = fetch.fetch(name, repo=REPO).bundle.path
+    for file in (folder / "reference").iterdir():
+        assert (there / "reference" / file.name).read_bytes() == file.read_bytes()
+    names = {file.name for file in there.iterdir()}
+    assert names == {"manifest.json", "reference", "source.json", "threshold_3d.onnx"}
+    (folder / "reference" / "case_labels.nii.gz").write_bytes(b"other")
+    refused = publish(folder)
+    assert refused.exit_code == 1
+    assert "is corrupt or was changed" in refused.stderr
 
 
 def test_what_else_belongs_to_a_bundle_is_named(hub, tmp_path):

@@ -23,6 +23,7 @@ from deepseg_lite.store.tasks import list_tasks
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "deepseg_lite" / "bundles"
 MARKER = re.compile(r"<!-- site: ([a-z-]+) -->")
+PROMISE = re.compile(r"^<!-- (prints|files of [^>]+) -->\n```text$", re.MULTILINE)
 MADE: dict[str, Callable[[], str]] = {
     "headline": lambda: figures.headline(figures.newest(), figures.PARITY.read_text("utf-8")),
     "bars": lambda: figures.bars(figures.newest()),
@@ -62,6 +63,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     code = f"{config.repo_url.rstrip('/')}/blob/main" if config.repo_url else ""
     pages = [file.src_uri for file in files]
     text = links.Links(_sources.get(name, f"docs/{name}"), name, pages, code).rewrite(markdown)
+    text = PROMISE.sub(r'```{ .text title="\1" }', text)
     return MARKER.sub(lambda found: MADE[found[1]](), gfm.reindented(text))
 
 

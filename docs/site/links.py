@@ -18,12 +18,12 @@ ELSEWHERE = re.compile(r"[a-z]+:|#|/")
 
 
 def repository_pages(root: Path = ROOT) -> list[str]:
-    """Return the paths of the documents of the repository that lie outside ``docs/``."""
+    """Return the documents outside ``docs/``, but cards of bundles, which those of tasks repeat."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "*.md"], cwd=root, capture_output=True, text=True, check=True
     )
     names = [name for name in listed.stdout.split("\0") if name and (root / name).is_file()]
-    return [name for name in names if DOCS not in PurePosixPath(name).parents]
+    return [name for name in names if not re.match(r"docs/|models/\w+/bundle/", name)]
 
 
 def page_of(path: str) -> str:

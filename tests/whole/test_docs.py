@@ -6,17 +6,21 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
 import click
 import pytest
+from deepseg_export.cli.group import cli as deepseg_export
 from helpers.paths import ROOT
 
 from deepseg_lite.cli.batch import batch
+from deepseg_lite.cli.group import cli as deepseg_lite
 from deepseg_lite.cli.run import run
 
+PROGRAMS = {"deepseg-lite": deepseg_lite, "deepseg-export": deepseg_export}
 README_WORDS = 900
 FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)|^\[[^\]]+\]: (\S+)", re.MULTILINE)
@@ -96,6 +100,47 @@ def test_every_option_of_run_is_described():
     }
     missing = {name for name in names if not re.search(rf"`{re.escape(name)}(?![\w-])", text)}
     assert missing == set()
+
+
+SHELL = re.compile(r"^ *```(?:sh)?\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+
+
+def command_lines(path: Path) -> Iterator[list[str]]:
+    """Yield the words of the command lines of our programs in a document's blocks of code."""
+    for block in SHELL.findall(path.read_text(encoding="utf-8")):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|\|\||[|;]", re.sub(r"(^|\s)#.*", "", line)):
+                words = part.split()
+                if words and Path(words[0]).name in PROGRAMS:
+                    yield [Path(words[0]).name, *words[1:]]
+
+
+def unknown_words(line: list[str]) -> list[str]:
+    """Return the commands and options of a command line that its program does not have."""
+    program, *words = line
+    group, given = PROGRAMS[program], [word for word in words if not word.startswith("-")]
+    command = group.commands.get(given[0]) if given else group
+    if command is None:
+        return given[:1]
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    known |= {"--help", "--version"}
+    return [word for word in words if word.startswith("--") and word.split("=")[0] not in known]
+
+
+def test_every_command_line_has_commands_and_options_that_exist():
+    wrong = {
+        f"{path.relative_to(ROOT)}: {' '.join(line)}": unknown
+        for path in documents()
+        for line in command_lines(path)
+        if path.name != "CHANGELOG.md" and (unknown := unknown_words(line))
+    }
+    assert wrong == {}
+
+
+def test_a_command_line_that_does_not_exist_is_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```sh\nls && deepseg-lite run t --sofd # --x\ndeepseg-export nnunt a\n```\n")
+    assert [unknown_words(line) for line in command_lines(page)] == [["--sofd"], ["nnunt"]]
 
 
 def test_every_option_of_batch_is_described():

@@ -26,12 +26,27 @@ from deepseg_lite.text import printable
     metavar="FILE",
     help="What the page saved. Default: marks.json in the first folder.",
 )
+@click.option(
+    "--niivue",
+    metavar="CASE",
+    help="Write a page of one case in 3-D: an id, or a part of the path of its image.",
+)
+@click.option(
+    "--niivue-script",
+    type=FilePath(),
+    metavar="FILE",
+    envvar="DEEPSEG_LITE_NIIVUE",
+    help="NiiVue for it, dist/niivue.umd.js of the npm package @niivue/niivue (also "
+    "DEEPSEG_LITE_NIIVUE).",
+)
 def qc(
     folders: tuple[Path, ...],
     is_opened: bool,
     fails: bool,
     artifacts: bool,
     marks: Path | None,
+    niivue: str | None,
+    niivue_script: Path | None,
 ) -> None:
     """Make the page of a folder of quality control, FOLDER/index.html.
 
@@ -47,6 +62,9 @@ def qc(
         text = list_files(entries, read_marks(marks or folders[0] / MARKS_FILE), wanted)
         click.echo(text, nl=False)
         return
+    if niivue is not None:
+        say(printable(str(_page_of_case(niivue, folders, niivue_script))))
+        return
     page = build_page(folders[0], folders[1:])
     say(printable(str(page)))
     if is_opened:
@@ -58,3 +76,18 @@ def qc(
             webbrowser.open(url)
             while True:
                 time.sleep(3600)
+
+
+def _page_of_case(case: str, folders: tuple[Path, ...], script: Path | None) -> Path:
+    """Write the page of a case in 3-D into the first folder."""
+    from deepseg_lite.errors import OptionError
+    from deepseg_lite.qc.niivue import find_case, write_case
+    from deepseg_lite.qc.report import read_entries
+
+    if script is None:
+        raise OptionError(
+            "NiiVue is not part of deepseg-lite; get it with npm pack @niivue/niivue, unpack that, "
+            "and give --niivue-script package/dist/niivue.umd.js."
+        )
+    entry = find_case([entry for folder in folders for entry in read_entries(folder)], case)
+    return write_case(entry, folders[0], script)

@@ -48,7 +48,7 @@ class Review:
     ordered : tuple of str
         Beginnings of names of levels: of those that begin alike, values rise from head to foot.
     named : bool
-        Whether names are written beside the structures.
+        Whether the names of levels are written beside them.
     structures : mapping of str to Expected
         By the name of the label.
     others : Expected

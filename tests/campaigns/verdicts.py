@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -25,8 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from helpers.paths import SHARED
 
 from deepseg_lite.bundles.review import Expected, Review
+from deepseg_lite.notice import Notice
 from deepseg_lite.qc.rules import Verdict, judge
 from deepseg_lite.qc.view import ORIENTATION, Shown, make_view
+from deepseg_lite.steps.box import Box
+from deepseg_lite.workflows.cord.crop import CordBox, describe_crop
 
 CORD = Expected(pieces=1, continuous=True, solid=True)
 GRAY = Expected(pieces=3, continuous=True)
@@ -43,8 +46,9 @@ class Good:
     review: Review
     structures: Mapping[str, tuple[int, ...]]
 
-    def verdict(self, labels: np.ndarray | None = None) -> Verdict:
-        """Return the verdict on it, or on what became of it."""
+    def verdict(self, labels: np.ndarray | None = None, box: Box | None = None) -> Verdict:
+        """Return the verdict on it, or on what became of it; cropped to a box, if one is given."""
+        notices: list[Notice] = []
         labels = self.labels if labels is None else labels
         signs = np.array([-1, -1, 1])  # to inferior, posterior, right
         affine = np.zeros((4, 4))
@@ -53,7 +57,16 @@ class Good:
         assert "".join(nib.aff2axcodes(affine)) == ORIENTATION
         files = [Shown(labels, self.structures)]
         view = make_view([labels], files, affine, float(np.prod(self.spacing)))
-        return judge(view, self.review, ())
+        if box is not None:
+            describe_crop(CordBox(box, True, ()), labels, notices.append)
+        return judge(view, self.review, notices)
+
+
+def box_around(labels: np.ndarray, spare: int) -> Box:
+    """Return the box of a structure with so many voxels to spare, as far as the image goes."""
+    axes = list(zip(np.nonzero(labels), labels.shape, strict=True))
+    start = tuple(max(int(axis.min()) - spare, 0) for axis, _ in axes)
+    return Box(start, tuple(min(int(axis.max()) + 1 + spare, count) for axis, count in axes))
 
 
 def good_masks() -> list[Good]:
@@ -110,9 +123,9 @@ def phantoms() -> list[Good]:
             dy = (y * spacing[1] - middle[index, 0] - rng.normal(0, 0.1)) / radius[index]
             dx = (x * spacing[2] - middle[index, 1] - rng.normal(0, 0.1)) / (1.3 * radius[index])
             labels[index][dy**2 + dx**2 < 1] = 1
-        found.append(
-            Good(f"tube{number}", labels, spacing, Review(structures={"sc": CORD}), {"sc": (1,)})
-        )
+        mm3 = float(labels.sum() * np.prod(spacing))
+        known = Review(structures={"sc": replace(CORD, mm3=(0.8 * mm3, 1.25 * mm3))})
+        found.append(Good(f"tube{number}", labels, spacing, known, {"sc": (1,)}))
         levels = np.minimum(1 + np.arange(slices) * 6 // slices, 6)[:, None, None]
         names = {f"lvl{value}": (value,) for value in range(1, 7)}
         found.append(
@@ -218,6 +231,24 @@ def swap(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray
     return swapped
 
 
+def crop(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray:
+    """Leave the half that lies on one side of a face of the box that the image is cropped to."""
+    axis = int(rng.integers(3))
+    places = np.nonzero(labels)[axis]
+    middle = int(places.min() + places.max() + 1) // 2
+    half = slice(0, middle) if rng.integers(2) else slice(middle, None)
+    labels[(slice(None),) * axis + (half,)] = 0
+    return labels
+
+
+def swell(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray:
+    """Outline it 1.5 mm too wide in every slice."""
+    for index in np.flatnonzero(labels.any(axis=(1, 2))):
+        outside = ndimage.distance_transform_edt(labels[index] == 0, sampling=good.spacing[1:])
+        labels[index][outside <= 1.5] = labels[index].max()
+    return labels
+
+
 def nothing(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray:
     """Leave nothing."""
     return np.zeros_like(labels)
@@ -231,6 +262,8 @@ DAMAGES: Mapping[str, Damage] = {
     "shrink": shrink,
     "grow": grow,
     "swap": swap,
+    "crop": crop,
+    "swell": swell,
     "empty": nothing,
 }
 RULES = {
@@ -241,6 +274,8 @@ RULES = {
     "shrink": ("area",),
     "grow": ("area", "edge"),
     "swap": ("order",),
+    "crop": ("cut-off",),
+    "swell": ("volume",),
     "empty": ("empty",),
 }
 """Rules that may find each damage."""
@@ -253,8 +288,10 @@ def fits(damage: str, good: Good) -> bool:
     count = int(good.labels.any(axis=(1, 2)).sum())
     if damage == "swap":
         return is_levels
-    if damage == "empty":
+    if damage in ("empty", "crop"):
         return True
+    if damage == "swell":
+        return expected.mm3 is not None
     if damage == "holes":
         return expected.solid
     if damage == "blob":
@@ -282,7 +319,8 @@ def spoil(
         damage = list(DAMAGES)[number % len(DAMAGES)]
         fitting = [mask for mask in masks if fits(damage, mask)]
         good = fitting[rng.integers(len(fitting))]
-        verdict = good.verdict(DAMAGES[damage](good.labels.copy(), good, rng))
+        spoilt = DAMAGES[damage](good.labels.copy(), good, rng)
+        verdict = good.verdict(spoilt, box_around(spoilt, 0) if damage == "crop" else None)
         tried[damage] += 1
         if any(each.rule in RULES[damage] for each in verdict.findings):
             found[damage] += 1
@@ -303,7 +341,7 @@ def main() -> None:
         print(f"{damage:8} {found[damage]} of {tried[damage]}")
     for line in missed:
         print("missed:", line)
-    alarms = [(mask.name, mask.verdict()) for mask in masks]
+    alarms = [(mask.name, mask.verdict(box=box_around(mask.labels, 3))) for mask in masks]
     wrong = [(name, verdict) for name, verdict in alarms if verdict.findings]
     print(f"good     {len(wrong)} of {len(masks)} told of")
     for name, verdict in wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
-from deepseg_lite.engines.names import DEVICES, PRECISIONS
+from deepseg_lite.engines.names import DEVICES, FORMS, PRECISIONS
 from deepseg_lite.option import Option, words
 
 
@@ -35,6 +35,16 @@ class ModelOptions(TypedDict, total=False):
             "quantize.",
             choices=PRECISIONS,
             default="fp32",
+            show_default=True,
+        ),
+    ]
+    form: Annotated[
+        str,
+        Option(
+            "Form of the networks. auto: the one for the device, where a bundle has one; see "
+            "deepseg-export optimize. canonical: the one that all devices take.",
+            choices=FORMS,
+            default="auto",
             show_default=True,
         ),
     ]

@@ -66,7 +66,9 @@ def load(task_or_bundle: str | Path, **options: Unpack[LoadOptions]) -> Segmente
         known = [network.fold for network in bundle.networks]
         folds = [SINGLE_FOLD if SINGLE_FOLD in known else known[0]]
     engine = replace(
-        choose_engine(given["device"], given["precision"]), spins=given["spinning"] is not False
+        choose_engine(given["device"], given["precision"]),
+        spins=given["spinning"] is not False,
+        form=given["form"],
     )
     networks = select_networks(bundle, folds)
     for network in networks:

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.bundles.bundle import Bundle, Network
+from deepseg_lite.bundles.bundle import Bundle
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.inference.overlap import Case

@@ -16,6 +16,7 @@ import numpy as np
 from nibabel.spatialimages import SpatialImage
 
 from deepseg_lite.api.model import Model, Part, ResultFile
+from deepseg_lite.bundles.files import CANONICAL
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.inference.cleaning import Cleaning
 from deepseg_lite.inference.settings import Settings
@@ -103,12 +104,13 @@ def recorded_settings(settings: Settings) -> dict[str, Any]:
 
 def _describe(part: Part, engine: Engine) -> dict[str, Any]:
     """Return what identifies a model: its bundle and the checksums of the files in use."""
+    files = {network.fold: engine.file(part.bundle, network) for network in part.networks}
+    forms = {fold: file.form for fold, file in files.items() if file.form != CANONICAL}
     return {
         "name": part.bundle.name,
         "version": part.bundle.version,
-        "networks": {
-            network.fold: engine.file(part.bundle, network).sha256 for network in part.networks
-        },
+        "networks": {fold: file.sha256 for fold, file in files.items()},
+        **({"forms": forms} if forms else {}),
     }
 
 

@@ -11,7 +11,8 @@ from nibabel.spatialimages import SpatialImage
 from deepseg_lite.api.centering import Point, tell_empty_slices
 from deepseg_lite.api.model import Result
 from deepseg_lite.api.results import make_result
-from deepseg_lite.bundles.bundle import Bundle, Network
+from deepseg_lite.bundles.bundle import Bundle
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.inference.channels import arrange_channels
 from deepseg_lite.inference.pipeline import Prediction, Segmentation, complete, predict
 from deepseg_lite.inference.preparing import prepare

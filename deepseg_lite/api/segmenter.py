@@ -23,7 +23,8 @@ from deepseg_lite.api.results import (
     returned_files,
 )
 from deepseg_lite.api.runs import CaseRun, VolumeRun
-from deepseg_lite.bundles.bundle import Bundle, Network
+from deepseg_lite.bundles.bundle import Bundle
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.predictors import WarmNetworks

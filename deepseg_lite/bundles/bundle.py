@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepseg_lite.bundles.files import (
-    BundleFile,
-    BundleFiles,
-    NetworkFile,
-    check_files,
-    read_manifest,
-)
+from deepseg_lite.bundles.files import BundleFile, BundleFiles, check_files, read_manifest
 from deepseg_lite.bundles.manifest import manifest_problems
+from deepseg_lite.bundles.networks import Network, parse_network
 from deepseg_lite.bundles.references import Reference, parse_references
 from deepseg_lite.bundles.schemas import frozen, in_words
 from deepseg_lite.bundles.workflow import Workflow, parse_workflow
@@ -69,17 +64,6 @@ class SlidingWindow:
     padding: tuple[str, float] = ("constant", 0.0)
     patch_normalization: str | None = None
     batch_size: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network(NetworkFile):
-    """The network of one fold.
-
-    ``flop`` are the floating-point operations of one patch; None where its size is not fixed.
-    """
-
-    fold: str
-    flop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +189,8 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         problems = ["networks: a lone .onnx file holds exactly one network"]
     if lone_file and not problems and "references" in manifest:
         problems = ["references: a lone .onnx file has no room for their files"]
+    if lone_file and not problems and manifest["networks"][0].get("forms"):
+        problems = ["networks: a lone .onnx file holds the canonical form alone"]
     if problems:
         raise BundleError(
             f"{path} has an invalid manifest: {in_words(problems)}. Export the model again."
@@ -215,7 +201,7 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         inputs=Inputs(**frozen(manifest["inputs"])),
         preprocessing=tuple(manifest["preprocessing"]),
         sliding_window=_parse_window(manifest["sliding_window"]),
-        networks=tuple(map(_parse_network, manifest["networks"])),
+        networks=tuple(map(parse_network, manifest["networks"])),
         ensemble=manifest["ensemble"],
         mirror_axes=tuple(manifest["mirror_axes"]),
         outputs=_parse_outputs(manifest["outputs"]),
@@ -228,11 +214,6 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         workflow=parse_workflow(manifest["workflow"]) if "workflow" in manifest else None,
         references=parse_references(manifest),
     )
-
-
-def _parse_network(network: Mapping[str, Any]) -> Network:
-    variants = tuple(NetworkFile(**variant) for variant in network.get("variants", ()))
-    return Network(**{**network, "variants": variants})
 
 
 def _parse_outputs(outputs: Mapping[str, Any]) -> Outputs:

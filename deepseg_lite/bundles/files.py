@@ -14,6 +14,8 @@ from deepseg_lite.bundles.schemas import parse_json
 from deepseg_lite.errors import BundleError, BundleNotFoundError, ChecksumError, OptionError
 
 MANIFEST_NAME = "manifest.json"
+CANONICAL = "canonical"
+"""The form of a network that every device takes."""
 MAX_BYTES = 4 << 20
 """Of a manifest."""
 _PIECE_BYTES = 1 << 16
@@ -41,10 +43,18 @@ class BundleFile:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFile(BundleFile):
-    """One ONNX file; ``variants`` are files of the same network in other precisions."""
+    """One ONNX file.
+
+    ``variants`` are files of the same network in other precisions, ``forms`` those of the same
+    network written for some ``devices``, whose weights are in the file of the network itself.
+    """
 
     precision: str = "fp32"
     variants: tuple[NetworkFile, ...] = ()
+    form: str = CANONICAL
+    devices: tuple[str, ...] = ()
+    forms: tuple[NetworkFile, ...] = ()
+    weights: NetworkFile | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +78,12 @@ class BundleFiles:
 
     @property
     def files(self) -> tuple[NetworkFile, ...]:
-        """Every ONNX file: each network, followed by its variants."""
-        return tuple(file for network in self.networks for file in (network, *network.variants))
+        """Every ONNX file: each network, followed by its variants and its forms."""
+        return tuple(
+            file
+            for network in self.networks
+            for file in (network, *network.variants, *network.forms)
+        )
 
     @property
     def reference_files(self) -> tuple[BundleFile, ...]:
@@ -174,6 +188,8 @@ def read_network(bundle: BundleFiles, network: NetworkFile) -> bytes:
 def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
     """Return the file of one network after checking it: the manifest's, and one that only computes.
 
+    So is the file with its weights, where that is another.
+
     Raises
     ------
     ChecksumError
@@ -184,9 +200,11 @@ def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
     if bundle.lone_file:  # its manifest is at the end, so it has to be read whole
         read_network(bundle, network)
         file = bundle.path
+        weights = None
     else:
+        weights = None if network.weights is None else check_network(bundle, network.weights)
         file = check_file(bundle, network)
-    check_graph(file)
+    check_graph(file, weights)
     return file
 
 

@@ -40,7 +40,8 @@ def _cross_check(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield "outputs.labels: softmax labels must have the values 1, 2, 3, ..."
     yield from _check_unique("outputs.labels", labels, "name")
     yield from _check_unique("networks", manifest["networks"], "fold")
-    yield from _check_unique("networks", manifest["networks"], "path")
+    paths = [file for network in manifest["networks"] for file in _files(network)]
+    yield from _check_unique("networks", paths, "path")
     yield from _check_files(outputs)
     yield from _check_references(manifest.get("references", ()), channels)
     workflow = manifest.get("workflow", {"files": {}})
@@ -60,6 +61,10 @@ def _cross_check(manifest: Mapping[str, Any]) -> Iterator[str]:
     for axis in manifest["mirror_axes"]:
         if manifest["sliding_window"]["patch_size"][axis] == 1:
             yield f"mirror_axes: axis {axis} of the patch has one voxel"
+
+
+def _files(network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [network, *network.get("variants", ()), *network.get("forms", ())]
 
 
 def _companions(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

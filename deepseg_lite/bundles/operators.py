@@ -2,8 +2,8 @@
 
 A bundle may come from anybody, and an engine runs whatever a graph says: endless loops, constants
 of any size, files beside the network. So a network is looked at before it is opened: operators that
-compute, from the list below; no control flow, no functions, no data in other files, no constant
-that is larger than its bytes.
+compute, from the list below; no control flow, no functions, no data in other files but the one that
+was checked for it, no constant that is larger than its bytes.
 
 Source: ``onnx.proto`` (field numbers), the operators of opset 9 to 23 that networks for images use.
 """
@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepseg_lite.bundles.onnx_metadata import fields, read_varint
 from deepseg_lite.errors import BundleError
@@ -44,8 +44,15 @@ _INT64, _INT32, _FLOAT = 7, 6, 1
 _WIDTHS = {_INT64: 8, _INT32: 4, _FLOAT: 4}
 
 
-def check_graph(path: Path) -> None:
+def check_graph(path: Path, weights: Path | None = None) -> None:
     """Refuse a file that is no network, or one that does more than compute.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    weights : Path, optional
+        File beside it that its weights may be in.
 
     Raises
     ------
@@ -53,10 +60,11 @@ def check_graph(path: Path) -> None:
         Which operator, or what else it has.
     """
     try:
+        elsewhere = None if weights is None else Elsewhere(weights.name, weights.stat().st_size)
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             view = memoryview(data)
             try:
-                problem = _problem(view)
+                problem = _problem(view, elsewhere)
             finally:
                 view.release()
     except (OSError, ValueError, BufferError) as error:
@@ -65,7 +73,26 @@ def check_graph(path: Path) -> None:
         raise BundleError(f"{path} {problem}. Get the bundle again, from somebody you trust.")
 
 
-def _problem(model: memoryview) -> str | None:
+class Elsewhere(NamedTuple):
+    """The file that weights may be in: its name and its bytes."""
+
+    name: str
+    size: int
+
+    def has(self, entries: Sequence[Any], length: int) -> bool:
+        """Return whether external data of so many bytes is in it."""
+        facts = {}
+        for entry in entries:
+            pair = dict(fields(entry))
+            facts[bytes(pair.get(1, b""))] = bytes(pair.get(2, b"")).decode(errors="replace")
+        numbers = [facts.get(key, "") for key in (b"offset", b"length")]
+        if facts.get(b"location") != self.name or not all(map(str.isdecimal, numbers)):
+            return False
+        offset, given = map(int, numbers)
+        return given == length and offset + length <= self.size
+
+
+def _problem(model: memoryview, elsewhere: Elsewhere | None) -> str | None:
     graphs, count = [], 0
     for number, value in fields(model):
         if number == 25:
@@ -81,7 +108,7 @@ def _problem(model: memoryview) -> str | None:
             count += 1
             problem = _check_node(value, constants, growing)
         elif number == 5:
-            problem = _check_tensor(value, constants)
+            problem = _check_tensor(value, constants, elsewhere=elsewhere)
         else:
             problem = "has sparse constants, which no network of ours has" if number == 15 else None
         if problem or count > MAX_NODES:
@@ -126,10 +153,14 @@ def _check_node(
 
 
 def _check_tensor(
-    tensor: Any, constants: dict[bytes, list[float]], name: bytes = b""
+    tensor: Any,
+    constants: dict[bytes, list[float]],
+    name: bytes = b"",
+    elsewhere: Elsewhere | None = None,
 ) -> str | None:
     """Check a constant, and keep the numbers of small ones: they may be sizes."""
-    dims, kind, raw, elsewhere = [], 0, None, False
+    dims, kind, raw, is_elsewhere = [], 0, None, False
+    entries: list[Any] = []
     typed: list[float] = []
     for number, value in fields(tensor):
         if number == 1:
@@ -142,11 +173,16 @@ def _check_tensor(
             name = name or bytes(value)
         elif number == 9:
             raw = value
-        elif number == 13 or (number == 14 and value):
-            elsewhere = True
-    if elsewhere:
-        return "keeps weights in another file, which nothing proves to be the right one"
+        elif number == 13:
+            entries.append(value)
+        elif number == 14:
+            is_elsewhere = bool(value)
     elements = math.prod(dims)
+    if elsewhere is not None and is_elsewhere and kind == _FLOAT and min(dims, default=0) > 0:
+        is_there = elsewhere.has(entries, elements * _WIDTHS[_FLOAT])
+        return None if is_there else f"has weights that are not in {elsewhere.name}"
+    if entries or is_elsewhere:
+        return "keeps weights in another file, which nothing proves to be the right one"
     if elements > 2 * len(tensor) or min(dims, default=0) < 0:
         return f"has a constant of {elements} numbers in {len(tensor)} bytes"
     if elements <= 16 and kind in _WIDTHS:

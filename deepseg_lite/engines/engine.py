@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deepseg_lite.bundles.files import BundleFiles, NetworkFile, file_in
+from deepseg_lite.bundles.files import CANONICAL, BundleFiles, NetworkFile, file_in
 from deepseg_lite.engines import onnxruntime_network, openvino_network
 from deepseg_lite.engines.checked import CheckedNetwork
 from deepseg_lite.engines.names import DEVICES, PRECISIONS
@@ -39,11 +39,14 @@ class Engine:
         One of `PRECISIONS`. All but bf16 and fp32 need a file of their own in the bundle.
     spins : bool
         Whether threads of ONNX Runtime that wait for work keep their core meanwhile.
+    form : str
+        One of `FORMS`.
     """
 
     provider: str
     precision: str = "fp32"
     spins: bool = True
+    form: str = "auto"
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -51,12 +54,19 @@ class Engine:
         return (OPENVINO,) if self.provider == OPENVINO else onnxruntime_network.PACKAGES
 
     def file(self, bundle: BundleFiles, network: NetworkFile) -> NetworkFile:
-        """Return the file that a network is opened from; see `file_in`."""
-        return file_in(bundle, network, "fp32" if self.precision == "bf16" else self.precision)
+        """Return the file that a network is opened from; see `file_in` and `form_of`."""
+        file = file_in(bundle, network, "fp32" if self.precision == "bf16" else self.precision)
+        return self.form_of(file)
+
+    def form_of(self, file: NetworkFile) -> NetworkFile:
+        """Return the form of a file that is for this device, or the file itself."""
+        wanted = (form for form in file.forms if device_of(self) in form.devices)
+        return file if self.form == CANONICAL else next(wanted, file)
 
     def open(self, bundle: BundleFiles, network: NetworkFile, threads: int) -> OpenNetwork:
         """Open a network, as `OnnxNetwork` or `OpenvinoNetwork`; what it gives is checked."""
         file = self.file(bundle, network)
+        _logger.info("%s is opened from %s, in its form %s.", bundle.name, file.path, file.form)
         return CheckedNetwork(self._opened(bundle, file, threads), bundle, network, self.precision)
 
     def _opened(self, bundle: BundleFiles, file: NetworkFile, threads: int) -> OpenNetwork:

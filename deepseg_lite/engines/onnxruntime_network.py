@@ -15,6 +15,7 @@ import numpy as np
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_network
 from deepseg_lite.engines.cuda_buffers import DeviceBuffers, cuda_options
+from deepseg_lite.engines.slices import Slices
 from deepseg_lite.errors import ProviderError, reason
 from deepseg_lite.failures import TOO_LITTLE_MEMORY, is_out_of_memory, why_not_loaded
 from deepseg_lite.volume import FloatArray
@@ -29,6 +30,8 @@ PROVIDERS = {
     "rocm": "ROCMExecutionProvider",
 }
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+CALLING = {"slices": Slices}
+"""Forms whose networks are not called as the canonical one, and what calls them."""
 _logger = logging.getLogger(__name__)
 
 
@@ -85,8 +88,10 @@ class OnnxNetwork:
         # it has seen. Patterns reserve that peak a second time.
         options.enable_cpu_mem_arena = patches is not None and None not in patches.patch_size
         options.enable_mem_pattern = False
-        # Plans keep what float32 needs for the bytes between; an arena gives it to the next.
-        options.enable_mem_reuse = network.precision != "int8"
+        # Plans keep what float32 needs for the bytes between, or for chunks of maps that are gone;
+        # an arena gives it to the next.
+        calling = CALLING.get(network.form)
+        options.enable_mem_reuse = network.precision != "int8" and calling is None
         # x86 processors without VNNI add two products of uint8 and int8 in 16 bits, which overflow;
         # with this they take uint8 weights, which do not. On others it changes nothing.
         options.add_session_config_entry("session.x64quantprecision", "1")
@@ -104,8 +109,12 @@ class OnnxNetwork:
             if not inputs or not outputs:
                 raise ValueError("it has no input or no output")
             self._input, self._output = inputs[0], outputs[0]
-            self.input_shape: Sequence[object] = self._input.shape
-            self.output_shape: Sequence[object] = self._output.shape
+            self._called = calling and calling(self._session)
+            shaped = self._called
+            self.input_shape: Sequence[object] = shaped.input_shape if shaped else self._input.shape
+            self.output_shape: Sequence[object] = (
+                shaped.output_shape if shaped else self._output.shape
+            )
         except MemoryError:
             raise
         except Exception as error:
@@ -129,6 +138,8 @@ class OnnxNetwork:
         try:
             if self._buffers is not None:
                 return self._buffers(batch)
+            if self._called is not None:
+                return self._called(batch)
             inputs = {self._input.name: np.ascontiguousarray(batch)}
             result: FloatArray = self._session.run([self._output.name], inputs)[0]
         except Exception as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from deepseg_lite.bundles.bundle import Bundle, Network
+from deepseg_lite.bundles.bundle import Bundle
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.engines.engine import Engine, OpenNetwork
 from deepseg_lite.errors import BundleError
 from deepseg_lite.volume import FloatArray

@@ -118,9 +118,9 @@ def setup_of(engine: Engine, threads: int, network: NetworkFile) -> str:
     """Return the conditions of a measurement that is made now.
 
     They are the processor, the graphics cards, the engine and its version, the precision, the
-    number of threads and the network's SHA-256.
+    number of threads and the SHA-256 of the network, or of its form for the device.
     """
-    words = (engine.precision, f"{threads} threads", network.sha256)
+    words = (engine.precision, f"{threads} threads", engine.form_of(network).sha256)
     return " | ".join((machine(), _engine_name(engine), *words))
 
 

@@ -11,7 +11,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -19,7 +19,8 @@ import numpy as np
 
 # All that a run imports: its process weighs and starts as a run's does.
 from deepseg_lite.api import cases as cases
-from deepseg_lite.bundles.bundle import Bundle, Network, read_bundle, select_networks
+from deepseg_lite.bundles.bundle import Bundle, read_bundle, select_networks
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.engines.engine import Engine, choose_engine, device_of
 from deepseg_lite.engines.predictors import PatchPredictor
 from deepseg_lite.errors import ProviderError
@@ -56,6 +57,7 @@ def measure_network(
         "fold": network.fold,
         "device": device_of(engine),
         "precision": engine.precision,
+        "form": engine.form,
         "threads": threads,
         "patch_size": list(patch_size),
     }
@@ -78,7 +80,7 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     bundle = read_bundle(Path(task["bundle"]))
     (network,) = select_networks(bundle, [task["fold"]])
-    engine = choose_engine(task["device"], task["precision"])
+    engine = replace(choose_engine(task["device"], task["precision"]), form=task["form"])
     shape = (1, len(bundle.inputs.channel_names), *task["patch_size"])
     patch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     process = resident_memory()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.families.checkpoint import Checkpoint, ReadyGraph
 from deepseg_export.families.options import Options
 from deepseg_export.families.table import FAMILIES
+from deepseg_export.forms import with_forms
 from deepseg_export.network.conversion import OPSET, to_onnx
 from deepseg_export.network.verify import verify
 from deepseg_export.packages import GRAPH_PACKAGES, package_versions, require_packages
@@ -24,17 +24,14 @@ from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_export.references.making import with_references
 from deepseg_export.references.original import References, references_of
 from deepseg_export.references.request import Request
-from deepseg_export.writing.card import write_card
+from deepseg_export.writing.bundle import write_bundle
 from deepseg_export.writing.output import staged_output
 from deepseg_lite.bundles.bundle import read_bundle
-from deepseg_lite.bundles.files import MANIFEST_NAME, check_network
 from deepseg_lite.bundles.manifest import manifest_problems
-from deepseg_lite.bundles.onnx_metadata import append_manifest
 from deepseg_lite.errors import DeepsegError, OptionError
 
 logger = logging.getLogger(__name__)
 
-CARD_NAME = "README.md"
 _CACHES = "TORCHINDUCTOR_CACHE_DIR"
 
 
@@ -118,10 +115,12 @@ def export(
             "checks": checks,
         }
         manifest = {**checkpoint.manifest, "networks": networks, "export": record}
-        write(manifest, staged, lone_file=lone_file)
+        if not lone_file:
+            manifest = with_forms(manifest, staged)
+        write_bundle(manifest, staged, lone_file=lone_file)
         if references is not None:
             entries = references(read_bundle(staged), staged.parent)
-            write(with_references(manifest, entries), staged, lone_file=False)
+            write_bundle(with_references(manifest, entries), staged, lone_file=False)
     return output
 
 
@@ -227,16 +226,3 @@ def check(checkpoint: Checkpoint, *, lone_file: bool) -> None:
     )
     if problems:
         raise UnsupportedError(f"A bundle cannot describe this model: {'; '.join(problems)}.")
-
-
-def write(manifest: dict[str, Any], staged: Path, *, lone_file: bool) -> None:
-    """Add manifest and card to the networks, then read all of it back, as a run would."""
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if lone_file:
-        staged.write_bytes(append_manifest(staged.read_bytes(), text))
-    else:
-        (staged / MANIFEST_NAME).write_text(text, encoding="utf-8")
-        (staged / CARD_NAME).write_text(write_card(manifest), encoding="utf-8")
-    bundle = read_bundle(staged)
-    for file in bundle.files:
-        check_network(bundle, file)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from deepseg_export.exporting import write
 from deepseg_export.families.table import FAMILIES
 from deepseg_export.references.making import with_references
 from deepseg_export.references.original import check_software, references_of
 from deepseg_export.references.request import Request
+from deepseg_export.writing.bundle import write_bundle
 from deepseg_export.writing.output import staged_output
 from deepseg_lite.bundles.bundle import read_bundle
 from deepseg_lite.errors import OptionError
@@ -54,5 +54,5 @@ def add_references(path: Path, request: Request, model: Path | None = None) -> P
         shutil.copytree(path, staged)
         copy = read_bundle(staged)
         entries = make(copy, staged.parent)
-        write(with_references(copy.manifest, entries), staged, lone_file=False)
+        write_bundle(with_references(copy.manifest, entries), staged, lone_file=False)
     return path

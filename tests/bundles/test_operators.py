@@ -118,6 +118,41 @@ def test_what_does_more_is_refused(tmp_path, content, message):
     assert text.isprintable()
 
 
+def placed(count: int = 5, **facts: str) -> bytes:
+    """Return a network with ``count`` float32 weights in another file."""
+    entries = ((13, message((1, key), (2, value))) for key, value in facts.items())
+    weights = message((1, count), (2, 1), (8, "w"), *entries, (14, 1))
+    return network(node("Add", ["x", "w"], "y"), constants=(weights,))
+
+
+def test_weights_may_be_in_the_file_that_was_checked_for_them(tmp_path):
+    (tmp_path / "weights.onnx").write_bytes(bytes(33))
+    (tmp_path / "a.onnx").write_bytes(placed(location="weights.onnx", offset="13", length="20"))
+    check_graph(tmp_path / "a.onnx", tmp_path / "weights.onnx")
+    with pytest.raises(BundleError, match="weights in another file"):
+        check_graph(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"location": "../weights.onnx", "offset": "0", "length": "20"},
+        {"location": "other.onnx", "offset": "0", "length": "20"},
+        {"offset": "0", "length": "20"},
+        {"location": "weights.onnx", "offset": "14", "length": "20"},
+        {"location": "weights.onnx", "offset": "-1", "length": "20"},
+        {"location": "weights.onnx", "offset": "0", "length": "24"},
+        {"location": "weights.onnx", "length": "20"},
+        {"location": "weights.onnx", "offset": "0"},
+    ],
+)
+def test_weights_must_be_within_that_file(tmp_path, facts):
+    (tmp_path / "weights.onnx").write_bytes(bytes(33))
+    (tmp_path / "a.onnx").write_bytes(placed(**facts))
+    with pytest.raises(BundleError, match=r"weights that are not in weights\.onnx"):
+        check_graph(tmp_path / "a.onnx", tmp_path / "weights.onnx")
+
+
 @pytest.mark.parametrize("file", sorted(MODELS.glob("*/bundle/*.onnx")), ids=lambda file: file.name)
 def test_networks_of_the_repository_only_compute(file):
     check_graph(file)

@@ -214,7 +214,7 @@ def test_interruption_leaves_nothing_behind(model, tmp_path, monkeypatch, quick,
     def stop(*_, **__):
         raise error
 
-    monkeypatch.setattr(exporting, "write", stop)
+    monkeypatch.setattr(exporting, "write_bundle", stop)
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else OutputError
     with pytest.raises(expected):
         export_model("nnunet", model, tmp_path / "bundle")

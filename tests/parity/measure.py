@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from deepseg_export.exporting import CARD_NAME
+from deepseg_export.writing.bundle import CARD_NAME
 from deepseg_export.writing.card import write_card
 from helpers.nnunet_original import dice, nnunet_predictor, nnunet_segment
 

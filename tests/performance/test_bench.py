@@ -17,7 +17,7 @@ from helpers.bundles import write_bundle
 import deepseg_lite
 from deepseg_lite import machine
 from deepseg_lite.api.cases import name_outputs, run_case
-from deepseg_lite.bundles.bundle import Network
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.engines.onnxruntime_network import CPU, CUDA
 from deepseg_lite.errors import DeepsegError, OptionError, ProviderError
 from deepseg_lite.machine import Machine, available_threads, describe_machine, gpu_memory

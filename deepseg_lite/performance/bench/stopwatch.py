@@ -9,7 +9,7 @@ from threading import Lock
 from time import perf_counter
 from typing import TypeVar
 
-from deepseg_lite.bundles.bundle import Network
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.performance.bench.figures import STAGES
 from deepseg_lite.watch import Watch
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from deepseg_export.cli import quantize, tasks
+from deepseg_export.cli import optimize, quantize, tasks
 from deepseg_export.cli.options import (
     CONTEXT,
     PATH,
@@ -204,6 +204,7 @@ cli.add_command(tasks.task)
 cli.add_command(tasks.export_everything)
 cli.add_command(tasks.cord_detector)
 cli.add_command(quantize.quantize)
+cli.add_command(optimize.optimize)
 
 
 def main() -> None:

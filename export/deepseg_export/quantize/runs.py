@@ -15,8 +15,9 @@ from deepseg_export.quantize.ranges import ObservedNetwork, Ranges
 from deepseg_export.quantize.request import Request
 from deepseg_lite.api.images import read_images
 from deepseg_lite.api.segmenter import Segmenter
-from deepseg_lite.bundles.bundle import Bundle, Network
-from deepseg_lite.bundles.files import BundleFiles, NetworkFile, read_network
+from deepseg_lite.bundles.bundle import Bundle
+from deepseg_lite.bundles.files import CANONICAL, BundleFiles, NetworkFile, read_network
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.engines.engine import OFFERED, OPENVINO, Engine, OpenNetwork
 from deepseg_lite.engines.onnxruntime_network import CPU
 from deepseg_lite.engines.openvino_network import is_installed
@@ -46,7 +47,9 @@ def observing(bundle: Bundle, ranges: Mapping[str, Ranges]) -> Engine:
             read_network(bundle, network), ranges[network.sha256], threads
         )
 
-    return _Engine(CPU, ways={network.sha256: way(network) for network in bundle.networks})
+    return _Engine(
+        CPU, form=CANONICAL, ways={network.sha256: way(network) for network in bundle.networks}
+    )
 
 
 def in_place(made: Bundle, engine: Engine) -> Engine:
@@ -64,7 +67,7 @@ def exact_results(bundle: Bundle, request: Request) -> dict[str, list[np.ndarray
     """Return what a bundle gives in float32 for both sets of images, on ONNX Runtime's CPU."""
     # Not while it is watched: that changes what the engine fuses, and with it the last bits.
     return {
-        kind: segment_all(bundle, images, request, Engine(CPU))
+        kind: segment_all(bundle, images, request, Engine(CPU, form=CANONICAL))
         for kind, images in _sets(request).items()
     }
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deepseg_export.exporting import write
 from deepseg_export.packages import package_versions, require_packages
 from deepseg_export.quantize.agreement import check_gate
 from deepseg_export.quantize.half import to_half, to_half_weights
@@ -17,9 +16,11 @@ from deepseg_export.quantize.int8 import to_int8
 from deepseg_export.quantize.ranges import Ranges
 from deepseg_export.quantize.request import Request, check_request
 from deepseg_export.quantize.runs import agreements, exact_results, observing, segment_all
+from deepseg_export.writing.bundle import write_bundle
 from deepseg_export.writing.output import staged_output
-from deepseg_lite.bundles.bundle import Bundle, Network, read_bundle
+from deepseg_lite.bundles.bundle import Bundle, read_bundle
 from deepseg_lite.bundles.files import read_network
+from deepseg_lite.bundles.networks import Network
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def quantize(path: Path, output: Path, request: Request, *, force: bool = False)
         for precision, convert in _converters(request, ranges).items():
             logger.info("Making %s", precision)
             manifest = _with_variant(bundle, manifest, staged, precision, convert)
-            write(manifest, staged, lone_file=False)
+            write_bundle(manifest, staged, lone_file=False)
             record: dict[str, Any] = {
                 "versions": package_versions(PACKAGES),
                 "gate": gate,
@@ -95,7 +96,7 @@ def quantize(path: Path, output: Path, request: Request, *, force: bool = False)
             records = manifest.get("precisions", {})
             manifest = {**manifest, "precisions": {**records, precision: record}}
         final = _alone(manifest, staged) if request.only else manifest
-        write(final, staged, lone_file=False)
+        write_bundle(final, staged, lone_file=False)
     return output
 
 
@@ -142,9 +143,10 @@ def _alone(manifest: Mapping[str, Any], staged: Path) -> dict[str, Any]:
     networks = []
     for network in manifest["networks"]:
         *others, made = network["variants"]
-        for file in (network, *others):
+        for file in (network, *others, *network.get("forms", ())):
             (staged / file["path"]).unlink()
-        networks.append({**{k: v for k, v in network.items() if k != "variants"}, **made})
+        kept = {key: network[key] for key in network if key not in ("variants", "forms")}
+        networks.append({**kept, **made})
     precision = made["precision"]
     precisions = {precision: manifest["precisions"][precision]}
     return {**manifest, "networks": networks, "precisions": precisions}

@@ -1,0 +1,128 @@
+"""The form in slices of one network, made and checked; or why it has none."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from deepseg_export.errors import NoFormError, VerificationError
+from deepseg_export.network.exact_norm import NORM
+from deepseg_export.network.slices.checking import check_form, precise_ways
+from deepseg_export.network.slices.form import Canonical, in_slices, read_canonical, written
+from deepseg_export.network.slices.rewriting import Rewriting
+from deepseg_export.network.slices.transforms import TRANSFORMS
+from deepseg_export.network.verify import PRECISE, Agreement
+
+logger = logging.getLogger(__name__)
+
+FORM = "slices"
+DEVICES = ("cpu",)
+OPSET = 18
+"""The oldest in which the form can be written."""
+LEAST_SAVED = 0.1
+"""Share of a network's multiplications that a form must save to be worth a file."""
+MOST_GROWTH = 0.05
+"""Share of the network's file by which a download may grow."""
+
+
+def make_form(path: Path, output: Path) -> Agreement:
+    """Write the form in slices of a network.
+
+    Parameters
+    ----------
+    path : Path
+        File of the canonical network, with fixed patches.
+    output : Path
+        File to write beside it.
+
+    Returns
+    -------
+    agreement : Agreement
+        How far the two agree.
+
+    Raises
+    ------
+    NoFormError
+        Why there is none; nothing is written.
+    """
+    canonical = read_canonical(path)
+    _check_known(canonical)
+    first = in_slices(canonical)
+    saved = _saved(canonical, first)
+    if saved < LEAST_SAVED:
+        raise NoFormError(f"{saved:.0%} of its multiplications would be saved")
+    ways = precise_ways(canonical, first)
+    rewriting = in_slices(canonical, ways) if ways else first
+    form = written(canonical, rewriting)
+    if len(form) > MOST_GROWTH * path.stat().st_size:
+        raise NoFormError(
+            f"the form takes {len(form) / 1e6:.1f} MB beside {path.stat().st_size / 1e6:.1f} MB"
+        )
+    output.write_bytes(form)
+    try:
+        agreement = check_form(path, output)
+        if agreement.max_rel_error > PRECISE:
+            raise VerificationError(
+                f"it differs by {agreement.max_rel_error:.2g} of the largest value"
+            )
+    except VerificationError as error:
+        output.unlink()
+        raise NoFormError(f"the form is not precise enough: {error}") from error
+    logger.info("Form in slices: %s", _described(rewriting, saved, agreement))
+    return agreement
+
+
+def _check_known(canonical: Canonical) -> None:
+    """Refuse a network that cannot be written in slices, or would lose precision."""
+    model = canonical.model
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset < OPSET:
+        raise NoFormError(f"it is of ONNX opset {opset}, {OPSET} is needed")
+    image = model.graph.input[0].name
+    if len(canonical.shapes[image]) != 5:
+        raise NoFormError("it is not of three dimensions")
+    for node in model.graph.node:
+        if node.op_type == NORM and len(canonical.shapes.get(node.input[0], ())) != 5:
+            raise NoFormError("it normalises groups of channels")
+
+
+def _saved(canonical: Canonical, rewriting: Rewriting) -> float:
+    """Return the share of the multiplications of all convolutions that minimal filtering saves."""
+    whole = saved = 0.0
+    for node in canonical.model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        made = canonical.shapes[node.output[0]]
+        products = float(math.prod(canonical.shapes[node.input[1]][1:]) * math.prod(made))
+        whole += products
+        _, ways = rewriting.layers.get(node.output[0], (None, []))
+        if ways and ways[0].tile in TRANSFORMS:
+            transform = TRANSFORMS[ways[0].tile]
+            tiles = -(-made[2] // transform.tile)
+            saved += products * (1 - tiles * len(transform.inner) / (3 * made[2]))
+    return saved / whole if whole else 0.0
+
+
+def _described(rewriting: Rewriting, saved: float, agreement: Agreement) -> str:
+    parts = [
+        f"{saved:.0%} of the multiplications saved",
+        f"largest difference {agreement.max_rel_error:.2g} of the largest value",
+    ]
+    if rewriting.unknown:
+        kept = ", ".join(sorted(set(rewriting.unknown)))
+        parts.append(f"three-dimensional as before: {kept}")
+    return "; ".join(parts)
+
+
+def describe_form(path: Path, agreement: Agreement, sha256: str) -> dict[str, Any]:
+    """Return the entry of a form's file in a manifest."""
+    return {
+        "form": FORM,
+        "devices": list(DEVICES),
+        "path": path.name,
+        "sha256": sha256,
+        "size": path.stat().st_size,
+        "agreement": agreement._asdict(),
+    }

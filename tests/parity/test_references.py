@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.bundles import voxels
 from helpers.nnunet_original import CHECKPOINTS, DATA, nnunet_predictor, nnunet_segment
-from helpers.paths import ROOT, SHARED
+from helpers.paths import ROOT, SHARED, TESTS
 
 from deepseg_lite.api.loader import load
 from deepseg_lite.bundles.bundle import read_bundle
@@ -90,3 +92,59 @@ def test_results_of_sct_become_references_of_its_gray_matter_models(tmp_path, na
         assert differing(output) == {"mt1": 0, "sub-9709Ses1_T2starw": 0}
     (reference, *_) = read_bundle(output).references
     np.testing.assert_array_equal(voxels(output / reference.labels.path).squeeze(), voxels(labels))
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
+@pytest.mark.parametrize("name", ["ct_organ"])
+def test_an_export_has_monai_label_its_references(tmp_path, name):
+    pytest.importorskip("monai", reason="the original software is not installed")
+    from helpers.monai_models import ZOO, write_bundle
+    from helpers.monai_original import monai_segment
+
+    image = DATA / "sct_testing" / "t1w.nii.gz"
+    example = np.random.default_rng(0).random((1, 32, 32, 32), np.float32)
+    folder = write_bundle(tmp_path / name, ZOO[name](), example=example)
+    request = Request(images=[str(image)])
+    output = export_model("monai-bundle", folder, tmp_path / "b", reference=request)
+    (reference,) = read_bundle(output).references
+    assert reference.software.startswith("monai 1.")
+    case = open_case(read_bundle(output), reference)
+    path = tmp_path / "image.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(case.images[0].dataobj), case.images[0].affine), path)
+    _, expected = monai_segment(folder, [path])
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(
+        case.labels, np.moveaxis(expected, 0, -1).reshape(case.labels.shape)
+    )
+    (count,) = differing(output).values()
+    assert count * 10_000 <= case.labels.size
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data")
+def test_ivadomed_labels_what_its_own_function_gives(tmp_path):
+    """In its own environment, where this package is on the path and not installed."""
+    python = os.environ.get("DEEPSEG_LITE_IVADOMED_PYTHON")
+    if python is None:
+        pytest.skip("DEEPSEG_LITE_IVADOMED_PYTHON is not set")
+    script = TESTS / "helpers" / "ivadomed_original.py"
+    environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run([python, script, "models", tmp_path / "onnx"], check=True, env=environment)
+    model = tmp_path / "onnx" / "lumbar"
+    image = DATA / "sct_testing" / "t2.nii.gz"
+    job = {"call": "segment", "model": str(model), "images": [str(image)]}
+    (tmp_path / "jobs.json").write_text(json.dumps([{**job, "output": str(tmp_path / "o.npz")}]))
+    subprocess.run([python, script, "run", tmp_path / "jobs.json"], check=True, env=environment)
+    code = (
+        "import ivadomed_original, numpy, sys; from pathlib import Path;"  # it mends torchvision
+        "from deepseg_export.families.ivadomed import Options;"
+        "from deepseg_export.families.ivadomed.original import segment;"
+        "model, image, out = map(Path, sys.argv[1:]);"
+        "(found,) = segment(model, Options(), {}, [[image]]); numpy.save(out, found)"
+    )
+    found = tmp_path / "found.npy"
+    places = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "export", script.parent)))}
+    command = [python, "-c", code, model, image, found]
+    subprocess.run(command, check=True, env={**environment, **places})
+    expected = np.load(tmp_path / "o.npz")["maps"]
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(np.load(found), np.moveaxis(expected, 0, -1))

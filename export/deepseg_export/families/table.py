@@ -8,6 +8,8 @@ from typing import Any
 
 from deepseg_export.families import ivadomed, keras, monai, nnunet
 from deepseg_export.families.checkpoint import Checkpoint
+from deepseg_export.families.ivadomed.original import ORIGINAL as IVADOMED
+from deepseg_export.families.monai.original import ORIGINAL as MONAI
 from deepseg_export.families.nnunet.original import ORIGINAL as NNUNET
 from deepseg_export.families.options import Options
 from deepseg_export.families.original import Original
@@ -63,9 +65,11 @@ class Family:
 _NNUNET = ("dynamic_network_architectures",)
 FAMILIES = {
     "nnunet": Family(nnunet.load, nnunet.Options, _NNUNET, original=NNUNET),
-    "ivadomed": Family(ivadomed.load, ivadomed.Options),
+    "ivadomed": Family(ivadomed.load, ivadomed.Options, original=IVADOMED),
     "keras": Family(keras.load, keras.Options, reading_packages=keras.PACKAGES),
     "monai": Family(monai.load_lightning, monai.Options, _NNUNET),
-    "monai-bundle": Family(monai.load_bundle, monai.Options, ("monai",), is_direct=False),
+    "monai-bundle": Family(
+        monai.load_bundle, monai.Options, ("monai",), is_direct=False, original=MONAI
+    ),
 }
 """"monai" are the Lightning checkpoints of the Spinal Cord Toolbox, as in task files."""

@@ -59,25 +59,37 @@ def load_bundle(path: Path, options: Options) -> Checkpoint:
     Source: MONAI 1.6.1, ``bundle``, and the model zoo's form. Of the configuration only the
     network is built, out of plain values; the rest is read as data.
     """
-    with opened_model((path,), _is_wanted) as root:
-        found = sorted(
-            {
-                file.parent.parent
-                for end in (".json", ".yaml", ".yml")
-                for file in root.rglob(f"configs/{CONFIG}{end}")
-            }
-        )
-        if len(found) != 1:
-            raise CheckpointError(
-                f"{path} holds {len(found)} MONAI bundles; one folder with "
-                f"configs/{CONFIG}.json and models/{WEIGHTS[0]} is needed."
-            )
-        folder = found[0]
+    with opened_model((path,), is_wanted) as root:
+        folder = find_bundle(root, path)
         is_named = folder != root or path.is_dir()
         return _load(folder, folder.resolve().name if is_named else path.stem, options)
 
 
-def _is_wanted(member: PurePosixPath) -> bool:
+def find_bundle(root: Path, given: Path) -> Path:
+    """Return the one bundle that a folder is or holds.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or more than one.
+    """
+    found = sorted(
+        {
+            file.parent.parent
+            for end in (".json", ".yaml", ".yml")
+            for file in root.rglob(f"configs/{CONFIG}{end}")
+        }
+    )
+    if len(found) != 1:
+        raise CheckpointError(
+            f"{given} holds {len(found)} MONAI bundles; one folder with "
+            f"configs/{CONFIG}.json and models/{WEIGHTS[0]} is needed."
+        )
+    return found[0]
+
+
+def is_wanted(member: PurePosixPath) -> bool:
+    """Tell whether a file of an archive is one the export reads."""
     place, name = member.parent.name, member.name
     if "__MACOSX" in member.parts:
         return False

@@ -37,7 +37,9 @@ def site() -> Iterator[SimpleNamespace]:
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_a_task_has_a_page_with_all_that_is_known(task, site):
-    page = site.task_pages.page(task, site.task_pages.RELEASES.read_text(), has_picture=False)
+    page = site.task_pages.page(
+        task, site.task_pages.RELEASES.read_text(encoding="utf-8"), has_picture=False
+    )
     for text in (
         f"`{task.name}`",
         f"deepseg-lite run {task.name}",
@@ -91,7 +93,7 @@ def test_every_command_and_every_option_is_in_the_reference(site):
 
 
 def test_every_public_name_is_in_the_reference_of_python():
-    page = (ROOT / "docs" / "reference" / "python.md").read_text()
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
     for name in deepseg_lite.__all__:
         assert re.search(rf"(::: |`)deepseg_lite\.{name}\b", page)
 
@@ -134,7 +136,7 @@ def test_figures_are_those_of_the_committed_results(site):
 
 
 def test_the_sums_of_parity_are_found(site):
-    assert site.figures.TOTAL.search(site.figures.PARITY.read_text())
+    assert site.figures.TOTAL.search(site.figures.PARITY.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +192,11 @@ def test_the_navigation_names_pages_that_are_there_and_takes_new_ones():
 
 
 def test_every_mark_of_a_page_is_known():
-    made = set(re.findall(r'^    "([a-z-]+)": lambda', (SITE / "hooks.py").read_text(), re.M))
+    made = set(
+        re.findall(
+            r'^    "([a-z-]+)": lambda', (SITE / "hooks.py").read_text(encoding="utf-8"), re.M
+        )
+    )
     marks = {
         mark
         for page in Path(ROOT / "docs").rglob("*.md")

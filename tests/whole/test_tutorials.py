@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from helpers.plain_nnunet import write_plain_model
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 EXPORTING = "exporting"
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the pages are for a POSIX shell")
 NAMES = sorted(page.stem for page in TUTORIALS.glob("*.md"))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -68,10 +69,15 @@ def main() -> None:
 
 
 def command_of(images: Sequence[Path], parts: int) -> list[str]:
-    """Return the words of a batch of the first of some equal parts of images."""
-    shutil.rmtree(FOLDER / "out", ignore_errors=True)
-    (FOLDER / "list.txt").write_text("".join(f"{image}\n" for image in images))
-    words = ["-m", "deepseg_lite", "batch", FOLDER / "list.txt", FOLDER / "out", "--task", TASK]
+    """Return the words of a batch of the first of some equal parts of a BIDS data set."""
+    data, out = FOLDER / "data", FOLDER / "out"
+    for folder in (data, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    for image in images:
+        subject = f"sub-{image.name.partition('.')[0]}"
+        (data / subject / "anat").mkdir(parents=True)
+        os.link(image, data / subject / "anat" / f"{subject}_T2starw.nii.gz")
+    words = ["-m", "deepseg_lite", "batch", data, out, "--task", TASK]
     words += ["--device", "cpu", "--threads", "1", "--part", f"1/{parts}", "--quiet"]
     return list(map(str, words))
 
@@ -84,7 +90,8 @@ def seconds(python: str, images: Sequence[Path]) -> float:
 def operations(python: str, images: Sequence[Path], parts: int) -> int:
     """Return how often a batch asks the file system for more than bytes of an open file."""
     words = ["strace", "-f", "-qq", "-c", "-o", str(COUNTS), "-e", f"trace={CALLS}", python]
-    subprocess.run([*words, *command_of(images, parts)], check=True, cwd=ROOT)
+    done = subprocess.DEVNULL
+    subprocess.run([*words, *command_of(images, parts)], check=True, cwd=ROOT, stdout=done)
     total = COUNTS.read_text("utf-8").strip().splitlines()[-1].split()
     return int(total[3])
 

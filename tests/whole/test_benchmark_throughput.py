@@ -57,9 +57,9 @@ def test_page_and_plot_are_written_and_checked(report, tmp_path, capsys):
     assert "out of date" in capsys.readouterr().out
     assert report.main(arguments) == 0
     text = page.read_text()
-    assert "| machines | 3.6 s a case: hours | what limits | 180.0 s a case: hours |" in text
-    assert "| 1 | 1.25 | cores | 62.50 | cores |" in text
-    assert "| 64 | 0.78 | metadata | 1.00 | cores |" in text
+    assert "| machines | 3.6 s a case: hours | what limits | 36.0 s a case: hours |" in text
+    assert "| 1 | 1.25 | cores | 12.50 | cores | 62.50 | cores |" in text
+    assert "| 64 | 0.78 | metadata | 0.78 | metadata | 1.00 | cores |" in text
     assert report.main([*arguments, "--check"]) == 0
     svg = ElementTree.fromstring((tmp_path / "throughput-machine.svg").read_text())
     assert len(svg.findall(".//{http://www.w3.org/2000/svg}polyline")) >= 4

@@ -93,16 +93,16 @@ class Agreement:
 
     def _bits(self, logits: FloatArray) -> AnyArray:
         """Return the channels that each voxel belongs to, as bits of an integer."""
-        count = logits.shape[self._axis]
-        kind = np.uint8 if count <= 8 else np.uint64
-        powers = np.array([1 << place for place in range(count)], kind)
-        if self._is_softmax:
-            chosen: AnyArray = powers[logits.argmax(self._axis)]
-            return chosen
         channels = np.moveaxis(logits, self._axis, 0)
+        kind = np.uint8 if len(channels) <= 8 else np.uint64
+        powers = np.array([1 << place for place in range(len(channels))], kind)
         bits: AnyArray = np.zeros(channels.shape[1:], kind)
-        for power, channel in zip(powers, channels, strict=True):
-            bits |= np.where(channel > 0, power, kind(0))
+        for row in range(len(bits)):  # row by row, so that little memory is taken
+            if self._is_softmax:
+                bits[row] = powers[channels[:, row].argmax(axis=0)]
+            else:
+                for power, channel in zip(powers, channels, strict=True):
+                    bits[row] |= np.where(channel[row] > 0, power, kind(0))
         return bits
 
     def _size(self, bits: AnyArray, label: int) -> float:

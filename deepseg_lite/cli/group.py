@@ -18,6 +18,7 @@ from deepseg_lite.cli.conformance import conformance
 from deepseg_lite.cli.console import run_to_end, say, show_tracebacks
 from deepseg_lite.cli.doctor import doctor
 from deepseg_lite.cli.files import FilePath, ModelName
+from deepseg_lite.cli.kit import pack, unpack
 from deepseg_lite.cli.options import RunCommand
 from deepseg_lite.cli.plan import plan
 from deepseg_lite.cli.qc import qc
@@ -249,8 +250,9 @@ def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
         say(printable(path))
 
 
-_STORE = (store.fetch, store.lock, store.remove)
-for _command in (run, batch, plan, bench, qc, verify, conformance, *_STORE, doctor, completion):
+_MODELS = (store.fetch, store.lock, store.remove, pack, unpack)
+_PROOFS = (bench, verify, conformance, doctor)
+for _command in (run, batch, plan, qc, *_MODELS, *_PROOFS, completion):
     cli.add_command(_command)
 for _command in cli.commands.values():
     _command.params.append(_debug_option())

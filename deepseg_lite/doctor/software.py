@@ -14,7 +14,7 @@ from typing import Any
 
 from deepseg_lite.doctor.finding import Finding, note, ok, problem
 from deepseg_lite.doctor.probe import ask
-from deepseg_lite.doctor.versions import canonical, fits, parse_requirement
+from deepseg_lite.versions import canonical, fits, parse_requirement
 
 PACKAGE = "deepseg-lite"
 _RUNTIME = "onnxruntime"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -126,3 +127,12 @@ def receive(arrivals: Sequence[Arrival], work: Path, progress: Progress | None) 
             before += file.size
         with suppress(FileNotFoundError):
             source.get(CARD_NAME, bundle.path / CARD_NAME, MAX_TEXT_BYTES)
+
+
+def install(arrival: Arrival, *, force: bool) -> None:
+    """Bring a complete bundle into the cache, with a record of where it came from."""
+    staged, name = arrival.bundle.path, arrival.bundle.name
+    record = {**arrival.source.record, "manifest_sha256": manifest_sha256(staged)}
+    (staged / cache.SOURCE_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    target = cache.bundle_directory(name)
+    cache.put(staged, target, keep=lambda: not force and intact(name) is not None)

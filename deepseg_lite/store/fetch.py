@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -15,12 +14,12 @@ from deepseg_lite.errors import BundleNotFoundError, DeepsegError, NetworkError,
 from deepseg_lite.option import complete, takes
 from deepseg_lite.store import cache, partial
 from deepseg_lite.store.addresses import masked
-from deepseg_lite.store.arrival import Arrival, Progress, arrive, receive
+from deepseg_lite.store.arrival import Arrival, Progress, arrive, install, receive
 from deepseg_lite.store.conversion import check_convertible, convert
 from deepseg_lite.store.download import OFFLINE_VARIABLES, network_forbidden
 from deepseg_lite.store.fetch_options import FetchOptions
 from deepseg_lite.store.installed import Installed, installed, intact, own_companions
-from deepseg_lite.store.lock import find_lock, manifest_sha256
+from deepseg_lite.store.lock import find_lock
 from deepseg_lite.store.official import SC_CROP, find_official, show_licenses
 from deepseg_lite.store.pins import check_here, pins_of, read_pin
 from deepseg_lite.store.sources import Place, Source
@@ -223,7 +222,7 @@ def _bring(
         hooks.listed(arrivals)
     receive(arrivals, work, hooks.progress)
     for arrival in reversed(arrivals):  # companions first
-        _install(arrival, force=force)
+        install(arrival, force=force)
 
 
 def _check_revision(there: Installed, revision: str | None) -> None:
@@ -257,12 +256,3 @@ def _places(name: str, given: FetchOptions) -> list[Place]:
     if mirror is not None:
         places.append(Place(mirror=mirror))
     return places
-
-
-def _install(arrival: Arrival, *, force: bool) -> None:
-    """Bring a complete bundle into the cache, with a record of where it came from."""
-    staged, name = arrival.bundle.path, arrival.bundle.name
-    record = {**arrival.source.record, "manifest_sha256": manifest_sha256(staged)}
-    (staged / cache.SOURCE_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    target = cache.bundle_directory(name)
-    cache.put(staged, target, keep=lambda: not force and intact(name) is not None)

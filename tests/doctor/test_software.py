@@ -12,7 +12,7 @@ from deepseg_lite.doctor import software
 from deepseg_lite.doctor.finding import NOTE, OK, PROBLEM
 from deepseg_lite.doctor.probe import ask
 from deepseg_lite.doctor.software import Installed, known_versions
-from deepseg_lite.doctor.versions import fits, parse_requirement
+from deepseg_lite.versions import fits, parse_requirement
 
 
 def add_package(folder, name, version, files=()):

@@ -150,3 +150,19 @@ def test_lone_files_stay_canonical(tmp_path: Path) -> None:
 
     with pytest.raises(OptionError, match="lone"):
         forms.optimize(tmp_path / "lone.onnx", tmp_path / "b")
+
+
+def test_networks_in_another_precision_alone_have_no_forms(tmp_path: Path) -> None:
+    from deepseg_export.quantize.variants import _alone
+
+    names = ("model.onnx", "model.slices.onnx", "model.int8.onnx")
+    for name in names:
+        (tmp_path / name).touch()
+    network = {"fold": "0", "path": names[0], "forms": [{"path": names[1]}]}
+    variant = {"precision": "int8", "path": names[2]}
+    manifest = {"networks": [{**network, "variants": [variant]}], "precisions": {"int8": {}}}
+
+    (left,) = _alone(manifest, tmp_path)["networks"]
+
+    assert left == {"fold": "0", **variant}
+    assert [file.name for file in tmp_path.iterdir()] == [names[2]]

@@ -44,7 +44,7 @@ def test_stacks_without_an_interpreter_are_left_out(load, capsys):
     case = load("cases.case_file").load_cases()["full"]
     stacks = load("stack").open_stacks({"nnunetv2": "a", "deepseg_lite": "b"})
     left = load("run").usable(case, stacks, ["full.int8"])
-    assert set(left.runs) == {"nnunetv2", "deepseg_lite"}
+    assert set(left.runs) == {"nnunetv2", "deepseg_lite", "canonical"}
     said = capsys.readouterr().out
     assert "full.openvino: left out, no --python deepseg_lite_openvino=PATH" in said
     assert "full.int8: left out, as asked" in said

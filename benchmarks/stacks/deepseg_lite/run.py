@@ -19,6 +19,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--form", default="auto")
     parser.add_argument("--keep-folds", action="store_true", help="In memory, between cases.")
     options = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -29,6 +30,7 @@ def main() -> None:
         options.model,
         device=options.device,
         precision=options.precision,
+        form=options.form,
         threads=options.threads,
         keep_folds_loaded=options.keep_folds,
         open_networks=False,

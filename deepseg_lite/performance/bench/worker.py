@@ -103,14 +103,15 @@ def measure(
     with suppress(OSError):  # a benchmark does not fail for what is only kept beside it
         _calibrate(segmenter, warm_calls)
     image = load_image(images[0], ignore)
-    task = segmenter.task
+    task, main = segmenter.task, segmenter.parts(make_settings())[0]
     return {
         "name": task.name if task else segmenter.bundle.name,
         "bundle": segmenter.bundle.name,
         "version": segmenter.bundle.version,
-        "folds": len(segmenter.parts(make_settings())[0].networks),
+        "folds": len(main.networks),
         "provider": segmenter.engine.provider,
         "precision": segmenter.engine.precision,
+        "form": segmenter.engine.file(main.bundle, main.networks[0]).form,
         "threads": segmenter.threads,
         "image": {
             "shape": [int(size) for size in image.shape[:3]],

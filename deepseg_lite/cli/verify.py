@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,18 +35,20 @@ def _verify(**given: Any) -> None:
     set_logging(given["verbose"], quiet=given["quiet"])
     from deepseg_lite.api.loader import load
     from deepseg_lite.atomic import make_folder, write_files
-    from deepseg_lite.errors import OutputError
+    from deepseg_lite.errors import OptionError, OutputError
     from deepseg_lite.store.receipts import as_bytes, keep, read_receipt
     from deepseg_lite.verification.comparing import compare
     from deepseg_lite.verification.receipt import check_references, make_receipt
 
+    written = given["output"]
+    if written is not None and os.path.lexists(written) and not given["overwrite"]:
+        raise OptionError(f"{written} exists; add `overwrite` or give another name.")
     other = None if given["compare"] is None else read_receipt(given["compare"])
     options = cast("LoadOptions", {**given_of(ModelOptions, given), "open_networks": False})
     model = load(given["task_or_bundle"], **options)
     check_references(model.bundle)
     receipt = make_receipt(model)
     rows = None if other is None else compare(other, receipt)
-    written = given["output"]
     if written is not None:
         make_folder(written.parent)
         write_files({written: as_bytes(receipt)}, overwrite=given["overwrite"])

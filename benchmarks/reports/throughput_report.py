@@ -28,7 +28,7 @@ SERVER_MB_S, SERVER_OPERATIONS_S = 100.0, 2000.0
 NODES = (1, 2, 4, 8, 16, 32, 64)
 LONGER = (1, 10, 50)
 """How many times longer a case of each panel is than the measured one."""
-LIMITS = ("cores", "reading", "metadata")
+LIMITS, TOGETHER = ("cores", "reading", "metadata"), "all together"
 
 
 def hours(figures: Mapping[str, Any], nodes: int, longer: float = 1) -> dict[str, float]:
@@ -90,18 +90,18 @@ def table(figures: Mapping[str, Any]) -> str:
 
 
 def plot(figures: Mapping[str, Any]) -> str:
-    """Return cases an hour by machines, and what each of the limits would allow."""
+    """Return thousands of cases an hour by machines, and what each of the limits would allow."""
     panels = []
     for longer in LONGER:
-        lines: dict[str, list[tuple[float, float]]] = {"all together": []}
+        lines: dict[str, list[tuple[float, float]]] = {name: [] for name in (*LIMITS, TOGETHER)}
         for nodes in NODES:
             found = hours(figures, nodes, longer)
             for name in LIMITS:
-                lines.setdefault(name, []).append((nodes, CASES / found[name]))
-            lines["all together"].append((nodes, CASES / max(found.values())))
+                lines[name].append((nodes, CASES / found[name] / 1000))
+            lines[TOGETHER].append((nodes, CASES / max(found.values()) / 1000))
         shown = {name: points for name, points in lines.items() if _matters(name, lines)}
         panels.append(
-            Panel(f"{figures['case_s'] * longer:.1f} s a case", "machines", "cases/h", shown)
+            Panel(f"{figures['case_s'] * longer:.1f} s a case", "machines", "1000/h", shown)
         )
     return draw(panels, len(panels))
 
@@ -109,7 +109,7 @@ def plot(figures: Mapping[str, Any]) -> str:
 def _matters(name: str, lines: Mapping[str, list[tuple[float, float]]]) -> bool:
     """Return whether a limit is near enough to be drawn."""
     top = max(y for _, y in lines["cores"])
-    return name in ("all together", "cores") or min(y for _, y in lines[name]) < 1.5 * top
+    return name in (TOGETHER, "cores") or min(y for _, y in lines[name]) < 1.5 * top
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -123,7 +123,9 @@ def main(arguments: list[str] | None = None) -> int:
     for machine, figures in report.latest_results(options.results, "*/throughput/*.json").items():
         file = options.page.with_name(f"throughput-{machine}.svg")
         made[file] = plot(figures)
-        parts.append(f"![Cases an hour by machines]({file.name})\n\n{table(figures)}\n")
+        parts.append(
+            f"![Thousands of cases an hour by machines]({file.name})\n\n{table(figures)}\n"
+        )
     content = "\n".join(parts) or "No figures yet.\n"
     made[options.page] = report.fill(
         options.page.read_text(encoding="utf-8"), {"throughput": content}

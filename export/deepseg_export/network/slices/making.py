@@ -14,6 +14,7 @@ from deepseg_export.network.slices.form import Canonical, in_slices, read_canoni
 from deepseg_export.network.slices.rewriting import Rewriting
 from deepseg_export.network.slices.transforms import TRANSFORMS
 from deepseg_export.network.verify import PRECISE, Agreement
+from deepseg_lite.errors import reason
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +48,12 @@ def make_form(path: Path, output: Path) -> Agreement:
     NoFormError
         Why there is none; nothing is written.
     """
-    canonical = read_canonical(path)
-    _check_known(canonical)
-    first = in_slices(canonical)
-    saved = _saved(canonical, first)
-    if saved < LEAST_SAVED:
-        raise NoFormError(f"{saved:.0%} of its multiplications would be saved")
-    ways = precise_ways(canonical, first)
-    rewriting = in_slices(canonical, ways) if ways else first
-    form = written(canonical, rewriting)
+    try:
+        form, described = _rewritten(read_canonical(path))
+    except (ValueError, LookupError, TypeError, VerificationError) as error:
+        if isinstance(error, NoFormError):
+            raise
+        raise NoFormError(f"it cannot be rewritten ({reason(error)})") from error
     if len(form) > MOST_GROWTH * path.stat().st_size:
         raise NoFormError(
             f"the form takes {len(form) / 1e6:.1f} MB beside {path.stat().st_size / 1e6:.1f} MB"
@@ -70,8 +68,29 @@ def make_form(path: Path, output: Path) -> Agreement:
     except VerificationError as error:
         output.unlink()
         raise NoFormError(f"the form is not precise enough: {error}") from error
-    logger.info("Form in slices: %s", _described(rewriting, saved, agreement))
+    logger.info(
+        "Form in slices: %s; largest difference %.2g of the largest value",
+        *(described, agreement.max_rel_error),
+    )
     return agreement
+
+
+def _rewritten(canonical: Canonical) -> tuple[bytes, str]:
+    """Return the file of a form, and what it does in words."""
+    _check_known(canonical)
+    first = in_slices(canonical)
+    saved = _saved(canonical, first)
+    if saved < LEAST_SAVED:
+        raise NoFormError(f"{saved:.0%} of its multiplications would be saved")
+    ways = precise_ways(canonical, first)
+    rewriting = in_slices(canonical, ways) if ways else first
+    described = f"{saved:.0%} of the multiplications saved"
+    if ways:
+        described += f"; {len(ways)} layers computed otherwise, to be precise"
+    if rewriting.unknown:
+        kept = ", ".join(sorted(set(rewriting.unknown)))
+        described += f"; three-dimensional as before: {kept}"
+    return written(canonical, rewriting), described
 
 
 def _check_known(canonical: Canonical) -> None:
@@ -103,17 +122,6 @@ def _saved(canonical: Canonical, rewriting: Rewriting) -> float:
             tiles = -(-made[2] // transform.tile)
             saved += products * (1 - tiles * len(transform.inner) / (3 * made[2]))
     return saved / whole if whole else 0.0
-
-
-def _described(rewriting: Rewriting, saved: float, agreement: Agreement) -> str:
-    parts = [
-        f"{saved:.0%} of the multiplications saved",
-        f"largest difference {agreement.max_rel_error:.2g} of the largest value",
-    ]
-    if rewriting.unknown:
-        kept = ", ".join(sorted(set(rewriting.unknown)))
-        parts.append(f"three-dimensional as before: {kept}")
-    return "; ".join(parts)
 
 
 def describe_form(path: Path, agreement: Agreement, sha256: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ OURS = {
     "DEEPSEG_LITE_OFFLINE": "forbids the network",
     "DEEPSEG_LITE_LOCK": "which models may run",
     "DEEPSEG_LITE_OVERWRITE": "replaces results without --overwrite",
+    "DEEPSEG_LITE_NIIVUE": "script that pages of quality control show slices with",
     "DEEPSEG_LITE_FSYNC": "0 leaves it to the system when results are on the disk",
 }
 """Variables of this package, and what each does."""

@@ -100,13 +100,13 @@ def check_form(canonical: Path, form: Path) -> Agreement:
     VerificationError
         If they do not agree within `verify.TOLERANCE`.
     """
-    session = open_session(canonical)
+    session = open_session(canonical, lean=True)
     shape = [size if isinstance(size, int) else 1 for size in session.get_inputs()[0].shape]
     noise = np.random.default_rng(SEED).standard_normal(shape, dtype=np.float32)
     batches = [noise, padded(noise)]
     expected = [run(session, batch) for batch in batches]
     del session
-    in_slices = Slices(open_session(form))
+    in_slices = Slices(open_session(form, lean=True))
     pairs = [
         compare(right, in_slices(batch), right.shape)
         for batch, right in zip(batches, expected, strict=True)

@@ -59,7 +59,7 @@ def page(examination: Examination) -> str:
     names = [each.name for part in examination.sections for each in part.findings]
     width = min(max(map(len, names), default=0), 20)
     lines = []
-    for part in examination.sections:
+    for part in filter(lambda part: part.findings, examination.sections):
         lines += [part.name, *(line for each in part.findings for line in _lines(each, width)), ""]
     return "\n".join([*lines, _summary(examination)])
 

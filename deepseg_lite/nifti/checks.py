@@ -73,13 +73,13 @@ def check_finite(data: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
     if not np.isfinite([low, high]).all():
         count = int(values.size - np.isfinite(values).sum())
         raise ImageError(
-            f"{name} has {count} voxels that are NaN or infinite; replace them, for example by 0."
+            f"{name} is NaN or infinite in {count} of its voxels; replace them, for example by 0."
         )
     if max(-low, high) > LARGEST:
         count = int((np.abs(values) > LARGEST).sum())
         raise ImageError(
-            f"{name} has {count} voxels beyond {LARGEST:g} (up to {max(-low, high):.3g}), which no "
-            "scanner gives; replace them, for example by 0."
+            f"{name} is beyond {LARGEST:g} (up to {max(-low, high):.3g}) in {count} of its voxels, "
+            "which no scanner gives; replace them, for example by 0."
         )
     return values
 

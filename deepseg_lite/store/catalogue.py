@@ -20,9 +20,13 @@ from deepseg_lite.store.tasks import (
 
 GROUPS = ("spinal cord", "gray matter", "pathology", "other")
 RETIRED = "retired"
-LEGEND = """\
-shipped: in the package. ready: in the local cache. not here: deepseg-lite fetch TASK gets it.
-not supported yet: and why, says deepseg-lite info TASK."""
+LEGEND = {
+    "shipped": "in the package.",
+    "ready": "in the local cache.",
+    "not here": "deepseg-lite fetch TASK gets it.",
+    "not supported yet": "deepseg-lite info TASK says why.",
+}
+"""What `standing` says, and what that means."""
 
 
 def standing(task: Task) -> str:
@@ -82,7 +86,9 @@ def listing(tasks: Sequence[Task]) -> str:
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, "", LEGEND])
+    standings = {standing(task) for task in tasks}
+    legend = [f"{name}: {meaning}" for name, meaning in LEGEND.items() if name in standings]
+    return "\n".join([*lines, "", " ".join(legend)])
 
 
 def row(task: Task) -> dict[str, Any]:

@@ -176,9 +176,9 @@ def test_every_real_type_is_taken(dtype):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.nan, "1 voxels that are NaN or infinite"),
-        (-np.inf, "1 voxels that are NaN or infinite"),
-        (1e300, "1 voxels that are NaN or infinite"),
+        (np.nan, "NaN or infinite in 1 of its voxels"),
+        (-np.inf, "NaN or infinite in 1 of its voxels"),
+        (1e300, "NaN or infinite in 1 of its voxels"),
     ],
     ids=["nan", "infinite", "beyond-float32"],
 )

@@ -64,7 +64,7 @@ def test_what_cannot_be_squared_and_summed_is_refused(value):
     """Fault 4: one such voxel made an empty mask without a word."""
     data = np.ones((4, 5, 6), np.float64)
     data[1, 2, 3] = value
-    with pytest.raises(ImageError, match="beyond 1e.* in 1 of its voxels"):
+    with pytest.raises(ImageError, match=r"beyond 1e.* in 1 of its voxels"):
         check_finite(data, "a")
 
 

@@ -183,8 +183,7 @@ main()
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
 def test_a_second_ctrl_c_ends_at_once(tmp_path, out, tiny_bundle, monkeypatch):
     """Also where a case under way would never end; no process and no half a result is left."""
-    path = os.pathsep.join([str(Path(helpers.__path__[0]).parent), os.environ["PYTHONPATH"]])
-    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(helpers.__path__[0]).parent), prepend=os.pathsep)
     images = make_images(tmp_path / "in", ["a", "hang-always"])
     words = ["batch", images[0].parent, out, "--task", tiny_bundle, *HOW]
     process = subprocess.Popen(

@@ -19,8 +19,8 @@ from typing import Any
 
 from deepseg_lite.bundles.review import Review
 from deepseg_lite.errors import OutputError, reason
+from deepseg_lite.qc.findings import Verdict
 from deepseg_lite.qc.pictures import Picture, axial_picture, color_of, sagittal_picture
-from deepseg_lite.qc.rules import Verdict
 from deepseg_lite.qc.shape import rows_of, slice_shapes, table_of
 from deepseg_lite.qc.view import View
 

@@ -18,8 +18,9 @@ from deepseg_lite.nifti.reading import load_image, read_voxels
 from deepseg_lite.notice import Notice, ignore
 from deepseg_lite.option import complete
 from deepseg_lite.qc.entry import Place, write_entry
+from deepseg_lite.qc.findings import Verdict
 from deepseg_lite.qc.options import QualityOptions
-from deepseg_lite.qc.rules import Verdict, judge
+from deepseg_lite.qc.rules import judge
 from deepseg_lite.qc.view import Shown, View, make_view
 from deepseg_lite.volume import AnyArray, voxel_volume
 from deepseg_lite.watch import Watch

@@ -7,21 +7,17 @@ applies to stands in the task's file; the limits stand here and were set on pert
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from deepseg_lite.bundles.review import Expected, Review
 from deepseg_lite.notice import EMPTY, STRUCTURE_EMPTY, Notice
-from deepseg_lite.qc.cutout import Cutout
+from deepseg_lite.qc.findings import FAIL, WARN, Finding, Verdict
+from deepseg_lite.qc.levels import judge_levels
 from deepseg_lite.qc.measures import Measures, measure
-from deepseg_lite.qc.view import Structure, View
+from deepseg_lite.qc.view import View
 from deepseg_lite.volume import AnyArray
 
-PASS, WARN, FAIL = "pass", "warn", "fail"
-LEVELS = (PASS, WARN, FAIL)
 WINDOW = 2
 """Slices on either side that a slice is compared with."""
 JUMP_MM, JUMP_SHARE = 1.5, 0.25
@@ -37,62 +33,6 @@ PIECE_SHARE = 0.1
 LEAST_AGREEMENT = 0.3
 """Share of what any fold or flip finds that all of them must find."""
 Agreements = Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something doubtful about a result.
-
-    Attributes
-    ----------
-    rule : str
-        Name of the rule; ``docs/users/quality-control.md`` lists them.
-    level : str
-        ``warn`` or ``fail``.
-    text : str
-        What was found, in a sentence.
-    structure : str or None
-        Which structure it is about.
-    figures : mapping
-        The numbers in the text.
-    is_own : bool
-        Whether a rule found it; otherwise the run did.
-    """
-
-    rule: str
-    level: str
-    text: str
-    structure: str | None = None
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    is_own: bool = True
-
-    def record(self) -> dict[str, Any]:
-        """Return it as a record holds it."""
-        return {
-            "rule": self.rule,
-            "level": self.level,
-            "text": self.text,
-            "structure": self.structure,
-            "figures": dict(self.figures),
-            "is_own": self.is_own,
-        }
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Verdict on a result: ``pass``, ``warn`` or ``fail``, the worst of its findings."""
-
-    findings: tuple[Finding, ...]
-
-    @property
-    def level(self) -> str:
-        """Return the worst level."""
-        return max((each.level for each in self.findings), key=LEVELS.index, default=PASS)
-
-    def record(self) -> dict[str, Any]:
-        """Return it as a record holds it, the worst findings first."""
-        worst_first = sorted(self.findings, key=lambda each: -LEVELS.index(each.level))
-        return {"level": self.level, "findings": [each.record() for each in worst_first]}
 
 
 def judge(
@@ -117,7 +57,14 @@ def judge(
         measures = measure(each.part, view.spacing, view.voxel_mm3)
         findings += judge_structure(each.name, measures, expected)
     for beginning in review.ordered:
-        findings += _order([e for e in view.structures if e.name.startswith(beginning)])
+        there = [each for each in view.structures if each.name.startswith(beginning)]
+        expected_ones = {
+            name: value
+            for name, value in view.missing.items()
+            if name.startswith(beginning)
+            and not review.structures.get(name, review.others).optional
+        }
+        findings += judge_levels(there, expected_ones)
     return Verdict(tuple(findings))
 
 
@@ -239,24 +186,6 @@ def _areas(name: str, measures: Measures) -> Iterator[Finding]:
         )
         figures = {"slices": int(bad.sum()), "factor": round(float(np.exp(worst)), 2)}
         yield Finding("area", level, text, name, figures)
-
-
-def _order(levels: Sequence[Structure]) -> Iterator[Finding]:
-    """Yield what is wrong with levels, whose values rise from head to foot."""
-    found = sorted((each.value, _height(each.part), each.name) for each in levels)
-    wrong = [
-        f"{name} above {before}"
-        for (_, above, before), (_, below, name) in pairwise(found)
-        if below < above
-    ]
-    if wrong:
-        text = f"levels are out of order: {', '.join(wrong[:3])}."
-        yield Finding("order", FAIL, text, figures={"pairs": wrong})
-
-
-def _height(part: Cutout) -> float:
-    """Return the slice in the middle of a structure."""
-    return part.corner[0] + float(np.median(np.flatnonzero(part.mask.any(axis=(1, 2)))))
 
 
 def _running_median(rows: AnyArray) -> AnyArray:

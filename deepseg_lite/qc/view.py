@@ -71,8 +71,8 @@ class View:
         Number of the structure; where several lie over each other, of the smallest.
     structures : tuple of Structure
         In the order of the files and of their labels.
-    missing : tuple of str
-        Structures without a voxel.
+    missing : mapping of str to int
+        Structures without a voxel, with the value that they would have.
     spacing : tuple of 3 floats
         Voxel size in mm.
     focus : array of shape (S, A, L)
@@ -86,7 +86,7 @@ class View:
     channels: tuple[AnyArray, ...]
     labels: AnyArray
     structures: tuple[Structure, ...]
-    missing: tuple[str, ...]
+    missing: Mapping[str, int]
     spacing: Spacing
     focus: AnyArray
     slices: Sequence[int]
@@ -130,7 +130,7 @@ def make_view(
         channels=tuple(turned),
         labels=labels,
         structures=tuple(structures),
-        missing=tuple(missing),
+        missing=missing,
         spacing=(s, a, side),
         focus=labels if focus is None else apply_orientation(focus, turn),
         slices=slices,
@@ -145,10 +145,10 @@ def _still(array: AnyArray) -> AnyArray:
 
 def _structures(
     files: Sequence[Shown], turn: AnyArray, voxel_mm3: float
-) -> tuple[list[Structure], list[str]]:
-    """Return the structures that have voxels, and the names of those that have none."""
+) -> tuple[list[Structure], dict[str, int]]:
+    """Return the structures that have voxels, and the values of those that have none."""
     found: list[Structure] = []
-    missing: list[str] = []
+    missing: dict[str, int] = {}
     for file in files:
         data = file.data > FOREGROUND if file.data.dtype.kind == "f" else file.data
         data = apply_orientation(data, turn)
@@ -156,7 +156,7 @@ def _structures(
         for name, values in file.structures.items():
             there = [v for v in values if 0 < v <= len(boxes) and boxes[v - 1] is not None]
             if not there:
-                missing.append(name)
+                missing[name] = values[0]
                 continue
             box = _around([boxes[value - 1] for value in there])
             inside = data[box]

@@ -26,7 +26,8 @@ from helpers.paths import SHARED
 
 from deepseg_lite.bundles.review import Expected, Review
 from deepseg_lite.notice import Notice
-from deepseg_lite.qc.rules import Verdict, judge
+from deepseg_lite.qc.findings import Verdict
+from deepseg_lite.qc.rules import judge
 from deepseg_lite.qc.view import ORIENTATION, Shown, make_view
 from deepseg_lite.steps.box import Box
 from deepseg_lite.workflows.cord.crop import CordBox, describe_crop
@@ -231,6 +232,23 @@ def swap(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray
     return swapped
 
 
+def leave_out(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray:
+    """Take a level away that is neither the first nor the last."""
+    labels[labels == rng.choice(np.unique(labels[labels > 0])[1:-1])] = 0
+    return labels
+
+
+def double(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray:
+    """Give most of a level the value of the one after the next."""
+    values = np.unique(labels[labels > 0])
+    first = int(rng.integers(len(values) - 2))
+    one, other = values[[first, first + 2]]
+    places = np.flatnonzero((labels == one).any(axis=(1, 2)))
+    upper = labels[: places[0] + max(1, round(0.7 * len(places)))]
+    upper[upper == one] = other
+    return labels
+
+
 def crop(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray:
     """Leave the half that lies on one side of a face of the box that the image is cropped to."""
     axis = int(rng.integers(3))
@@ -262,6 +280,8 @@ DAMAGES: Mapping[str, Damage] = {
     "shrink": shrink,
     "grow": grow,
     "swap": swap,
+    "leave out": leave_out,
+    "double": double,
     "crop": crop,
     "swell": swell,
     "empty": nothing,
@@ -274,6 +294,8 @@ RULES = {
     "shrink": ("area",),
     "grow": ("area", "edge"),
     "swap": ("order",),
+    "leave out": ("level-missing",),
+    "double": ("level-doubled", "order"),
     "crop": ("cut-off",),
     "swell": ("volume",),
     "empty": ("empty",),
@@ -286,7 +308,7 @@ def fits(damage: str, good: Good) -> bool:
     is_levels = bool(good.review.ordered)
     expected = next(iter(good.review.structures.values()), Expected())
     count = int(good.labels.any(axis=(1, 2)).sum())
-    if damage == "swap":
+    if damage in ("swap", "leave out", "double"):
         return is_levels
     if damage in ("empty", "crop"):
         return True
@@ -338,12 +360,12 @@ def main() -> None:
     masks = good_masks()
     found, tried, missed = spoil(given.count, given.seed, masks)
     for damage in DAMAGES:
-        print(f"{damage:8} {found[damage]} of {tried[damage]}")
+        print(f"{damage:9} {found[damage]} of {tried[damage]}")
     for line in missed:
         print("missed:", line)
     alarms = [(mask.name, mask.verdict(box=box_around(mask.labels, 3))) for mask in masks]
     wrong = [(name, verdict) for name, verdict in alarms if verdict.findings]
-    print(f"good     {len(wrong)} of {len(masks)} told of")
+    print(f"good      {len(wrong)} of {len(masks)} told of")
     for name, verdict in wrong:
         print("alarm:", name, *(each.text for each in verdict.findings))
 

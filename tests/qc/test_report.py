@@ -16,9 +16,9 @@ from helpers.views import cord
 from deepseg_lite.bundles.review import Review
 from deepseg_lite.errors import OptionError, OutputError
 from deepseg_lite.qc.entry import KINDS
+from deepseg_lite.qc.findings import Verdict
 from deepseg_lite.qc.marks import list_files, read_marks
 from deepseg_lite.qc.report import MARKER, build_page, read_entries
-from deepseg_lite.qc.rules import Verdict
 
 SCT_KEYS = [
     *("path", "cmdline", "command", "sctVersion", "dataset", "subject", "contrast", "inputFile"),

@@ -97,6 +97,39 @@ def test_levels_may_be_missing_but_not_out_of_order():
     assert told(labels, review, **names) == {}
 
 
+def levels_of(*values: int) -> tuple[np.ndarray, dict[str, tuple[int, ...]]]:
+    """Return blocks of 4 slices with these values, one below the other, and names up to 9."""
+    labels = np.zeros((4 * len(values), 20, 20), np.uint8)
+    for index, value in enumerate(values):
+        labels[4 * index : 4 * index + 4, 5:10, 5:10] = value
+    return labels, {f"lvl{value}": (value,) for value in range(1, 10)}
+
+
+def test_a_level_is_missing_only_between_others_that_are_there():
+    labels, names = levels_of(2, 3, 6, 7)
+    review = Review(ordered=("lvl",))
+    finding = told(labels, review, **names)["level-missing"]
+    assert (finding.level, finding.figures) == ("warn", {"levels": ["lvl4", "lvl5"]})
+    optional = Review(ordered=("lvl",), structures={"lvl4": Expected(optional=True)})
+    assert told(labels, optional, **names)["level-missing"].figures == {"levels": ["lvl5"]}
+    assert told(levels_of(2, 3, 4)[0], review, **names) == {}
+    assert told(levels_of(3)[0], review, **names) == {}
+
+
+def test_a_level_is_there_twice_where_a_neighbour_lies_between():
+    labels, names = levels_of(3, 2, 3, 4)
+    review = Review(ordered=("lvl",))
+    labels[8:12, 11:15, 5:10] = 3  # the right one is the larger
+    finding = told(labels, review, **names)["level-doubled"]
+    assert (finding.level, finding.figures) == ("fail", {"levels": ["lvl3"]})
+    labels[2:4] = 0  # less than half of the other
+    labels[0:2, 7:] = 0
+    assert told(labels, review, **names) == {}
+    sides, names = levels_of(2, 3, 4)
+    sides[4:8, 12:17, 5:10] = 3
+    assert told(sides, review, **names) == {}
+
+
 def test_warnings_of_the_run_are_in_the_verdict_and_are_not_its_own():
     notices = [Notice("spacing", "odd."), Notice(EMPTY, "told by the rules themselves.")]
     verdict = judge(view_of(cord(), {"sc": (1,)}), REVIEW, notices)

@@ -71,7 +71,7 @@ def test_structures_have_their_volume_and_the_smaller_lies_on_top():
     view = view_of(labels, {"sc": (1, 2), "gm": (2,), "lesion": (3,)}, (2.0, 0.5, 0.5))
     cord_, gray = view.structures
     assert (cord_.name, cord_.mm3, gray.name, gray.mm3) == ("sc", 32.0, "gm", 8.0)
-    assert view.missing == ("lesion",)
+    assert dict(view.missing) == {"lesion": 3}
     assert (view.labels == gray.number).sum() == 16
     assert cord_.part.mask.sum() == 64
 

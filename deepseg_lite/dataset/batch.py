@@ -125,8 +125,9 @@ class Batch:
         workers = _workers(options["jobs"], jobs)
         if workers == 0:
             return run_jobs(jobs, overlap=overlap, hooks=Hooks(stop))
+        from deepseg_lite.dataset.crew import Crew
         from deepseg_lite.dataset.sizing import cores
-        from deepseg_lite.dataset.supervisor import Crew, supervise
+        from deepseg_lite.dataset.supervisor import supervise
 
         share = threads or max(1, cores() // workers)
         return supervise(jobs, Crew(workers, share, overlap, options["time_limit"]), stop)

@@ -96,7 +96,7 @@ class Outcome:
     seconds : float
         Time that its steps took.
     attempts : int
-        Times it was begun.
+        Times it was under way: this time, and those at which its process died.
     signal : int or None
         Signal that ended the process it failed in.
     was_done : bool

@@ -34,12 +34,15 @@ from deepseg_lite.qc.options import QualityOptions
 from deepseg_lite.qc.reviewing import make_reviewer
 from deepseg_lite.watch import Watch
 
+PREPARE, PREDICT, FINISH, WAIT = "prepare", "predict", "finish", "wait"
+"""Steps of a job, and that it waits between two of them."""
+
 
 def _never() -> bool:
     return False
 
 
-def _nobody() -> None:
+def _nobody(*_: str) -> None:
     pass
 
 
@@ -53,10 +56,13 @@ class Hooks:
         Asked before each job and before its networks; True ends the run after those under way.
     alive : callable
         Told at every step and every batch of patches, from any thread.
+    step : callable
+        Told the id of a job and the step that it begins, or that it waits, from any thread.
     """
 
     stop: Callable[[], bool] = _never
     alive: Callable[[], None] = _nobody
+    step: Callable[[str, str], None] = _nobody
 
 
 class Models:
@@ -105,19 +111,19 @@ class JobRun:
 
     def prepare(self) -> None:
         """Load the model if it is the first of its jobs, and do all that comes before networks."""
-        self._timed(self._prepare)
+        self._timed(PREPARE, self._prepare)
 
     def predict(self) -> None:
         """Run the networks, unless the run is to stop before."""
         if self._hooks.stop():
             raise Cancelled("stopped before its networks ran; nothing was written.")
         if self._run is not None:
-            self._timed(self._run.predict)
+            self._timed(PREDICT, self._run.predict)
 
     def finish(self) -> Outcome:
         """Write the files."""
         if self._run is not None:
-            self._timed(self._run.finish)
+            self._timed(FINISH, self._run.finish)
         self._run = None
         return self._outcome()
 
@@ -126,12 +132,14 @@ class JobRun:
         self._run = None
         return self._outcome(error)
 
-    def _timed(self, step: Callable[[], object]) -> None:
+    def _timed(self, name: str, step: Callable[[], object]) -> None:
         started = perf_counter()
         self._hooks.alive()
+        self._hooks.step(self.job.id, name)
         try:
             step()
         finally:
+            self._hooks.step(self.job.id, WAIT)
             self.seconds += perf_counter() - started
 
     def _prepare(self) -> None:

@@ -62,6 +62,10 @@ class Line:
         if monotonic() - self._told > ALIVE_S:
             self.tell("alive", None)
 
+    def step(self, job: str, name: str) -> None:
+        """Say how far a job is, so that its process can die and others' jobs are not blamed."""
+        self.tell("step", [job, name])
+
     def _listen(self) -> None:
         """Take messages; where they end the supervisor is gone, and this process has no use."""
         with os.fdopen(0, "rb", buffering=0) as given:
@@ -97,7 +101,7 @@ def main() -> None:
         with ended_by_signals():
             line = Line()
             line.tell("alive", None)
-            hooks = Hooks(line.is_stopped, line.alive)
+            hooks = Hooks(line.is_stopped, line.alive, line.step)
             for outcome in run_jobs(line.jobs(), **given, hooks=hooks):
                 line.tell("outcome", asdict(outcome))
     except SystemExit as end:

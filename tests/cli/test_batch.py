@@ -174,8 +174,8 @@ def test_ctrl_c_ends_after_the_cases_under_way(dataset, out, tiny_bundle):
 HANGING = """
 import sys
 from deepseg_lite.cli.group import main
-from deepseg_lite.dataset import supervisor
-supervisor.MODULE = "helpers.bad_worker"
+from deepseg_lite.dataset import crew
+crew.MODULE = "helpers.bad_worker"
 main()
 """
 

@@ -1,6 +1,7 @@
 """Worker whose networks do what the names of images say: ``kill-always.nii.gz``, ``exit-once...``.
 
-``once`` is noted in a file beside the image.
+``reading_kill-always`` does so before its image is read. ``once`` is noted in a file beside the
+image.
 """
 
 from __future__ import annotations
@@ -38,13 +39,20 @@ def do_as_named(image: Path, progress: Progress | None = None) -> None:
 
 
 def spoil() -> None:
-    """Have the networks of this process do so."""
-    predict = FileRun.predict
+    """Have the cases of this process do so."""
+    prepare, predict = FileRun.prepare, FileRun.predict
+
+    def prepare_or_die(run: FileRun) -> None:
+        image = run.case.images[0]
+        if image.name.startswith("reading_"):
+            do_as_named(image.with_name(image.name.removeprefix("reading_")))
+        prepare(run)
 
     def predict_or_die(run: FileRun) -> None:
         do_as_named(run.case.images[0], run.watch.progress)
         predict(run)
 
+    FileRun.prepare = prepare_or_die  # type: ignore[method-assign]
     FileRun.predict = predict_or_die  # type: ignore[method-assign]
 
 

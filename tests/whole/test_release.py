@@ -17,6 +17,7 @@ import pytest
 from helpers.built import Built, build, build_here
 from helpers.paths import ROOT
 
+RECIPE = ROOT / "recipe" / "recipe.yaml"
 EXAMPLE = ROOT / "tests" / "data" / "consumer.py"
 LICENCES = {"MIT", "CC0-1.0"}  # of the software, and of the model in the wheel
 TOP = {
@@ -115,16 +116,38 @@ def test_the_long_description_leads_nowhere_that_is_not_there(built):
     assert "| `totalspineseg` |" in text
 
 
+def _needed_by(recipe: str) -> list[str]:
+    """Return what conda installs with the package, as rattler-build reads the recipe."""
+    rattler_build = pytest.importorskip("rattler_build", reason="recipes need py-rattler-build")
+    (variant,) = rattler_build.Stage0Recipe.from_yaml(recipe).render(rattler_build.VariantConfig())
+    return variant.recipe.requirements.run
+
+
 def test_the_recipe_of_conda_needs_what_the_package_needs():
-    yaml = pytest.importorskip("yaml", reason="reading recipes needs PyYAML")
-    recipe = yaml.safe_load((ROOT / "recipe" / "recipe.yaml").read_text("utf-8"))
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     listed = re.findall(r"^(?:dependencies|cpu) = \[(.*?)\]$", text, re.DOTALL | re.MULTILINE)
     assert len(listed) == 2
     asked = {name.partition(";")[0] for part in listed for name in re.findall(r'"([^"]+)"', part)}
-    python, *needed = recipe["requirements"]["run"]
-    assert python.startswith("python >=")
+    python, *needed = _needed_by(RECIPE.read_text("utf-8"))
+    assert f'requires-python = "{python.removeprefix("python ")}"' in text
     assert {name.replace(" ", "") for name in needed} == asked
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong"),
+    [
+        ("requirements:", "requirments:"),
+        ("noarch: python", "noarch: pyton"),
+        ("imports:", "import:"),
+        ("${{ name }}", "${{ nam }}"),
+        ("MIT AND CC0-1.0", "MIT AND nothing"),
+    ],
+)
+def test_a_wrong_recipe_of_conda_is_refused(written: str, wrong: str):
+    text = RECIPE.read_text("utf-8")
+    assert _needed_by(text)
+    with pytest.raises(Exception, match=r"invalid|undefined|SPDX"):
+        _needed_by(text.replace(written, wrong, 1))
 
 
 def test_the_versions_agree():

@@ -30,7 +30,8 @@ class Inputs:
     """Inputs of the network: channels, orientation (nibabel codes or None) and axis order.
 
     ``contrasts`` are those that each channel may have, ``invert`` those whose values are negated.
-    ``training_orientation`` is that of the training images, where images are taken as they are.
+    ``training_orientation`` is that of the training images, where images are taken as they are;
+    ``training_spacing`` has their smallest and largest voxel size for each axis of the network.
     """
 
     channel_names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Inputs:
     advice: str | None = None
     spacing: str = "header"
     training_orientation: str | None = None
+    training_spacing: tuple[tuple[float, float], ...] | None = None
 
     def frame(self, *, reorient: bool) -> str | None:
         """Return the orientation that images are brought to; None for their own."""

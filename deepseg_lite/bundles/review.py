@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,10 @@ class Expected:
     solid : bool
         Whether it has no holes in a slice.
     mm3 : pair of floats or None
-        Smallest and largest volume of the training data.
+        Smallest and largest volume that is usual, of what an image shows whole.
+    mm2 : pair of floats or None
+        Smallest and largest mean area across it that is usual, of what runs through an image: its
+        volume depends on how much of it is shown.
     """
 
     optional: bool = False
@@ -32,6 +35,7 @@ class Expected:
     continuous: bool = False
     solid: bool = False
     mm3: tuple[float, float] | None = None
+    mm2: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Review:
         By the name of the label.
     others : Expected
         For structures that have no entry.
+    ranges : str or None
+        Whose the usual volumes and areas are.
     """
 
     kind: str = "seg"
@@ -61,6 +67,20 @@ class Review:
     named: bool = False
     structures: Mapping[str, Expected] = field(default_factory=dict)
     others: Expected = Expected()
+    ranges: str | None = None
+
+
+def review_problems(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the ranges in the ``qc`` of a task file that fits its schema."""
+    has_ranges = False
+    for name, expected in document.get("structures", {}).items():
+        for unit in expected.keys() & {"mm2", "mm3"}:
+            has_ranges = True
+            low, high = expected[unit]
+            if low >= high:
+                yield f"qc.structures.{name}.{unit}: {low} to {high} is no range"
+    if has_ranges and "ranges" not in document:
+        yield "qc.ranges: missing; it says whose the ranges are"
 
 
 def read_review(document: Mapping[str, Any]) -> Review:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite.bundles.bundle import Label
-from deepseg_lite.bundles.review import Review, read_review
+from deepseg_lite.bundles.review import Review, read_review, review_problems
 from deepseg_lite.bundles.schemas import frozen, schema_problems
 from deepseg_lite.errors import BundleError, OptionError
 
@@ -232,6 +232,7 @@ def _cross_check(document: dict[str, Any]) -> Iterator[str]:
     for kind, names in (("inputs", inputs), ("releases", versions)):
         if len(set(names)) != len(names):
             yield f"{kind}: every one must be there once"
+    yield from review_problems(document.get("qc", {}))
     for i, item in enumerate(document["inputs"]):
         if unknown := [name for name in item.get("invert", ()) if name not in item["contrasts"]]:
             yield f"inputs[{i}].invert: {', '.join(unknown)} is none of its contrasts"

@@ -62,8 +62,9 @@ def prepare(
         mask = Volume(prior[None], volume.affine, volume.spacing)
         context["prior"] = to_frame(mask, orientation, inputs.axes)[0]
     trail: list[Record] = [frame]
+    sizes = (step["spacing"] for step in bundle.preprocessing if step.get("spacing"))
+    check_spacing(framed.spacing, next(sizes, None), inputs.training_spacing, warn)
     for step in bundle.preprocessing:
-        check_spacing(framed.spacing, step.get("spacing"), warn)
         check_intensity(framed.data, step, warn)
         framed, record = apply_step(PREPROCESSING, step, framed, **context)
         if record is not None:

@@ -15,12 +15,52 @@ UNUSUAL = (0.2, 8.0)
 """Ratios of an image's voxel sizes to those of a model's training beyond which it is told; thick
 slices are usual."""
 
+BEYOND = 1.5
+"""Factor by which a voxel may be smaller or larger than any of the training, before it is told."""
+
 LEAST_WITHIN = 0.01
 """Share of an image's voxels that must lie within the intensities that a model knows."""
 
 
-def check_spacing(spacing: Spacing, target: Sequence[float | None] | None, warn: Warn) -> None:
-    """Tell of a voxel that is far larger or smaller than what an image is resampled to."""
+def check_spacing(
+    spacing: Spacing,
+    target: Sequence[float | None] | None,
+    trained: Sequence[tuple[float, float]] | None,
+    warn: Warn,
+) -> None:
+    """Tell of a voxel that is far larger or smaller than those of the training.
+
+    Parameters
+    ----------
+    spacing : tuple of 3 floats
+        Voxel size in mm, in the order of the network.
+    target : sequence of 3 floats or None
+        Size that images are resampled to; it stands for the training where that is not known.
+    trained : sequence of 3 pairs of floats, or None
+        Smallest and largest size of the training images.
+    warn : callable
+        Told of it.
+    """
+    if trained is None:
+        _check_target(spacing, target, warn)
+    elif not all(
+        low / BEYOND <= size <= high * BEYOND
+        for size, (low, high) in zip(spacing, trained, strict=True)
+    ):
+        said = " x ".join(f"{size:.3g}" for size in spacing)
+        usual = " x ".join(
+            f"{low:.3g}" if low == high else f"({low:.3g} to {high:.3g})" for low, high in trained
+        )
+        text = (
+            f"a voxel has {said} mm, those of the training images had {usual} mm: the unit or the "
+            "header may be wrong, or the model was not made for it. Check the voxel size and the "
+            "result."
+        )
+        figures = {"spacing": list(spacing), "trained": [list(each) for each in trained]}
+        warn(Notice("voxel-size-unusual", text, figures=figures))
+
+
+def _check_target(spacing: Spacing, target: Sequence[float | None] | None, warn: Warn) -> None:
     ratios = [size / new for size, new in zip(spacing, target or (), strict=False) if new]
     low, high = UNUSUAL
     if all(low <= ratio <= high for ratio in ratios):

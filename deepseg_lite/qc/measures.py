@@ -48,6 +48,18 @@ class Measures:
         """Return its volume."""
         return float(np.count_nonzero(self.part.mask) * self.voxel_mm3)
 
+    @property
+    def mean_area_mm2(self) -> float:
+        """Return its mean area across it: volume for each mm of the line through its middle.
+
+        Slices without it count nothing, so it does not depend on how much of it an image shows.
+        """
+        there = self.slices
+        steps = np.diff(self.centres_mm[there], axis=0)[np.diff(there) == 1]
+        lengths = np.hypot(self.spacing[0], np.hypot(*steps.T))
+        stretch = lengths.mean() / self.spacing[0] if len(steps) else 1.0
+        return float(self.area_mm2[there].mean() / stretch)
+
     def holes_mm2(self) -> AnyArray:
         """Return what it encloses in every slice (S,) without having it."""
         holes = np.zeros(len(self.area_mm2))

@@ -55,7 +55,7 @@ def judge(
     for each in view.structures:
         expected = review.structures.get(each.name, review.others)
         measures = measure(each.part, view.spacing, view.voxel_mm3)
-        findings += judge_structure(each.name, measures, expected)
+        findings += judge_structure(each.name, measures, expected, review.ranges)
     for beginning in review.ordered:
         there = [each for each in view.structures if each.name.startswith(beginning)]
         expected_ones = {
@@ -68,15 +68,16 @@ def judge(
     return Verdict(tuple(findings))
 
 
-def judge_structure(name: str, measures: Measures, expected: Expected) -> Iterator[Finding]:
-    """Yield what is doubtful about one structure."""
+def judge_structure(
+    name: str, measures: Measures, expected: Expected, ranges: str | None = None
+) -> Iterator[Finding]:
+    """Yield what is doubtful about one structure; ``ranges`` are those of `Review`."""
     if not len(measures.slices):
         return
     yield from _faces(name, measures)
     if expected.pieces is not None:
         yield from _pieces(name, measures, expected.pieces)
-    if expected.mm3 is not None:
-        yield from _volume(name, measures, expected.mm3)
+    yield from _volumes(name, measures, expected, ranges)
     if expected.solid:
         yield from _holes(name, measures)
     if expected.continuous:
@@ -130,11 +131,19 @@ def _pieces(name: str, measures: Measures, most: int) -> Iterator[Finding]:
         yield Finding("pieces", FAIL if is_large else WARN, text, name, figures)
 
 
-def _volume(name: str, measures: Measures, limits: tuple[float, float]) -> Iterator[Finding]:
-    volume = measures.mm3
-    if not limits[0] <= volume <= limits[1]:
-        text = f"{name} has {volume:.0f} mm3; {limits[0]:g} to {limits[1]:g} are usual."
-        yield Finding("volume", WARN, text, name, {"mm3": round(volume, 2)})
+def _volumes(
+    name: str, measures: Measures, expected: Expected, ranges: str | None
+) -> Iterator[Finding]:
+    for unit, limits, size, how in (
+        ("mm3", expected.mm3, measures.mm3, ""),
+        ("mm2", expected.mm2, measures.mean_area_mm2, " on average across it"),
+    ):
+        if limits is not None and not limits[0] <= size <= limits[1]:
+            usual = f"{limits[0]:g} to {limits[1]:g} are usual"
+            whose = f" ({ranges})" if ranges else ""
+            text = f"{name} has {size:.4g} {unit}{how}; {usual}{whose}."
+            figures = {unit: round(size, 2), "usual": list(limits)}
+            yield Finding("volume", WARN, text, name, figures)
 
 
 def _holes(name: str, measures: Measures) -> Iterator[Finding]:

@@ -262,6 +262,16 @@ def test_a_wrong_value_is_named_with_its_place(name, path, value, problem):
     assert any(where in found for found in problems), problems
 
 
+def test_usual_areas_are_ranges_and_say_whose_they_are():
+    document = _document("sc_gm_t2star")
+    assert task_problems(document) == []
+    document["qc"]["structures"]["sc"]["mm2"] = [118.0, 56.1]
+    assert task_problems(document) == ["qc.structures.sc.mm2: 118.0 to 56.1 is no range"]
+    document = _document("sc_gm_t2star")
+    del document["qc"]["ranges"]
+    assert task_problems(document) == ["qc.ranges: missing; it says whose the ranges are"]
+
+
 @pytest.mark.parametrize(("name", "path"), [(SINGLE, "releases.0"), (CASCADE, STAGE)])
 def test_a_published_bundle_may_be_pinned(name, path):
     """Fault 11."""

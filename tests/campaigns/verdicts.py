@@ -30,10 +30,10 @@ from deepseg_lite.qc.findings import Verdict
 from deepseg_lite.qc.rules import judge
 from deepseg_lite.qc.view import ORIENTATION, Shown, make_view
 from deepseg_lite.steps.box import Box
+from deepseg_lite.store.tasks import find_task
 from deepseg_lite.workflows.cord.crop import CordBox, describe_crop
 
 CORD = Expected(pieces=1, continuous=True, solid=True)
-GRAY = Expected(pieces=3, continuous=True)
 LEVELS = Review(ordered=("lvl",))
 
 
@@ -76,14 +76,18 @@ def good_masks() -> list[Good]:
 
 
 def _real() -> list[Good]:
-    cord = Review(structures={"sc": CORD})
-    gray = Review(structures={"gm": GRAY})
+    shipped = find_task("sc_gm_t2star").review  # with usual areas: these scans are cervical
+    cord, gray = (
+        Review(structures={name: shipped.structures[name]}, ranges=shipped.ranges)
+        for name in ("sc", "gm")
+    )
+    template = Review(structures={"sc": CORD})
     levels = {f"lvl{value}": (value,) for value in range(1, 12)}
     kinds = (
         ("gm_challenge/**/*_seg-manual.nii.gz", cord, {"sc": (1,)}),
         ("sct_testing/*_seg-manual.nii.gz", cord, {"sc": (1,)}),
         ("gm_challenge/**/*_gmseg-manual.nii.gz", gray, {"gm": (1,)}),
-        ("PAM50/PAM50_cord.nii.gz", cord, {"sc": (1,)}),
+        ("PAM50/PAM50_cord.nii.gz", template, {"sc": (1,)}),
         ("PAM50/PAM50_rootlets.nii.gz", LEVELS, levels),
         ("sct_testing/t2_seg-deepseg_rootlets-manual.nii.gz", LEVELS, levels),
     )
@@ -260,10 +264,19 @@ def crop(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray
 
 
 def swell(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray:
-    """Outline it 1.5 mm too wide in every slice."""
+    """Outline it 2 mm too wide in every slice."""
     for index in np.flatnonzero(labels.any(axis=(1, 2))):
         outside = ndimage.distance_transform_edt(labels[index] == 0, sampling=good.spacing[1:])
-        labels[index][outside <= 1.5] = labels[index].max()
+        labels[index][outside <= 2.0] = labels[index].max()
+    return labels
+
+
+def waste(labels: np.ndarray, good: Good, rng: np.random.Generator) -> np.ndarray:
+    """Leave the inner half of every slice."""
+    for index in np.flatnonzero(labels.any(axis=(1, 2))):
+        depth = ndimage.distance_transform_edt(labels[index] > 0, sampling=good.spacing[1:])
+        outer_first = np.argsort(np.where(depth > 0, depth, np.inf), axis=None, kind="stable")
+        labels[index].ravel()[outer_first[: (depth > 0).sum() // 2]] = 0
     return labels
 
 
@@ -284,6 +297,7 @@ DAMAGES: Mapping[str, Damage] = {
     "double": double,
     "crop": crop,
     "swell": swell,
+    "waste": waste,
     "empty": nothing,
 }
 RULES = {
@@ -298,6 +312,7 @@ RULES = {
     "double": ("level-doubled", "order"),
     "crop": ("cut-off",),
     "swell": ("volume",),
+    "waste": ("volume",),
     "empty": ("empty",),
 }
 """Rules that may find each damage."""
@@ -312,8 +327,8 @@ def fits(damage: str, good: Good) -> bool:
         return is_levels
     if damage in ("empty", "crop"):
         return True
-    if damage == "swell":
-        return expected.mm3 is not None
+    if damage in ("swell", "waste"):
+        return expected.mm3 is not None or expected.mm2 is not None
     if damage == "holes":
         return expected.solid
     if damage == "blob":

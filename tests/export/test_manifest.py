@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,6 +177,32 @@ def test_orientation_is_turned_into_nibabels(make_model, letters, name, codes):
 @pytest.mark.parametrize(("given", "codes"), [("ras", "RAS"), ("PIR", "PIR"), ("file", None)])
 def test_orientation_given_by_the_user_wins(make_model, given, codes):
     assert manifest_of(make_model(), orientation=given)["inputs"]["orientation"] == codes
+
+
+def with_fingerprint(model: Any, content: str) -> Any:
+    (model / "dataset_fingerprint.json").write_text(content)
+    return model
+
+
+def test_voxel_sizes_of_the_training_are_those_of_the_fingerprint(make_model, tmp_path):
+    model = make_model(plans={"transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]})
+    spacings = [[3.0, 0.5, 0.7], [5.0, 0.4, 0.7], [3.3, 0.6, 0.8]]
+    with_fingerprint(model, json.dumps({"spacings": spacings, "shapes_after_crop": [[9, 9, 9]]}))
+    expected = [[0.7, 0.8], [3.0, 5.0], [0.4, 0.6]]
+    assert manifest_of(model)["inputs"]["training_spacing"] == expected
+    archive = Path(shutil.make_archive(str(tmp_path / "model"), "zip", model.parent))
+    zipped = manifest_of(archive)
+    assert zipped["inputs"]["training_spacing"] == expected
+    assert "dataset_fingerprint.json" in zipped["source"]["files"]
+
+
+@pytest.mark.parametrize(
+    "content", ["no JSON", "[]", "{}", '{"spacings": []}', '{"spacings": [[1, 1, 0]]}']
+)
+def test_a_fingerprint_that_says_nothing_is_left_out(make_model, content, caplog):
+    manifest = manifest_of(with_fingerprint(make_model(), content))
+    assert "training_spacing" not in manifest["inputs"]
+    assert "dataset_fingerprint.json is left out" in caplog.text
 
 
 @pytest.mark.parametrize("given", ["RLS", "RA", "XYZ", ""])

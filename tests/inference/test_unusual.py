@@ -63,8 +63,25 @@ def test_an_empty_image_has_no_unusual_intensities():
 )
 def test_voxels_are_told_whose_size_is_far_from_that_of_the_training(size, is_told):
     notices: list[Notice] = []
-    check_spacing((5.0, size, 1.0), (None, 1.0, 1.0), notices.append)
+    check_spacing((5.0, size, 1.0), (None, 1.0, 1.0), None, notices.append)
     assert [notice.code for notice in notices] == ["voxel-size-unusual"] * is_told
+
+
+@pytest.mark.parametrize(
+    ("spacing", "is_told"),
+    [
+        ((3.0, 0.5, 0.5), False),
+        ((4.4, 0.35, 1.15), False),  # a little beyond
+        ((4.6, 0.5, 0.5), True),  # thick slices, which no resampling of a 2-D model knows
+        ((3.0, 0.5, 0.3), True),
+    ],
+)
+def test_voxels_are_told_of_that_are_beyond_those_of_all_training_images(spacing, is_told):
+    notices: list[Notice] = []
+    trained = ((3.0, 3.0), (0.5, 0.8), (0.5, 0.8))
+    check_spacing(spacing, (None, 0.6, 0.6), trained, notices.append)
+    assert [notice.code for notice in notices] == ["voxel-size-unusual"] * is_told
+    assert all("3 x (0.5 to 0.8) x (0.5 to 0.8) mm" in notice.text for notice in notices)
 
 
 def test_preparing_an_image_tells_of_all_of_it():
@@ -83,4 +100,4 @@ def test_preparing_an_image_tells_of_all_of_it():
     volume = Volume.from_array(make_data((3, 3, 3)), make_affine("LPS"))
     prepare(volume, bundle, warn=notices.append)
     codes = [notice.code for notice in notices]
-    assert codes == ["orientation", "intensity-unusual", "voxel-size-unusual"]
+    assert codes == ["orientation", "voxel-size-unusual", "intensity-unusual"]

@@ -75,6 +75,34 @@ def test_a_volume_outside_its_range_is_told():
     assert finding.figures["mm3"] == pytest.approx(3.0 * cord().sum())
 
 
+def test_a_mean_area_outside_its_range_is_told_with_whose_it_is():
+    area = float(cord()[0].sum())  # `view_of` has pixels of 1 mm2
+    low, high = 1.1 * area, 2.0 * area
+    review = Review(structures={"sc": Expected(mm2=(low, high))}, ranges="two persons")
+    finding = told(cord(), review)["volume"]
+    assert (finding.level, finding.figures["usual"]) == ("warn", [low, high])
+    assert finding.figures["mm2"] == pytest.approx(area, rel=0.02)
+    assert "(two persons)" in finding.text
+    assert told(cord(), Review(structures={"sc": Expected(mm2=(0.9 * area, high))})) == {}
+
+
+def test_a_mean_area_depends_neither_on_the_length_nor_on_the_lean():
+    """A round tube of 5 mm that leans by 45 degrees is cut into ellipses."""
+    y, x = np.ogrid[:90, :40]
+    labels = np.zeros((40, 90, 40), np.uint8)
+    for index in range(40):
+        labels[index] = ((y - 25 - index) / np.sqrt(2)) ** 2 + (x - 20) ** 2 < 10**2
+    areas = []
+    for part in (slice(None), slice(10, 20), slice(7, 8)):
+        found = measure(Cutout.of(labels[part] > 0), (0.5, 0.5, 0.5), 0.125)
+        areas.append(found.mean_area_mm2)
+    np.testing.assert_allclose(areas[:2], np.pi * 5**2, rtol=0.02)
+    assert areas[2] == pytest.approx(np.pi * 5**2 * np.sqrt(2), rel=0.02)  # one slice tells no lean
+    labels[15:18] = 0
+    gap = measure(Cutout.of(labels > 0), (0.5, 0.5, 0.5), 0.125)
+    assert gap.mean_area_mm2 == pytest.approx(areas[0], rel=0.01)
+
+
 def test_an_empty_result_fails_where_something_must_be_there():
     empty = np.zeros((5, 9, 9), np.uint8)
     assert told(empty)[EMPTY].level == "fail"

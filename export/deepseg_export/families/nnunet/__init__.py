@@ -14,6 +14,7 @@ from deepseg_export.families import options as shared
 from deepseg_export.families.checkpoint import Checkpoint
 from deepseg_export.families.nnunet import torch_network
 from deepseg_export.families.nnunet.crop import CROP, find_crop, read_crop
+from deepseg_export.families.nnunet.fingerprint import FINGERPRINT, read_training_spacing
 from deepseg_export.families.nnunet.folder import (
     USUAL,
     find_model_folder,
@@ -137,10 +138,15 @@ def _load_folder(
     manifest["name"] = bundle_name(options, str(plans.get("dataset_name") or folder_name))
     if crop is not None:
         manifest["cord_crop"] = read_crop(crop)
+    training_spacing = read_training_spacing(folder, plans)
+    if training_spacing is not None:
+        manifest["inputs"]["training_spacing"] = training_spacing
     sources = {
         file.relative_to(folder).as_posix(): file
         for file in (folder / "plans.json", folder / "dataset.json", *files.values())
     } | ({CROP: crop_file} if crop_file else {})
+    if training_spacing is not None:
+        sources[FINGERPRINT] = folder / FINGERPRINT
     details = {
         "folder": folder_name,
         "dataset": plans.get("dataset_name"),

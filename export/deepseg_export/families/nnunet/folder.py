@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from deepseg_export.errors import CheckpointError
 from deepseg_export.families.nnunet.crop import CROP
+from deepseg_export.families.nnunet.fingerprint import FINGERPRINT
 from deepseg_lite.errors import OptionError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def is_wanted(
     """Tell whether a file of an archive is one the export reads; see `select_checkpoints`."""
     if "__MACOSX" in member.parts:
         return False
-    return member.name in ("plans.json", "dataset.json", CROP) or (
+    return member.name in ("plans.json", "dataset.json", FINGERPRINT, CROP) or (
         member.name in ((checkpoint,) if checkpoint else usual)
         and _FOLD.fullmatch(member.parent.name) is not None
     )

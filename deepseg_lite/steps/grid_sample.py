@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
 
+from deepseg_lite.steps.pairs import Pairs
 from deepseg_lite.volume import Affine, AnyArray, FloatArray
 
 SLAB_VOXELS = 2**21
 """Voxels whose coordinates exist at a time; splines need all of them at once."""
+CACHED_VOXELS = 2**15
+"""Voxels that are sampled at a time where one axis is sampled after the other."""
+STRAIGHT = 1e-12
+"""Largest share of another axis, of images that are from -1 to 1, that no linear mean sees."""
 
 _NDIMAGE_MODES = {
     False: {"zeros": "grid-constant", "border": "nearest", "reflection": "reflect"},
@@ -91,10 +97,12 @@ def pull(
         return result
     axes = _grid_axes(new, sampling.align_corners)
     theta = _normalized(old, matrix, new, sampling.align_corners)
+    places = _places_along_axes(theta, axes, old, sampling)
+    if places is not None and np.isfinite(arrays).all():
+        _pull_along_axes(arrays, places, sampling, result, slab_voxels)
+        return result
     mode = _NDIMAGE_MODES[sampling.align_corners][sampling.padding]
-    thickness = max(1, slab_voxels // max(1, new[1] * new[2]))
-    for start in range(0, new[0], thickness):
-        rows = slice(start, start + thickness)
+    for rows in _slabs(new, slab_voxels):
         grid = _affine_grid(theta, (axes[0][rows], *axes[1:]), (2, 1, 0))
         for coordinates, size in zip(grid, old, strict=True):
             coordinates[:] = _to_index(coordinates, size, sampling)
@@ -106,6 +114,56 @@ def pull(
             else:
                 pulled[rows] = ndimage.map_coordinates(image, grid, order=1, mode=mode)
     return result
+
+
+def _slabs(shape: Sequence[int], voxels: int) -> list[slice]:
+    """Return the rows of the first axis that are sampled at a time."""
+    thickness = max(1, voxels // max(1, shape[1] * shape[2]))
+    return [slice(*ends) for ends in pairwise([*range(0, shape[0], thickness), shape[0]])]
+
+
+def _places_along_axes(
+    theta: FloatArray, axes: Sequence[FloatArray], old: Sequence[int], sampling: Sampling
+) -> list[FloatArray] | None:
+    """Return the indices into each axis of the image, None where they are not those of one axis.
+
+    A linear mean does not see what is left of a turn forth and back. A nearest voxel may: half-way
+    between two, the last bit decides.
+    """
+    across = theta[:3, :3] * (1 - np.eye(3))
+    if np.abs(across).max() > (STRAIGHT if sampling.method == "linear" else 0):
+        return None
+    return [
+        _to_index(axis * theta[a, a] + theta[a, 3], size, sampling)
+        for a, (axis, size) in enumerate(zip(axes, old, strict=True))
+    ]
+
+
+def _pull_along_axes(
+    arrays: AnyArray,
+    places: Sequence[FloatArray],
+    sampling: Sampling,
+    result: FloatArray,
+    slab_voxels: int,
+) -> None:
+    """Sample images one axis after the other, where the axes of both grids are parallel."""
+    old, new = arrays.shape[1:], result.shape[1:]
+    if sampling.method == "nearest":
+        found = [_nearest([at], [size], sampling) for at, size in zip(places, old, strict=True)]
+        for image, pulled in zip(arrays, result, strict=True):
+            pulled[:] = image[np.ix_(*(nearest for _, nearest in found))]
+            for axis, (inside, _) in enumerate(found):
+                pulled.swapaxes(0, axis)[~inside] = 0
+        return
+    mode = _NDIMAGE_MODES[sampling.align_corners][sampling.padding]
+    first, *others = (Pairs.of(at, size, mode) for at, size in zip(places, old, strict=True))
+    for image, pulled in zip(arrays, result, strict=True):
+        image = np.ascontiguousarray(image)  # `take` would copy others whole, every time
+        for rows in _slabs(new, min(slab_voxels, CACHED_VOXELS)):
+            slab = first.part(rows).mean(image, 0)
+            for axis, pairs in enumerate(others, 1):
+                slab = pairs.mean(slab, axis)
+            pulled[rows] = slab
 
 
 def _spline_coordinates(
@@ -196,7 +254,7 @@ def _to_index(coordinates: FloatArray, size: int, sampling: Sampling) -> FloatAr
 
 
 def _nearest(
-    places: FloatArray, shape: Sequence[int], sampling: Sampling
+    places: FloatArray | Sequence[FloatArray], shape: Sequence[int], sampling: Sampling
 ) -> tuple[AnyArray, AnyArray]:
     """Return which places have a nearest voxel, and which one of all; ties go to the even one.
 

@@ -62,7 +62,11 @@ ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
 
 def argmax(maps: FloatArray) -> FloatArray:
     """Return the index of the largest map at every voxel, the first on ties, as one map."""
-    indices: FloatArray = maps.argmax(axis=0)[None].astype(np.float32)
+    largest = maps[0].copy()
+    indices: FloatArray = np.zeros((1, *largest.shape), np.float32)
+    for index, values in enumerate(maps[1:], 1):
+        np.copyto(indices[0], index, where=values > largest)
+        np.maximum(largest, values, out=largest)
     return indices
 
 
@@ -150,14 +154,17 @@ def keep_components(
 def _largest(mask: AnyArray, connectivity: int, count: int) -> AnyArray:
     """Return the largest components of a mask; of equal ones, those that come last."""
     structure = ndimage.generate_binary_structure(3, connectivity)
-    components, found = ndimage.label(mask, structure)
+    boxes = ndimage.find_objects(mask.view(np.uint8))
+    box = boxes[0] if boxes else ()  # what is outside it need not be looked through
+    components, found = ndimage.label(mask[box], structure)
     if found <= count:
         return mask
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
     keep = np.zeros(len(sizes), bool)
     keep[np.argsort(sizes)[::-1][:count]] = True
-    kept: AnyArray = keep[components]
+    kept: AnyArray = np.zeros_like(mask)
+    kept[box] = keep[components]
     return kept
 
 

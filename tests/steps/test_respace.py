@@ -99,9 +99,37 @@ def test_nearest_neighbours_at_half_way_are_even_ones():
     np.testing.assert_array_equal(found[::2], np.arange(8))
 
 
-def test_slabs_do_not_show():
+TURN = np.array([[1, 1e-9, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+"""Too little to be seen, and enough for places to be worked out voxel by voxel."""
+
+
+@pytest.mark.parametrize("turn", [np.eye(4), TURN], ids=["straight", "turned"])
+def test_slabs_do_not_show(turn):
     rng = np.random.default_rng(3)
-    image, matrix = rng.random((2, 9, 8, 7)), np.diag([0.6, 0.7, 0.9, 1])
+    image, matrix = rng.random((2, 9, 8, 7)), turn @ np.diag([0.6, 0.7, 0.9, 1])
     whole = pull(image, matrix, (14, 11, 7), Sampling("linear", 1, "zeros", False))
     slabs = pull(image, matrix, (14, 11, 7), Sampling("linear", 1, "zeros", False), slab_voxels=1)
     np.testing.assert_array_equal(slabs, whole)
+
+
+@pytest.mark.parametrize("align", [False, True], ids=["edges", "centres"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize(("method", "order"), [("linear", 1), ("nearest", 0)])
+def test_axes_one_by_one_give_what_all_together_give(method, order, padding, align):
+    rng, sampling = np.random.default_rng(5), Sampling(method, order, padding, align)
+    for _ in range(10):
+        image = rng.normal(size=(2, *rng.integers(1, 9, 3))).astype(np.float32)
+        matrix = np.diag([*rng.uniform(-2, 2, 3), 1])
+        matrix[:3, 3] = rng.uniform(-3, 9, 3)
+        shape = rng.integers(1, 12, 3)
+        straight = pull(image, matrix, shape, sampling)
+        np.testing.assert_allclose(straight, pull(image, TURN @ matrix, shape, sampling), atol=1e-6)
+
+
+def test_a_hole_in_an_image_stays_where_it_is():
+    image = np.ones((1, 9, 8, 7), np.float32)
+    image[0, 4, 4, 3] = np.nan
+    found = pull(
+        image, np.diag([0.5, 0.5, 0.5, 1]), (18, 16, 14), Sampling("linear", 1, "border", 0)
+    )
+    assert 0 < np.isnan(found).sum() <= 4**3

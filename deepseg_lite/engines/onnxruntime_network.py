@@ -15,6 +15,7 @@ import numpy as np
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_network
 from deepseg_lite.engines.cuda_buffers import DeviceBuffers, cuda_options
+from deepseg_lite.engines.rows import Rows
 from deepseg_lite.engines.slices import Slices
 from deepseg_lite.errors import ProviderError, reason
 from deepseg_lite.failures import TOO_LITTLE_MEMORY, is_out_of_memory, why_not_loaded
@@ -30,7 +31,7 @@ PROVIDERS = {
     "rocm": "ROCMExecutionProvider",
 }
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-CALLING = {"slices": Slices}
+CALLING: dict[str, type[Slices] | type[Rows]] = {"slices": Slices, "rows": Rows}
 """Forms whose networks are not called as the canonical one, and what calls them."""
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +92,8 @@ class OnnxNetwork:
         # Plans keep what float32 needs for the bytes between, or for chunks of maps that are gone;
         # an arena gives it to the next.
         calling = CALLING.get(network.form)
-        options.enable_mem_reuse = network.precision != "int8" and calling is None
+        reuses = calling is None or calling.reuses_buffers
+        options.enable_mem_reuse = network.precision != "int8" and reuses
         # x86 processors without VNNI add two products of uint8 and int8 in 16 bits, which overflow;
         # with this they take uint8 weights, which do not. On others it changes nothing.
         options.add_session_config_entry("session.x64quantprecision", "1")
@@ -109,7 +111,7 @@ class OnnxNetwork:
             if not inputs or not outputs:
                 raise ValueError("it has no input or no output")
             self._input, self._output = inputs[0], outputs[0]
-            self._called = calling and calling(self._session)
+            self._called = calling(self._session) if calling else None
             shaped = self._called
             self.input_shape: Sequence[object] = shaped.input_shape if shaped else self._input.shape
             self.output_shape: Sequence[object] = (

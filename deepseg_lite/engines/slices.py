@@ -26,6 +26,8 @@ class Slices:
         Shapes of the canonical network, (N, C, D, H, W) and (N, K, D, H, W).
     """
 
+    reuses_buffers = False
+
     def __init__(self, session: Any) -> None:
         self._session = session
         (image,) = session.get_inputs()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_export.errors import NoFormError
-from deepseg_export.network.slices.making import FORM, describe_form, make_form
+from deepseg_export.network.rows import making as rows_making
+from deepseg_export.network.slices import making as slices_making
 from deepseg_export.packages import require_packages
 from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_export.writing.bundle import write_bundle
@@ -53,9 +54,18 @@ def _form_of(
     if manifest["sliding_window"].get("batch_size", 1) != 1:
         raise NoFormError("its patches are seen together")
     path = folder / network["path"]
-    output = path.with_name(f"{path.stem}.{FORM}.onnx")
-    agreement = make_form(path, output)
-    return describe_form(output, agreement, file_sha256(output))
+    making = rows_making if _dimensions(path) == 2 else slices_making
+    output = path.with_name(f"{path.stem}.{making.FORM}.onnx")
+    agreement = making.make_form(path, output)
+    return slices_making.describe_form(making.FORM, output, agreement, file_sha256(output))
+
+
+def _dimensions(path: Path) -> int:
+    """Return of how many dimensions a network's maps are."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    return len(graph.input[0].type.tensor_type.shape.dim) - 2
 
 
 def optimize(path: Path, output: Path, *, force: bool = False) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,15 +87,18 @@ def layer_error(weight: np.ndarray, bias: np.ndarray | None, way: Way) -> float:
     noise = np.random.default_rng(SEED).standard_normal((2, *given), dtype=np.float32)
     errors = []
     for item in (noise[:1], padded(noise[1:])):
-        right = _convolved(item[0].astype(float), weight, bias)
+        right = convolved(item[0].astype(float), weight, bias)
         errors.append(float(np.abs(run(item)[0] - right).max() / np.abs(right).max()))
     return max(errors)
 
 
-def check_form(canonical: Path, form: Path) -> Agreement:
+def check_form(
+    canonical: Path, form: Path, calling: Callable[[Any], Callable[[Any], Any]] = Slices
+) -> Agreement:
     """Compare a form with its canonical network on patches of noise, and of noise in zeros.
 
-    The two are opened one after the other: each takes as much memory as a run.
+    The two are opened one after the other: each takes as much memory as a run. ``calling`` makes of
+    the form's session what takes and gives what the canonical network does.
 
     Raises
     ------
@@ -106,15 +111,15 @@ def check_form(canonical: Path, form: Path) -> Agreement:
     batches = [noise, padded(noise)]
     expected = [run(session, batch) for batch in batches]
     del session
-    in_slices = Slices(open_session(form, lean=True))
+    called = calling(open_session(form, lean=True))
     pairs = [
-        compare(right, in_slices(batch), right.shape)
+        compare(right, called(batch), right.shape)
         for batch, right in zip(batches, expected, strict=True)
     ]
     return Agreement(*map(max, *pairs))
 
 
-def _convolved(maps: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+def convolved(maps: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     """Return the cross-correlation of (C, *P) with a kernel, zero beyond the border."""
     kernel, sizes = weight.shape[2:], maps.shape[1:]
     wide = np.pad(maps, [(0, 0), *(((size - 1) // 2, size // 2) for size in kernel)])

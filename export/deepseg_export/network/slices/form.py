@@ -33,7 +33,7 @@ class Canonical:
     path : Path
         Its file.
     model : onnx.ModelProto
-        Of one item, with plain norms and without operations on shapes.
+        Of one item, without operations on shapes.
     places : dict of str to Place
         Where the weights are that are not in it.
     shapes : dict of str to list of int
@@ -57,8 +57,16 @@ class Canonical:
         return np.fromfile(self.path, "<f4", length // 4, offset=offset).reshape(self.shapes[name])
 
 
-def read_canonical(path: Path) -> Canonical:
-    """Read a network's file; its weights stay there."""
+def read_canonical(path: Path, *, plain_norms: bool = True) -> Canonical:
+    """Read a network's file; its weights stay there.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    plain_norms : bool
+        Whether norms are single operations again, or as they are in the file.
+    """
     import onnx
 
     model = onnx.load(path)
@@ -72,7 +80,8 @@ def read_canonical(path: Path) -> Canonical:
     for value in (*model.graph.input[:1], *model.graph.output[:1]):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
-    model = with_plain_norms(model)
+    if plain_norms:
+        model = with_plain_norms(model)
     shapes = _shapes(model)
     _settle_shapes(model, shapes)
     model = with_constants_folded(model)
@@ -143,7 +152,7 @@ def written(canonical: Canonical, rewriting: Rewriting) -> bytes:
     entry, maps = source.input[0].name, rewriting.in_slices(source.output[0].name)
     if maps is None:
         raise NoFormError("its output is no maps")
-    weights = [_outside(tensor, canonical) for tensor in source.initializer]
+    weights = [outside(tensor, canonical) for tensor in source.initializer]
     shape = rewriting.maps[entry].shape
     form = modelled(rewriting.graph, entry, shape, maps, weights, canonical.model.opset_import)
     data: bytes = form.SerializeToString(deterministic=True)
@@ -204,7 +213,7 @@ def modelled(
     )
 
 
-def _outside(tensor: Any, canonical: Canonical) -> Any:
+def outside(tensor: Any, canonical: Canonical) -> Any:
     """Return an initializer that is read from the canonical file, if it was taken out of it."""
     import onnx
 

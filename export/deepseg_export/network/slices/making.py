@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deepseg_export.network.slices.form import Canonical, in_slices, read_canoni
 from deepseg_export.network.slices.rewriting import Rewriting
 from deepseg_export.network.slices.transforms import TRANSFORMS
 from deepseg_export.network.verify import PRECISE, Agreement
+from deepseg_lite.engines.slices import Slices
 from deepseg_lite.errors import reason
 
 logger = logging.getLogger(__name__)
@@ -48,8 +50,27 @@ def make_form(path: Path, output: Path) -> Agreement:
     NoFormError
         Why there is none; nothing is written.
     """
+    return write_form(path, output, lambda: _rewritten(read_canonical(path)), FORM, Slices)
+
+
+def write_form(
+    path: Path,
+    output: Path,
+    rewritten: Callable[[], tuple[bytes, str]],
+    name: str,
+    calling: Callable[[Any], Callable[[Any], Any]],
+) -> Agreement:
+    """Write a form that ``rewritten`` gives with what it does in words, and check it.
+
+    ``calling`` makes of the form's session what takes and gives what the canonical network does.
+
+    Raises
+    ------
+    NoFormError
+        Why there is none; nothing is written.
+    """
     try:
-        form, described = _rewritten(read_canonical(path))
+        form, described = rewritten()
     except (ValueError, LookupError, TypeError, VerificationError) as error:
         if isinstance(error, NoFormError):
             raise
@@ -60,7 +81,7 @@ def make_form(path: Path, output: Path) -> Agreement:
         )
     output.write_bytes(form)
     try:
-        agreement = check_form(path, output)
+        agreement = check_form(path, output, calling)
         if agreement.max_rel_error > PRECISE:
             raise VerificationError(
                 f"it differs by {agreement.max_rel_error:.2g} of the largest value"
@@ -69,8 +90,8 @@ def make_form(path: Path, output: Path) -> Agreement:
         output.unlink()
         raise NoFormError(f"the form is not precise enough: {error}") from error
     logger.info(
-        "Form in slices: %s; largest difference %.2g of the largest value",
-        *(described, agreement.max_rel_error),
+        "Form in %s: %s; largest difference %.2g of the largest value",
+        *(name, described, agreement.max_rel_error),
     )
     return agreement
 
@@ -96,15 +117,20 @@ def _rewritten(canonical: Canonical) -> tuple[bytes, str]:
 def _check_known(canonical: Canonical) -> None:
     """Refuse a network that cannot be written in slices, or would lose precision."""
     model = canonical.model
-    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if opset < OPSET:
-        raise NoFormError(f"it is of ONNX opset {opset}, {OPSET} is needed")
+    check_opset(model)
     image = model.graph.input[0].name
     if len(canonical.shapes[image]) != 5:
         raise NoFormError("it is not of three dimensions")
     for node in model.graph.node:
         if node.op_type == NORM and len(canonical.shapes.get(node.input[0], ())) != 5:
             raise NoFormError("it normalises groups of channels")
+
+
+def check_opset(model: Any) -> None:
+    """Refuse a network of an older opset than that of forms."""
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset < OPSET:
+        raise NoFormError(f"it is of ONNX opset {opset}, {OPSET} is needed")
 
 
 def _saved(canonical: Canonical, rewriting: Rewriting) -> float:
@@ -124,10 +150,10 @@ def _saved(canonical: Canonical, rewriting: Rewriting) -> float:
     return saved / whole if whole else 0.0
 
 
-def describe_form(path: Path, agreement: Agreement, sha256: str) -> dict[str, Any]:
+def describe_form(form: str, path: Path, agreement: Agreement, sha256: str) -> dict[str, Any]:
     """Return the entry of a form's file in a manifest."""
     return {
-        "form": FORM,
+        "form": form,
         "devices": list(DEVICES),
         "path": path.name,
         "sha256": sha256,

@@ -67,15 +67,51 @@ def slice_shapes(part: Cutout, spacing: Spacing) -> list[SliceShape]:
     spacing : tuple of 3 floats
         Voxel size in mm.
     """
-    there = np.flatnonzero(part.mask.any(axis=(1, 2)))
+    by_row = part.mask.sum(axis=2)
+    there = np.flatnonzero(by_row.any(axis=1))
     if not len(there):
         return []
-    points = [np.argwhere(part.mask[index]) * spacing[1:] for index in there]
-    leans = _directions(there * spacing[0], np.array([each.mean(axis=0) for each in points]))
+    planes, by_row = part.mask[there], by_row[there].astype(float)
+    counts = by_row.sum(axis=1)
+    centres, moments = _moments(planes, by_row, counts)
+    leans = np.arctan(_directions(there * spacing[0], centres * spacing[1:]))
+    shrink = np.cos(leans)
+    pixels = np.array(spacing[1:]) * shrink
+    moments *= pixels[:, :, None] * pixels[:, None, :]
+    sizes, axes = np.linalg.eigh(moments)
+    minor, major = 4 * np.sqrt(np.maximum(sizes, 0)).T
+    orientation = np.degrees(np.arctan2(np.abs(axes[:, 0, 1]), np.abs(axes[:, 1, 1])))
+    is_flat = orientation < 45
+    columns = (
+        counts * pixels.prod(axis=1),
+        *np.degrees(leans[:, ::-1]).T,
+        np.where(is_flat, minor, major),
+        np.where(is_flat, major, minor),
+        np.sqrt(np.maximum(1 - (minor / np.maximum(major, 1e-9)) ** 2, 0)),
+        orientation,
+        counts / _hull_areas(planes),
+        spacing[0] / shrink.prod(axis=1),
+    )
+    slices = (part.corner[0] + there).tolist()
     return [
-        _shape(part.corner[0] + int(index), each, lean, spacing)
-        for index, each, lean in zip(there, points, leans, strict=True)
+        SliceShape(index, *row)
+        for index, row in zip(slices, np.stack(columns, axis=1).tolist(), strict=True)
     ]
+
+
+def _moments(planes: AnyArray, by_row: AnyArray, counts: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """Return the middle (S, 2) of the voxels of each slice and their second moments (S, 2, 2).
+
+    Both are in voxels; the moments are of voxels that are squares, not points.
+    """
+    rows, columns = (np.arange(size, dtype=float) for size in planes.shape[1:])
+    by_column = planes.sum(axis=1).astype(float)
+    centres = np.stack([by_row @ rows, by_column @ columns], axis=1) / counts[:, None]
+    mixed = np.stack([plane @ columns for plane in planes]) @ rows
+    squares = np.stack([by_row @ rows**2, mixed, mixed, by_column @ columns**2], axis=1)
+    moments = squares.reshape(-1, 2, 2) / counts[:, None, None]
+    moments -= centres[:, :, None] * centres[:, None, :]
+    return centres, moments + np.eye(2) / 12
 
 
 def _directions(heights: AnyArray, centres: AnyArray) -> AnyArray:
@@ -91,50 +127,34 @@ def _directions(heights: AnyArray, centres: AnyArray) -> AnyArray:
     return slopes
 
 
-def _shape(index: int, points: AnyArray, lean: AnyArray, spacing: Spacing) -> SliceShape:
-    """Measure one slice; points are its voxels in mm, to posterior and to the right."""
-    about_rl, about_ap = (float(np.arctan(slope)) for slope in lean)
-    shrink = np.cos([about_rl, about_ap])
-    pixel = np.array(spacing[1:]) * shrink
-    points = points * shrink
-    area = float(len(points) * pixel.prod())
-    offsets = points - points.mean(axis=0)
-    moments = offsets.T @ offsets / len(points) + np.diag(pixel**2) / 12
-    sizes, axes = np.linalg.eigh(moments)
-    minor, major = (float(4 * np.sqrt(max(size, 0.0))) for size in sizes)
-    orientation = float(np.degrees(np.arctan2(abs(axes[0, 1]), abs(axes[1, 1]))))
-    flat = orientation < 45
-    return SliceShape(
-        index,
-        area,
-        float(np.degrees(about_ap)),
-        float(np.degrees(about_rl)),
-        minor if flat else major,
-        major if flat else minor,
-        float(np.sqrt(max(1 - (minor / major) ** 2, 0.0))) if major else 0.0,
-        orientation,
-        area / _hull_area(points, pixel),
-        spacing[0] / float(shrink.prod()),
-    )
+def _hull_areas(planes: AnyArray) -> AnyArray:
+    """Return the area in voxels of the convex hull of each slice (S,), corners included."""
+    width = planes.shape[2]
+    is_row = planes.any(axis=2)
+    highest = np.where(is_row, width - planes[:, :, ::-1].argmax(axis=2), -1)
+    lowest = np.where(is_row, -planes.argmax(axis=2), -width - 1)
+    return _areas_below(highest, -1) + _areas_below(lowest, -width - 1)
 
 
-def _hull_area(points: AnyArray, pixel: AnyArray) -> float:
-    """Return the area of the convex hull of voxels, with all of their corners.
+def _areas_below(edges: AnyArray, nothing: int) -> AnyArray:
+    """Return the area between an axis and the upper hull of each edge (S,) above it.
 
-    Points are sorted by rows, as `numpy.argwhere` gives them: the ends of rows are enough.
+    Edges (S, R) are of rows; a row without voxels has ``nothing``, the least value.
     """
-    rows, columns = points.T
-    starts = np.flatnonzero(np.diff(rows, prepend=-np.inf))
-    ends = np.append(starts[1:], len(rows)) - 1
-    heights = np.stack([rows[starts] - pixel[0] / 2, rows[starts] + pixel[0] / 2], 1).ravel()
-    lowest = np.repeat(columns[starts] - pixel[1] / 2, 2)
-    highest = np.repeat(columns[ends] + pixel[1] / 2, 2)
-    return _area_below(heights, highest) + _area_below(heights, -lowest)
+    corners = np.full((len(edges), edges.shape[1] + 1), nothing)
+    corners[:, :-1] = edges
+    corners[:, 1:] = np.maximum(corners[:, 1:], edges)
+    kept = corners > nothing
+    above, inner, below = corners[:, :-2], corners[:, 1:-1], corners[:, 2:]
+    is_alone = np.minimum(above, below) == nothing
+    kept[:, 1:-1] &= is_alone | (2 * inner > above + below)  # others are never corners of a hull
+    rows = [_area_below(np.flatnonzero(k), edge[k]) for k, edge in zip(kept, corners, strict=True)]
+    return np.array(rows)
 
 
 def _area_below(heights: AnyArray, edge: AnyArray) -> float:
     """Return the area between an axis and the upper hull of an edge above it (monotone chain)."""
-    chain: list[tuple[float, float]] = []
+    chain: list[tuple[int, int]] = []
     for x, y in zip(heights.tolist(), edge.tolist(), strict=True):
         while len(chain) > 1:
             (x0, y0), (x1, y1) = chain[-2:]

@@ -1,21 +1,22 @@
-"""Centre of the field of view: the middle of the cord, by a mask or by what another model finds."""
+"""Centre of the field of view: the cord, by a mask, by another model or by the bundle's prior."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from nibabel.affines import apply_affine
 
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.errors import ImageError, OptionError
+from deepseg_lite.inference.settings import Settings
 from deepseg_lite.nifti.reading import load_image, read_series
 from deepseg_lite.notice import Notice, Warn
 from deepseg_lite.steps.frame import Framed
 from deepseg_lite.volume import Affine, AnyArray, Volume
 
 Point = tuple[float, float, float]
+WAYS = ("center", "center_task", "center_prior")
+"""Options that say where the cord is."""
+OPPOSITE = {"L": "R", "A": "P", "S": "I"}
 
 
 def middle_of(mask: AnyArray, affine: Affine, image: Volume) -> Point | None:
@@ -64,6 +65,42 @@ def middle_of_file(path: str, image: Volume, warn: Warn) -> Point:
     return found
 
 
+def localizer(bundle: Bundle, settings: Settings) -> str | None:
+    """Return the name of the task that finds the cord in a run, if there is one."""
+    if settings["center_prior"] and bundle.center is not None:
+        return bundle.center.task
+    return settings["center_task"]
+
+
+def usual_place(bundle: Bundle, settings: Settings, image: Volume) -> Point | None:
+    """Return the point in mm where a manifest says that the cord usually is, if it is asked for.
+
+    Directions are those of the axes of the image that are closest to them.
+    """
+    if not settings["center_prior"] or bundle.center is None or not bundle.center.position:
+        return None
+    place = [(size - 1) / 2 for size in image.shape]
+    for letter, share in bundle.center.position.items():
+        towards = letter in image.orientation
+        axis = image.orientation.index(letter if towards else OPPOSITE[letter])
+        place[axis] = (share if towards else 1 - share) * image.shape[axis] - 0.5
+    x, y, z = apply_affine(image.affine, place).tolist()
+    return x, y, z
+
+
+def check_ways(settings: Settings) -> None:
+    """Refuse more than one way to say where the cord is.
+
+    Raises
+    ------
+    OptionError
+        Naming those that were given.
+    """
+    given = [f"`{way}`" for way, value in settings.items() if way in WAYS and value]
+    if len(given) > 1:
+        raise OptionError(f"{' and '.join(given)} were given; one of them is needed.")
+
+
 def check_center_model(bundle: Bundle, user: Bundle) -> None:
     """Refuse a model that cannot tell where the cord is in the images of another one.
 
@@ -80,18 +117,19 @@ def check_center_model(bundle: Bundle, user: Bundle) -> None:
         )
     if len(user.inputs.channel_names) != 1:
         raise OptionError(
-            f"{user.name} takes several images; give the cord as a mask, `center`, in place of "
-            "`center_task`."
+            f"{user.name} takes several images, and {bundle.name} one; give the cord as a mask, "
+            "`center`."
         )
 
 
-def tell_no_center(name: str, warn: Warn) -> None:
-    """Tell that another model found nothing to look around."""
-    text = f"{name} found nothing to look around, so the middle of the image was taken."
+def tell_no_center(name: str, usual: Point | None, warn: Warn) -> None:
+    """Tell that another model found nothing to look around, and what was taken in its place."""
+    place = "the middle of the image" if usual is None else "the place where the cord usually is"
+    text = f"{name} found nothing to look around, so {place} was taken."
     warn(Notice("no-center", text, figures={"task": name}))
 
 
-def tell_empty_slices(data: AnyArray, frame: Framed, patch: Sequence[Any], warn: Warn) -> None:
+def tell_empty_slices(data: AnyArray, frame: Framed, bundle: Bundle, warn: Warn) -> None:
     """Tell of slices in which a model found nothing that looks around the middle alone.
 
     Parameters
@@ -100,20 +138,21 @@ def tell_empty_slices(data: AnyArray, frame: Framed, patch: Sequence[Any], warn:
         Result on the grid of the image.
     frame : Framed
         The frame of the network: its first axis is across the slices of a 2-D one.
-    patch : sequence of 3 ints or None
-        Of the network.
+    bundle : Bundle
+        The model.
     warn : callable
         Told of them.
     """
-    if patch[0] != 1:
+    if bundle.sliding_window.patch_size[0] != 1:
         return
     found = data.reshape(-1, *data.shape[-3:]).max(axis=0) > 0.5
     slices = np.moveaxis(found, frame.source[0], 0)
     empty = [index for index, each in enumerate(slices) if not each.any()]
     if not empty or len(empty) == len(slices):  # nothing at all is told elsewhere
         return
+    ways = " or ".join(f"`{way}`" for way in WAYS if way != "center_prior" or bundle.center)
     text = (
         f"nothing was found in {len(empty)} of {len(slices)} slices. This model looks around the "
-        "middle of the image alone: `center` or `center_task` moves that to the cord."
+        f"middle of the image alone: {ways} moves that to the cord."
     )
     warn(Notice("slices-empty", text, figures={"slices": empty, "count": len(slices)}))

@@ -89,7 +89,7 @@ def recorded_settings(settings: Settings) -> dict[str, Any]:
     """Return settings by the names that records have had from the start."""
     cleaning = asdict(Cleaning.of(settings))
     choices = {name: value for name, value in settings.items() if name not in (*cleaning, "fast")}
-    for name in ("reorient", "center", "center_task"):  # few models have them
+    for name in ("reorient", "center", "center_task", "center_prior"):  # few models have them
         if not choices[name]:
             del choices[name]
     if settings["center"]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nibabel.spatialimages import SpatialImage
 
-from deepseg_lite.api.centering import Point, tell_empty_slices
+from deepseg_lite.api.centering import Point, localizer, tell_empty_slices
 from deepseg_lite.api.model import Result
 from deepseg_lite.api.results import make_result
 from deepseg_lite.bundles.bundle import Bundle
@@ -113,7 +113,7 @@ class VolumeRun:
                 volume, undo = crop_to_box(volume, cropped.box)
             self._crop = cropped, undo
         self._stored = None
-        if bundle.prior is None and self.settings["center_task"] is None:
+        if bundle.prior is None and localizer(bundle, self.settings) is None:
             self._apply_steps(volume)
         else:
             self._volume = volume
@@ -151,9 +151,9 @@ class VolumeRun:
             watch=self.watch,
         )
         if looks_around_middle(self.model.bundle.preprocessing):
-            frame, patch = self._trail[0], self.model.bundle.sliding_window.patch_size
+            frame = self._trail[0]
             assert isinstance(frame, Framed)
-            tell_empty_slices(found.data, frame, patch, self.watch.warn)
+            tell_empty_slices(found.data, frame, self.model.bundle, self.watch.warn)
             found = replace(found, center=self._center)
         if self._crop is None:
             return found

@@ -28,7 +28,7 @@ from deepseg_lite.bundles.networks import Network
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.predictors import WarmNetworks
-from deepseg_lite.errors import ImageError, OptionError
+from deepseg_lite.errors import ImageError
 from deepseg_lite.inference.cleaning import Cleaning
 from deepseg_lite.inference.fitting import check_settings, fit_settings
 from deepseg_lite.inference.overlap import run_through
@@ -235,13 +235,14 @@ class Segmenter:
         """Return the point in mm to look around; None for the middle of the image."""
         if settings["center"] is not None:
             return centering.middle_of_file(settings["center"], volume, watch.warn)
-        if (name := settings["center_task"]) is None:
-            return None
+        usual = centering.usual_place(self.bundle, settings, volume)
+        if (name := centering.localizer(self.bundle, settings)) is None:
+            return usual
         found = self._center_model(name).segment(volume, watch=watch.inner(tells_progress=False))
         point = centering.middle_of(found.data, volume.affine, volume)
         if point is None:
-            centering.tell_no_center(name, watch.warn)
-        return point
+            centering.tell_no_center(name, usual, watch.warn)
+        return point or usual
 
     def _center_model(self, name: str) -> Segmenter:
         """Return the model that finds what to look around; opened when it is first needed."""
@@ -255,7 +256,7 @@ class Segmenter:
         """Return the bundles a run uses, its own first."""
         own = make_settings()
         first = self._first.parts(own) if self.bundle.prior else ()
-        name = settings["center_task"]
+        name = centering.localizer(self.bundle, settings)
         center = () if name is None else self._center_model(name).parts(own)
         return (Part(self.bundle, self.networks), *first, *center)
 
@@ -283,10 +284,9 @@ class Segmenter:
             self.finder()
         if self.bundle.prior is not None:
             _ = self._first
-        if settings["center_task"] is not None:
-            if settings["center"] is not None:
-                raise OptionError("`center` and `center_task` were given; one of them is needed.")
-            self._center_model(settings["center_task"]).check_settings(make_settings())
+        centering.check_ways(settings)
+        if (name := centering.localizer(self.bundle, settings)) is not None:
+            self._center_model(name).check_settings(make_settings())
 
     def check_channel_count(self, count: int) -> None:
         """Raise `ImageError` unless ``count`` images make one case of this model."""

@@ -136,6 +136,19 @@ class Prior:
     channels: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Center:
+    """Where the cord is to be looked for on request, and what that was measured on.
+
+    ``task`` finds it on the image. ``position`` is where it usually is: how far across the field of
+    view towards L, A or S, 0 to 1; other axes have their middle.
+    """
+
+    source: str
+    task: str | None = None
+    position: Mapping[str, float] | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle(BundleFiles):
     """A validated manifest and where its files are: a model that segments."""
@@ -150,6 +163,7 @@ class Bundle(BundleFiles):
     postprocessing: tuple[Mapping[str, Any], ...]
     cord_crop: CordCrop | None = None
     prior: Prior | None = None
+    center: Center | None = None
     workflow: Workflow | None = None
     references: tuple[Reference, ...] = ()
 
@@ -213,6 +227,7 @@ def parse_manifest(manifest: Any, path: Path, *, lone_file: bool = False) -> Bun
         lone_file=lone_file,
         cord_crop=CordCrop(**manifest["cord_crop"]) if manifest.get("cord_crop") else None,
         prior=Prior(**frozen(manifest["prior"])) if "prior" in manifest else None,
+        center=Center(**manifest["center"]) if "center" in manifest else None,
         workflow=parse_workflow(manifest["workflow"]) if "workflow" in manifest else None,
         references=parse_references(manifest),
     )

@@ -10,6 +10,14 @@ from typing import Any
 
 from deepseg_lite.bundles.schemas import read_schema, schema_problems
 
+_OTHERS = (
+    ("cord_crop", "detector"),
+    ("prior", "bundle"),
+    ("workflow", "second"),
+    ("center", "task"),
+)
+"""Where a manifest names another bundle."""
+
 
 def manifest_schema() -> Mapping[str, Any]:
     """Return the JSON Schema of manifests."""
@@ -68,8 +76,8 @@ def _files(network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _companions(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for part, key in (("cord_crop", "detector"), ("prior", "bundle"), ("workflow", "second")):
-        if part in manifest:
+    for part, key in _OTHERS:
+        if key in manifest.get(part, ()):
             yield f"{part}.{key}", manifest[part][key]
 
 

@@ -10,6 +10,7 @@ from deepseg_lite.inference.unfit import (
     fixed_distance,
     no_crop,
     no_mirroring,
+    no_prior,
     no_vote,
     of_workflows,
     sees_all,
@@ -67,6 +68,15 @@ class Settings(TypedDict, total=False):
             "Task or bundle that finds the cord to look around, on the same image.",
             metavar="NAME",
             unfit=sees_all,
+        ),
+    ]
+    center_prior: Annotated[
+        bool,
+        Option(
+            "Look for the cord as the model's manifest says: around what a task finds on the same "
+            "image, or where the cord usually is.",
+            default=False,
+            unfit=no_prior,
         ),
     ]
     tta: Annotated[

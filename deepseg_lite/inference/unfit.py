@@ -85,7 +85,19 @@ def sees_all(_: object, bundle: Bundle) -> str | None:
         return None
     return (
         f"{bundle.name} does not look around the middle of an image alone, so there is nothing to "
-        "center; leave `center` and `center_task` out."
+        "center; leave `center`, `center_task` and `center_prior` out."
+    )
+
+
+def no_prior(_: bool, bundle: Bundle) -> str | None:
+    """Say why `center_prior` does not fit: the manifest does not say where the cord is."""
+    if reason := sees_all(_, bundle):
+        return reason
+    if bundle.center is not None:
+        return None
+    return (
+        f"the manifest of {bundle.name} does not say where the cord is to be looked for; give a "
+        "mask, `center`, or what finds it, `center_task`."
     )
 
 

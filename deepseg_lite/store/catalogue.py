@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from deepseg_lite.bundles.bundle import Bundle, Label
+from deepseg_lite.bundles.bundle import Bundle, Center, Label
 from deepseg_lite.bundles.task_file import Task
 from deepseg_lite.store import licenses
 from deepseg_lite.store.receipts import verified
@@ -153,6 +153,14 @@ def _precisions(bundle: Bundle) -> list[str]:
     return found
 
 
+def _center(center: Center) -> str:
+    """Return where the cord is looked for on request."""
+    places = (center.position or {}).items()
+    usual = ", ".join(f"{share:g} of the image towards {letter}" for letter, share in places)
+    found = f"what {center.task} finds" if center.task else ""
+    return f"{'; else '.join(filter(None, (found, usual)))} ({center.source})"
+
+
 def _describe_bundle(bundle: Bundle, task: Task | None) -> dict[str, Any]:
     source, parity = bundle.manifest["source"], bundle.manifest.get("parity")
     errors = [check["max_abs_error"] for check in bundle.manifest["export"]["checks"]]
@@ -164,6 +172,7 @@ def _describe_bundle(bundle: Bundle, task: Task | None) -> dict[str, Any]:
         "inputs": list(bundle.inputs.channel_names),
         "orientation": f"any; brought to {orientation}" if orientation else "used as it is stored",
         "crop": f"around the cord, found by {crop.detector}" if crop else "none",
+        **({"center prior": _center(bundle.center)} if bundle.center else {}),
         "labels": _labels(bundle.outputs.labels),
         "writes": _writes(bundle),
         "patch": " x ".join(str(n or "all") for n in bundle.sliding_window.patch_size),

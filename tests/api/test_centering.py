@@ -8,10 +8,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers.bundles import make_affine, voxels, write_bundle, write_image
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import deepseg_lite
 from deepseg_lite.api.centering import middle_of
-from deepseg_lite.errors import ImageError, OptionError
+from deepseg_lite.errors import BundleNotFoundError, ImageError, OptionError
+from deepseg_lite.store.cache import bundle_directory
 from deepseg_lite.volume import Volume
 
 AFFINE = make_affine("LAS", (1.0, 1.0, 3.0), (0.0, 0.0, 0.0))
@@ -105,6 +107,74 @@ def test_another_model_moves_what_is_seen(tmp_path, bundle, image, command):
     expected = nib.affines.apply_affine(AFFINE, (17.5, 8.0, 1.5))
     np.testing.assert_allclose(record["Center_mm"], expected, atol=1e-4)
     assert voxels(image.parent / "t2s_gmseg.nii.gz").any()
+
+
+PLACE = {"L": 22 / 28, "A": 4.5 / 26}
+"""The middle of the bright part, voxel 21.5 and 4 of an image that is stored as LAS."""
+
+
+def _with_prior(tmp_path, **center):
+    return write_bundle(
+        tmp_path / "prior", "regions", **CHANGES, center={"source": "drawn", **center}
+    )
+
+
+@pytest.mark.parametrize("codes", ["LAS", "RPS", "ASL"])
+def test_a_bundle_says_where_the_cord_is(tmp_path, image, codes):
+    turn = ornt_transform(io_orientation(AFFINE), axcodes2ornt(codes))
+    path = tmp_path / "turned.nii.gz"
+    nib.save(nib.load(image).as_reoriented(turn), path)
+    segment = deepseg_lite.load(_with_prior(tmp_path, position=PLACE), device="cpu")
+    found = segment(path, reorient=True, center_prior=True)
+    back = ornt_transform(axcodes2ornt(codes), io_orientation(AFFINE))
+    data = np.asarray(found.as_reoriented(back).dataobj)[..., 0]
+    assert data[BRIGHT].all()
+    assert not data[12:15, 12:14].any()
+    plain, _ = _found(segment, path, reorient=True)
+    assert plain.any()
+    assert not np.asarray(nib.Nifti1Image(plain, found.affine).as_reoriented(back).dataobj)[
+        BRIGHT
+    ].any()
+
+
+def test_a_bundle_names_what_finds_the_cord(tmp_path, image, command):
+    write_bundle(bundle_directory("finder"), "threshold", name="finder")
+    bundle = _with_prior(tmp_path, task="finder", position=PLACE)
+    outcome = command("run", bundle, "-i", image, "--center-prior", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    record = json.loads((image.parent / "t2s_gmseg.json").read_text())
+    assert record["Settings"]["center_prior"] is True
+    assert [each["name"] for each in record["Companions"]] == ["finder"]
+    # The box around both bright parts, not the place that the bundle knows.
+    expected = nib.affines.apply_affine(AFFINE, (17.5, 8.0, 1.5))
+    np.testing.assert_allclose(record["Center_mm"], expected, atol=1e-4)
+    shown = command("info", bundle).out
+    assert "what finder finds; else 0.785714 of the image towards L" in shown
+    assert "(drawn)" in shown
+
+
+def test_where_the_task_finds_nothing_the_usual_place_is_taken(tmp_path):
+    data = np.full((28, 26, 4), 0.1, np.float32)
+    data[13, 13] = 0.3
+    dark = write_image(tmp_path / "dark.nii.gz", data, AFFINE)
+    write_bundle(bundle_directory("finder"), "threshold", name="finder")
+    bundle = _with_prior(tmp_path, task="finder", position=PLACE)
+    _, notices = _found(deepseg_lite.load(bundle, device="cpu"), dark, center_prior=True)
+    assert "the place where the cord usually is" in notices["no-center"].text
+
+
+def test_a_prior_that_is_not_there_is_told(tmp_path, bundle, image, mask, tiny_bundle):
+    with pytest.raises(OptionError, match=r"does not say where the cord is.*`center_task`"):
+        deepseg_lite.load(bundle, device="cpu")(image, center_prior=True)
+    with pytest.raises(OptionError, match="leave `center`"):
+        deepseg_lite.load(tiny_bundle, device="cpu")(image, center_prior=True)
+    away = deepseg_lite.load(_with_prior(tmp_path, task="nowhere"), device="cpu")
+    with pytest.raises(BundleNotFoundError, match="nowhere"):
+        away(image, center_prior=True)
+    with pytest.raises(OptionError, match="`center` and `center_prior` were given"):
+        away(image, center=str(mask), center_prior=True)
+    _, notices = _found(away, image)  # nobody asks for the prior
+    assert "`center_prior` moves that to the cord" in notices["slices-empty"].text
 
 
 def test_a_model_that_finds_nothing_leaves_the_middle(tmp_path, bundle, image):

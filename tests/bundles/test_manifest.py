@@ -338,13 +338,39 @@ def test_what_no_model_needs_is_refused_by_its_size(path, value, message):
     assert all(problem.isprintable() for problem in problems)
 
 
-@pytest.mark.parametrize("part", ["cord_crop", "prior"])
+SEEN = {"step": "field_of_view", "shape": [None, 8, 8], "mode": "symmetric", "value": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("center", "step", "message"),
+    [
+        ({"task": "sc", "position": {"A": 0.6}, "source": "x"}, SEEN, None),
+        ({"source": "x"}, SEEN, "a task or a position is needed"),
+        ({"task": "sc"}, SEEN, "'source' is a required property"),
+        ({"task": "../sc", "source": "x"}, SEEN, "does not match"),
+        ({"position": {}, "source": "x"}, SEEN, "non-empty"),
+        ({"position": {"A": 1.2}, "source": "x"}, SEEN, "1.2 is greater than"),
+        ({"position": {"P": 0.4}, "source": "x"}, SEEN, "'P' was unexpected"),
+        ({"task": "sc", "source": "x"}, RESAMPLE, "center needs the step field_of_view"),
+    ],
+)
+def test_a_manifest_says_where_the_cord_is_to_be_looked_for(center, step, message):
+    manifest = make_manifest()
+    manifest["preprocessing"] = [step]
+    problems = manifest_problems({**manifest, "center": center})
+    assert [message in problem for problem in problems] == [True] * (message is not None), problems
+
+
+@pytest.mark.parametrize("part", ["cord_crop", "prior", "center"])
 def test_a_bundle_is_not_its_own_companion(part):
     """Fault 18."""
     manifest = make_manifest()
     if part == "prior":
         manifest["preprocessing"].append({"step": "crop_to_prior", "safety_factor": [1, 1, 1]})
         manifest["prior"] = {"bundle": manifest["name"], "channels": ["t2"]}
+    elif part == "center":
+        manifest["preprocessing"] = [SEEN]
+        manifest["center"] = {"task": manifest["name"], "source": "x"}
     else:
         faces = ("superior", "inferior", "left", "right", "anterior", "posterior")
         padding = dict.fromkeys(faces, 1)

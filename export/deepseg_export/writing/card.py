@@ -101,6 +101,15 @@ def _wanted_images(manifest: Mapping[str, Any]) -> list[str]:
         sizes = manifest["cord_crop"]["padding_mm"].items()
         listed = _joined(f"{size:g} {face}" for face, size in sizes)
         lines.append(f"Cut first to the box around the cord, enlarged by (mm): {listed}")
+    if "center" in manifest:
+        center = manifest["center"]
+        usual = _joined(
+            f"{share:g} of the image towards {letter}"
+            for letter, share in center.get("position", {}).items()
+        )
+        found = f"what {center['task']} finds" if "task" in center else ""
+        ways = " or ".join(filter(None, (found, usual)))
+        lines.append(f"With `--center-prior` it looks around {ways} ({center['source']})")
     return lines
 
 

@@ -23,6 +23,12 @@ GRAY_MATTER: Mapping[str, Any] = {
         {"step": "field_of_view", "shape": [None, 200, 200], "mode": "symmetric", "value": 0.0},
         {"step": "normalize", "channels": [{"scheme": "zscore", "nonzero_only": False}]},
     ],
+    "center": {
+        "task": "sc_gm_t2star",
+        "position": {"L": 0.51, "A": 0.51},
+        "source": "manual masks of five people (gm_challenge 10062, 9418, 9584, 9709; "
+        "sct_testing_data t2s_uncropped): 0.49 to 0.54 towards L, 0.46 to 0.56 towards A",
+    },
     "sliding_window": {**_WHOLE, "patch_size": [1, 200, 200], "stride": [1, 200, 200]},
     "outputs": {
         "activation": "none",
@@ -39,7 +45,8 @@ GRAY_MATTER: Mapping[str, Any] = {
     },
     "postprocessing": [{"step": "binarize", "threshold": 0.5, "inclusive": True}],
 }
-"""Source: the Spinal Cord Toolbox, main branch of August 2026, ``deepseg_/gm.py``."""
+"""Source: the Spinal Cord Toolbox, main branch of August 2026, ``deepseg_/gm.py``; but for
+``center``, which is of this project and is measured by ``tests/parity/test_keras_centering.py``."""
 
 SURROUNDINGS: Mapping[str, Mapping[str, Any]] = {"gray_matter_aspp": GRAY_MATTER}
 

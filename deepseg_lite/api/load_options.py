@@ -21,7 +21,7 @@ class ModelOptions(TypedDict, total=False):
         str,
         Option(
             "What runs the networks; it fails when that is not usable. auto: cuda where it works, "
-            "else openvino where it is installed, else cpu.",
+            "else the faster one of openvino and cpu for the model; see deepseg-lite bench.",
             choices=DEVICES,
             default="auto",
             show_default=True,

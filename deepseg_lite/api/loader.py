@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from deepseg_lite.api.choosing import engine_for
 from deepseg_lite.api.load_options import LoadOptions
 from deepseg_lite.api.segmenter import Segmenter
 from deepseg_lite.bundles.bundle import select_networks
-from deepseg_lite.engines.engine import choose_engine
 from deepseg_lite.errors import OptionError
 from deepseg_lite.machine import available_threads
 from deepseg_lite.option import complete, takes
@@ -65,19 +65,21 @@ def load(task_or_bundle: str | Path, **options: Unpack[LoadOptions]) -> Segmente
     if given["single_fold"]:
         known = [network.fold for network in bundle.networks]
         folds = [SINGLE_FOLD if SINGLE_FOLD in known else known[0]]
-    engine = replace(
-        choose_engine(given["device"], given["precision"]),
-        spins=given["spinning"] is not False,
-        form=given["form"],
-    )
     networks = select_networks(bundle, folds)
+    threads = given["threads"] or available_threads()
+    engine = replace(
+        engine_for(
+            bundle, networks[0], given["device"], given["precision"], given["form"], threads
+        ),
+        spins=given["spinning"] is not False,
+    )
     for network in networks:
         engine.file(bundle, network)  # before any work: folds may be opened one by one
     segmenter = Segmenter(
         bundle=bundle,
         task=task,
         engine=engine,
-        threads=given["threads"] or available_threads(),
+        threads=threads,
         networks=networks,
         keep_folds_loaded=given["keep_folds_loaded"],
     )

@@ -61,6 +61,7 @@ def describe_run(
             "provider": model.engine.provider,
             "precision": model.engine.precision,
             "threads": model.threads,
+            **({"chosen": model.engine.why} if model.engine.why else {}),
             **versions(*model.engine.packages),
             "numpy": np.__version__,
         },

@@ -87,7 +87,7 @@ plan = RunCommand(
 
 def _document(case: CasePlan) -> dict[str, Any]:
     """Return a plan for programs, sizes in bytes; the names of fields change, its keys do not."""
-    kept = ("bundle", "grid", "patch", "patches", "folds", "passes", "batch", "calls")
+    kept = ("bundle", "form", "grid", "patch", "patches", "folds", "passes", "batch", "calls")
     return {
         "images": case.images,
         "shape": case.shape,
@@ -114,11 +114,12 @@ def _document(case: CasePlan) -> dict[str, Any]:
 def _in_words(case: CasePlan) -> str:
     """Return a plan for people."""
     rows: list[tuple[str, ...]] = [
-        ("network", "grid", "patch", "patches", "folds", "passes", "calls", "seconds", "MB")
+        ("network", "form", "grid", "patch", "patches", "folds", "passes", "calls", "seconds", "MB")
     ]
     rows += [
         (
             part.bundle,
+            part.form,
             _times(part.grid),
             _times(part.patch),
             *map(str, (part.patches, part.folds, part.passes, part.calls)),

@@ -92,6 +92,7 @@ def _device(name: str) -> dict[str, Any]:
         image = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64, 1)
         segment = load(str(path), device=name, threads=1)
         segment(image, affine=np.diag([0.6, 0.6, 3, 1]))
+        answer["device"] = device_of(segment.engine)  # `auto` looks at the model, too
         answer["ran"] = segment.bundle.name
     answer["telemetry"] = {
         "onnxruntime": os.environ.get("ORT_DISABLE_TELEMETRY"),

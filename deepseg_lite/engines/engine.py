@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from deepseg_lite.bundles.files import CANONICAL, BundleFiles, NetworkFile, file_in
@@ -41,12 +41,15 @@ class Engine:
         Whether threads of ONNX Runtime that wait for work keep their core meanwhile.
     form : str
         One of `FORMS`.
+    why : str
+        Why it was chosen, where there was a choice.
     """
 
     provider: str
     precision: str = "fp32"
     spins: bool = True
     form: str = "auto"
+    why: str = field(default="", compare=False)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -87,7 +90,8 @@ def choose_engine(device: str, precision: str = "fp32") -> Engine:
     device : str
         One of `DEVICES`. ``auto`` takes the fastest of those that are exact and installed: CUDA
         where it works, else OpenVINO, else ONNX Runtime on the CPU; and of those only what offers
-        the precision.
+        the precision. Which of the last two is faster depends on the model:
+        `deepseg_lite.api.choosing`.
     precision : str
         One of `PRECISIONS`; `OFFERED` says which devices have it.
 
@@ -121,6 +125,16 @@ def choose_engine(device: str, precision: str = "fp32") -> Engine:
         provider = onnxruntime_network.choose_provider(provider)
     _logger.info("Networks run on %s, in %s.", provider, precision)
     return Engine(provider, precision)
+
+
+def cpu_rivals(precision: str) -> tuple[Engine, ...]:
+    """Return OpenVINO and ONNX Runtime on the CPU, where ``auto`` may take either; else nothing."""
+    offering = OFFERED.get(precision, ())
+    if not {OPENVINO, "cpu"} <= set(offering) or not openvino_network.is_installed():
+        return ()
+    if _fastest(offering) != OPENVINO or not onnxruntime_network.installed_packages():
+        return ()
+    return Engine(OPENVINO, precision), Engine(onnxruntime_network.CPU, precision)
 
 
 def device_of(engine: Engine) -> str:

@@ -19,13 +19,13 @@ import numpy as np
 
 # All that a run imports: its process weighs and starts as a run's does.
 from deepseg_lite.api import cases as cases
+from deepseg_lite.api.calibration import Measurement, NetworkMemory
 from deepseg_lite.bundles.bundle import Bundle, read_bundle, select_networks
 from deepseg_lite.bundles.networks import Network
 from deepseg_lite.engines.engine import Engine, choose_engine, device_of
 from deepseg_lite.engines.predictors import PatchPredictor
 from deepseg_lite.errors import ProviderError
 from deepseg_lite.machine import peak_memory, resident_memory, restart_peak, share_one_heap
-from deepseg_lite.performance.calibration import Measurement, NetworkMemory
 from deepseg_lite.performance.processes import ProcessError, run_module
 
 

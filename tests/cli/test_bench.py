@@ -17,11 +17,11 @@ from helpers.bundles import make_manifest, write_bundle
 from helpers.spine import make_spine
 from helpers.spine_bundles import image_of, write_bundles
 
+from deepseg_lite.api import calibration
 from deepseg_lite.bundles.bundle import read_bundle
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.onnxruntime_network import CPU
 from deepseg_lite.inference.patches import plan_windows
-from deepseg_lite.performance import calibration
 from deepseg_lite.performance.bench.running import FILES
 
 FLOP = 10**9

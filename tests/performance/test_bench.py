@@ -48,6 +48,7 @@ def make_report(*passes: dict, provider: str = CPU, precision: str = "fp32") -> 
         "folds": 1,
         "provider": provider,
         "precision": precision,
+        "form": "slices" if provider == CPU else "canonical",
         "threads": 2,
         "image": {"shape": [5, 10, 20], "spacing_mm": [0.5, 0.5, 3.0]},
         "passes": list(passes),
@@ -152,10 +153,10 @@ def test_the_wiki_gets_the_fastest_exact_time_of_each_model(document):
 def test_people_see_speed_stages_and_the_machine(document):
     text = report_in_words(document)
     lines = text.splitlines()
-    assert lines[0].split()[:4] == ["NAME", "DEVICE", "PRECISION", "THREADS"]
-    speed = "tiny cpu fp32 2 101.00 2.00 2.00 4 2.00 500 1800 0.5 0.50 200"
+    assert lines[0].split()[:5] == ["NAME", "DEVICE", "PRECISION", "FORM", "THREADS"]
+    speed = "tiny cpu fp32 slices 2 101.00 2.00 2.00 4 2.00 500 1800 0.5 0.50 200"
     assert " ".join(lines[1].split()) == speed
-    assert lines[2].split()[:2] == ["tiny", "cuda"]
+    assert lines[2].split()[:4] == ["tiny", "cuda", "fp32", "canonical"]
     assert "GPU, MB" not in lines[0]  # nothing to say in it
     for name in ("cold", "warm"):
         assert sum(line.startswith("tiny ") and f" {name} " in line for line in lines) == 2

@@ -14,8 +14,8 @@ from helpers.spine_bundles import image_of
 from helpers.spine_bundles import write_bundles as write_spine
 
 import deepseg_lite
+from deepseg_lite.api import calibration
 from deepseg_lite.inference.settings import make_settings
-from deepseg_lite.performance import calibration
 from deepseg_lite.performance.plan.past_runs import keep_run
 
 HERE = ("--device", "cpu", "--threads", "1")

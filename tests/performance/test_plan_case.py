@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -15,7 +16,7 @@ from helpers.spine_bundles import image_of
 from helpers.spine_bundles import write_bundles as write_spine
 
 import deepseg_lite
-from deepseg_lite.performance import calibration
+from deepseg_lite.api import calibration
 from deepseg_lite.store.cache import bundle_directory
 
 WINDOW = make_manifest()["sliding_window"]
@@ -99,6 +100,22 @@ def test_without_calibration_there_are_patches_and_memory_but_no_time(
     assert not calibration.path().exists()
     done = command("plan", tiny_bundle, "-i", full_image, "--no-calibrate")
     assert "time not known" in done.out
+
+
+def test_it_says_which_form_of_the_networks_runs(tiny_bundle, full_image, command):
+    manifest = json.loads((tiny_bundle / "manifest.json").read_text())
+    (network,) = manifest["networks"]
+    shutil.copy(tiny_bundle / network["path"], tiny_bundle / "slices.onnx")
+    file = {"path": "slices.onnx", "sha256": network["sha256"], "size": network["size"]}
+    agreement = {"max_abs_error": 0.0, "max_rel_error": 0.0}
+    network["forms"] = [{**file, "form": "slices", "devices": ["cpu"], "agreement": agreement}]
+    (tiny_bundle / "manifest.json").write_text(json.dumps(manifest))
+    for words, form in (([], "slices"), (["--form", "canonical"], "canonical")):
+        found = planned(command, tiny_bundle, "-i", full_image, "--no-calibrate", *words)
+        assert found["cases"][0]["parts"][0]["form"] == form
+    done = command("plan", tiny_bundle, "-i", full_image, "--no-calibrate", "--device", "cpu")
+    head, row = (line.split() for line in done.out.splitlines()[1:3])
+    assert (head[1], row[1]) == ("form", "slices")
 
 
 def test_a_network_that_was_measured_and_never_ran_has_seconds_of_its_own(

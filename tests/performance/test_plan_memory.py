@@ -14,7 +14,7 @@ from helpers.bundles import make_affine, make_manifest, write_bundle, write_imag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseg_lite.performance.calibration import NetworkMemory
+from deepseg_lite.api.calibration import NetworkMemory
 from deepseg_lite.performance.plan.memory import (
     RunShapes,
     overlapping,

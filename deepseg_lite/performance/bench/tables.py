@@ -9,7 +9,7 @@ from deepseg_lite.machine import Machine, specifications
 from deepseg_lite.performance.bench.figures import STAGES
 
 SPEED_HEAD = (
-    *("NAME", "DEVICE", "PRECISION", "THREADS", "COLD, s", "WARM, s", "MIN, s", "PATCHES"),
+    *("NAME", "DEVICE", "PRECISION", "FORM", "THREADS", "COLD, s", "WARM, s", "MIN, s", "PATCHES"),
     *("PATCHES/s", "VOXELS/s", "VOLUMES/h", "GFLOP/s", "OF GEMM", "PEAK, MB", "GPU, MB"),
 )
 WIKI_HEAD = (
@@ -17,7 +17,7 @@ WIKI_HEAD = (
     *("GPU Inference Time", "GPU Specs", "CPU Inference Time", "CPU Specs"),
     *("SCT Version", "DL Model Release"),
 )
-NAMES = ("name", "device", "precision", "threads")
+NAMES = ("name", "device", "precision", "form", "threads")
 
 
 def report_in_words(document: Mapping[str, Any]) -> str:
@@ -120,6 +120,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     padded = []
     for column in columns:
         width = max(map(len, column))
-        is_text = column[0].lower() in (*NAMES[:3], "pass")
+        is_text = column[0].lower() in (*NAMES[:-1], "pass")
         padded.append([f"{cell:<{width}}" if is_text else f"{cell:>{width}}" for cell in column])
     return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))

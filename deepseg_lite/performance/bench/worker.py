@@ -134,7 +134,7 @@ def _work(calls: Sequence[Call]) -> dict[str, int | None]:
 
 def _calibrate(model: Model, calls: Sequence[Call]) -> None:
     """Keep what a patch took, for plans of other runs."""
-    from deepseg_lite.performance import calibration
+    from deepseg_lite.api import calibration
 
     alike: dict[tuple[str, int], list[Call]] = {}
     for call in calls:

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from deepseg_lite.api.model import Part
-from deepseg_lite.bundles.bundle import Bundle
-from deepseg_lite.engines.engine import Engine
-from deepseg_lite.errors import OutputError
-from deepseg_lite.performance.calibration import (
+from deepseg_lite.api.calibration import (
     Known,
     Measurement,
     NetworkMemory,
@@ -21,6 +17,10 @@ from deepseg_lite.performance.calibration import (
     record,
     setup_of,
 )
+from deepseg_lite.api.model import Part
+from deepseg_lite.bundles.bundle import Bundle
+from deepseg_lite.engines.engine import Engine
+from deepseg_lite.errors import OutputError
 from deepseg_lite.performance.measuring import measure_network
 
 _logger = logging.getLogger("deepseg_lite")

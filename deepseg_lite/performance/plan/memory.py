@@ -1,7 +1,7 @@
 """Memory of a run, from the shapes of its arrays.
 
 Each stage of the pipeline is a sum of the arrays that exist together at its worst moment; the
-network's part is measured (`deepseg_lite.performance.calibration.NetworkMemory`). The sums are
+network's part is measured (`deepseg_lite.api.calibration.NetworkMemory`). The sums are
 upper bounds, checked against real runs by ``tests/performance/test_plan_memory.py``.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
-from deepseg_lite.performance.calibration import NetworkMemory
+from deepseg_lite.api.calibration import NetworkMemory
 from deepseg_lite.steps.resample import SLAB_VOXELS
 from deepseg_lite.volume import Shape
 

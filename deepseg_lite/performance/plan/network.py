@@ -26,6 +26,8 @@ class PartPlan:
     ----------
     bundle : str
         Name of the bundle.
+    form : str
+        Form that the engine takes of the networks.
     grid : tuple of 3 ints
         Voxels in front of the network, in its own axis order.
     patch : tuple of 3 ints
@@ -57,6 +59,7 @@ class PartPlan:
     """
 
     bundle: str
+    form: str
     grid: Shape
     patch: Shape
     patches: int
@@ -138,6 +141,7 @@ def plan_part(
     resident = case.resident_bytes + (shapes.image_bytes if waiting else 0)
     plan = PartPlan(
         bundle=bundle.name,
+        form=costs.engine.file(bundle, part.networks[0]).form,
         grid=ahead.shapes[-1],
         patch=windows.patch_size,
         patches=count,

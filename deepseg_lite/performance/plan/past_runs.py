@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from deepseg_lite.api.calibration import Pace, record_run
 from deepseg_lite.api.model import Model
 from deepseg_lite.errors import DeepsegError
 from deepseg_lite.inference.settings import Settings
-from deepseg_lite.performance.calibration import Pace, record_run
 from deepseg_lite.performance.plan.case import CasePlan, plan_case, work_voxels
 from deepseg_lite.performance.plan.costs import Costs
 from deepseg_lite.performance.plan.models import kind_of

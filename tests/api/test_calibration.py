@@ -10,11 +10,8 @@ from dataclasses import replace
 import pytest
 from helpers.bundles import make_bundle
 
-from deepseg_lite.engines.engine import Engine
-from deepseg_lite.engines.onnxruntime_network import CPU
-from deepseg_lite.errors import OutputError
-from deepseg_lite.performance import calibration
-from deepseg_lite.performance.calibration import (
+from deepseg_lite.api import calibration
+from deepseg_lite.api.calibration import (
     LAST_RUNS,
     Known,
     Measurement,
@@ -26,6 +23,9 @@ from deepseg_lite.performance.calibration import (
     record_run,
     setup_of,
 )
+from deepseg_lite.engines.engine import Engine
+from deepseg_lite.engines.onnxruntime_network import CPU
+from deepseg_lite.errors import OutputError
 
 NETWORK = make_bundle().networks[0]
 SETUP = setup_of(Engine(CPU), 2, NETWORK)

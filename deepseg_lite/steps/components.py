@@ -1,6 +1,6 @@
 """Cleaning masks, label maps and probability maps by connected components.
 
-Source of all of it: the Spinal Cord Toolbox, whose options ``-largest``, ``-fill-holes`` and
+Source of all but `spots`: the Spinal Cord Toolbox, whose options ``-largest``, ``-fill-holes`` and
 ``-remove-small`` do this to one file at a time.
 """
 
@@ -75,3 +75,31 @@ def remove_small(array: AnyArray, minimum_voxels: int) -> AnyArray:
     small = sizes < minimum_voxels
     small[0] = False
     return np.where(small[components], 0, array).astype(array.dtype)
+
+
+def spots(mask: AnyArray, share: float, connectivity: int) -> AnyArray:
+    """Return the components of a mask that are smaller than a share of the largest one.
+
+    Parameters
+    ----------
+    mask : array of shape (X, Y, Z)
+        Anything but 0 is foreground.
+    share : float
+        From 0 to 1; a component of exactly this share is not small.
+    connectivity : int
+        1: voxels that share a face connect; 2: or an edge; 3: or a corner.
+
+    Returns
+    -------
+    small : bool array of shape (X, Y, Z)
+        The largest component is never part of it, nor is anything of an empty mask.
+    """
+    components, count = ndimage.label(mask, ndimage.generate_binary_structure(3, connectivity))
+    sizes = np.zeros(count + 1, np.int64)
+    for plane in components:  # numpy counts in 64 bits, for which all of it at once is too large
+        sizes += np.bincount(plane.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    small = sizes / max(sizes.max(), 1) < share
+    small[0] = False
+    found: AnyArray = small[components]
+    return found

@@ -223,3 +223,35 @@ def remove_small(
     sizes = [round(size / voxel) for size in minimum] * (len(maps) if len(minimum) == 1 else 1)
     pairs = zip(maps, sizes, strict=True)
     return np.stack([components.remove_small(each, size) for each, size in pairs])
+
+
+def remove_spots(maps: AnyArray, share: float, independent: bool, connectivity: int) -> AnyArray:
+    """Set objects to 0 that are small beside the largest one, wherever they are in the volume.
+
+    Parameters
+    ----------
+    maps : array of shape (L, X, Y, Z)
+        Masks, or one label map.
+    share : float
+        From 0 to 1: what part of the voxels of the largest object is the least that stays.
+    independent : bool
+        Each mask, or each value of the label map, by itself; otherwise all that is not 0 together,
+        so that an object goes with all its labels or stays with them.
+    connectivity : int
+        1: voxels that share a face connect; 2: or an edge; 3: or a corner.
+
+    Returns
+    -------
+    kept : array of shape (L, X, Y, Z)
+        The largest object stays, so nothing that has an object becomes empty.
+    """
+    kept = maps.copy()
+    if not independent:
+        kept[:, components.spots(np.any(maps, axis=0), share, connectivity)] = 0
+    elif len(maps) > 1:
+        for mask in kept:
+            mask[components.spots(mask, share, connectivity)] = 0
+    else:
+        for value in np.unique(maps[maps != 0]):
+            kept[0][components.spots(maps[0] == value, share, connectivity)] = 0
+    return kept

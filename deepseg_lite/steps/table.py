@@ -140,6 +140,7 @@ MAP_STEPS: dict[str, Step] = {
     "keep_largest": Step(maps.keep_largest, "values"),
     "fill_holes": Step(maps.fill_holes, "values", hardens=True),
     "remove_small": Step(maps.remove_small, "values", needs=("image_spacing",)),
+    "remove_spots": Step(maps.remove_spots, "values", needs_masks=True),
 }
 """Maps (L, X, Y, Z) to maps; a label map is one map."""
 

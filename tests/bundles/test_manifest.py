@@ -68,11 +68,13 @@ def test_the_manifests_of_the_tests_are_valid(kind):
     assert manifest_problems(make_manifest(kind)) == []
 
 
+SPOTS = {"step": "remove_spots", "share": 0.01, "independent": False, "connectivity": 3}
 VALID = {
     "no-orientation": ("inputs.orientation", None),
     "resample": ("preprocessing", [RESAMPLE]),
     "no-preprocessing": ("preprocessing", []),
     "largest": ("postprocessing", [{"step": "keep_largest"}]),
+    "spots": ("postprocessing", [SPOTS]),
     "no-mirroring": ("mirror_axes", []),
     "no-overlap": ("sliding_window.overlap", 0),
     "parity": (
@@ -136,6 +138,9 @@ INVALID = {
     "orientation-newline": ("inputs.orientation", "LAS\n", "inputs.orientation: "),
     "axes-repeated": ("inputs.axes", "xxy", "inputs.axes: "),
     "step-unknown": ("preprocessing", [{"step": "eval"}], "preprocessing[0].step: 'eval'"),
+    "spots-of-nothing": ("postprocessing", [{**SPOTS, "share": 0}], "postprocessing[0].share: "),
+    "spots-of-all": ("postprocessing", [{**SPOTS, "share": 1.1}], "postprocessing[0].share: "),
+    "spots-joined": ("postprocessing", [{**SPOTS, "connectivity": 4}], "].connectivity: "),
     "step-missing": ("preprocessing", [{}], "preprocessing[0]: 'step' is a required"),
     "scheme-unknown": (
         "preprocessing.1.channels.0.scheme",

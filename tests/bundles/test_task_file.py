@@ -22,6 +22,7 @@ else:
 
 SINGLE, CASCADE = "seg_ms_lesion", "seg_tumor_edema_cavity_t1_t2"
 STAGE = "releases.0.stages.1"
+SPOTS = {"step": "remove_spots", "share": 0.01, "independent": False, "connectivity": 3}
 
 
 def _document(name: str) -> dict[str, Any]:
@@ -254,6 +255,10 @@ def test_unknown_keys_are_refused_everywhere(name):
         (CASCADE, f"{STAGE}.postprocessing.0.threshold", float("nan"), "threshold: "),
         (CASCADE, f"{STAGE}.postprocessing.1.unit", "cm", "unit: "),
         (CASCADE, f"{STAGE}.postprocessing.2.threshold", 0.5, "postprocessing[2]"),
+        (CASCADE, f"{STAGE}.postprocessing.2.share", 0.5, "postprocessing[2]"),
+        (CASCADE, f"{STAGE}.postprocessing.0", {"step": "remove_spots"}, "'share' is a required"),
+        (CASCADE, f"{STAGE}.postprocessing.0", {**SPOTS, "share": 0}, "postprocessing[0].share: "),
+        (CASCADE, f"{STAGE}.postprocessing.0", {**SPOTS, "unit": "vox"}, "postprocessing[0]"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_its_place(name, path, value, problem):
@@ -270,6 +275,10 @@ def test_usual_areas_are_ranges_and_say_whose_they_are():
     document = _document("sc_gm_t2star")
     del document["qc"]["ranges"]
     assert task_problems(document) == ["qc.ranges: missing; it says whose the ranges are"]
+
+
+def test_spots_may_be_removed():
+    assert task_problems(_changed(CASCADE, f"{STAGE}.postprocessing.0", SPOTS)) == []
 
 
 @pytest.mark.parametrize(("name", "path"), [(SINGLE, "releases.0"), (CASCADE, STAGE)])

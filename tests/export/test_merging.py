@@ -210,6 +210,14 @@ def test_the_way_folds_vote_and_forced_steps_are_the_catalogues():
     assert manifest["postprocessing"] == [{"step": "keep_largest"}]
 
 
+def test_a_forced_step_comes_with_all_that_it_says():
+    spots = {"step": "remove_spots", "share": 0.01, "independent": False, "connectivity": 3}
+    manifest = merge(checkpoint(), catalogue(postprocessing=({**spots, "forced": True},)))
+    assert manifest["postprocessing"] == [spots]
+    added = {"networks": make_manifest()["networks"], "export": make_manifest()["export"]}
+    assert manifest_problems({**manifest, **added}) == []
+
+
 @pytest.mark.parametrize("expected", [(), ({"step": "keep_largest", "forced": True},)])
 def test_a_label_called_canal_seg_keeps_its_largest_object_once(expected):
     facts = catalogue(labels=(Label("canal_seg", (1,)),), postprocessing=expected)

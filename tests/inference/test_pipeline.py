@@ -364,6 +364,28 @@ def test_postprocessing_works_on_the_inputs_grid():
     assert (soft[0] > 0.5).sum() == (data > 0.5).sum()
 
 
+def test_spots_are_removed_with_all_their_labels_and_nothing_else_changes():
+    data = np.full((12, 10, 8), 0.1)
+    data[6:11, 2:9, 1:7] = 0.5
+    data[7:9, 4:7, 3:5] = data[0, 0, 0] = 0.9
+    data[1, 1, 1] = 0.5  # a corner joins it to what is above
+    volume = Volume.from_array(data, make_affine("PIR"))
+    spots = {"step": "remove_spots", "share": 0.01, "independent": False, "connectivity": 3}
+    bundle = make_bundle("regions", postprocessing=[spots])
+    before = segment(volume, make_bundle("regions"), [region])
+    labels = segment(volume, bundle, [region])
+    assert np.count_nonzero(before.data[:2, :2, :2]) == 2
+    assert not labels.data[:2, :2, :2].any()
+    np.testing.assert_array_equal(labels.data[2:], before.data[2:])
+    assert labels.data.dtype == before.data.dtype
+    soft = make_settings(soft=True)
+    for each, other in zip(
+        *(segment(volume, b, [region], soft).data for b in (bundle, make_bundle("regions"))),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(each, other)
+
+
 def test_values_beyond_255_are_painted_as_uint16(oblique_volume):
     outputs = {
         "activation": "sigmoid",

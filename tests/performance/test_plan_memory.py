@@ -105,13 +105,15 @@ LINEAR = {"order": 1, "separate_axis": "auto", "separate_order": 0}
 CUBIC = {"order": 3, "separate_axis": "auto", "separate_order": 0}
 LINES = {"method": "linear", "order": 1, "padding": "border", "align_corners": False}
 RESPACE = {"step": "respace", "diagonal": False, "image": LINES, "scores": LINES}
+SPOTS = {"step": "remove_spots", "share": 0.01, "independent": True, "connectivity": 3}
 RUNS = {
-    "as it is": (None, []),
-    "coarser": ([1.6, 1.6, 1.6], []),
-    "finer": ([0.7, 0.7, 0.7], []),
-    "soft": (None, ["--soft"]),
-    "maps": ("by the affine", []),
-    "fine slices": ("by shapes", []),
+    "as it is": (None, [], []),
+    "coarser": ([1.6, 1.6, 1.6], [], []),
+    "finer": ([0.7, 0.7, 0.7], [], []),
+    "soft": (None, ["--soft"], []),
+    "maps": ("by the affine", [], []),
+    "fine slices": ("by shapes", [], []),
+    "without spots": ([1.6, 1.6, 1.6], [], [SPOTS]),
 }
 
 
@@ -123,8 +125,10 @@ def _process(program: tuple[str, ...], *arguments: object) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what is kept of freed memory is glibc's")
-@pytest.mark.parametrize(("spacing", "options"), RUNS.values(), ids=list(RUNS))
-def test_a_real_process_stays_below_the_plan_and_not_far(tmp_path: Path, spacing, options):
+@pytest.mark.parametrize(("spacing", "options", "cleaning"), RUNS.values(), ids=list(RUNS))
+def test_a_real_process_stays_below_the_plan_and_not_far(
+    tmp_path: Path, spacing, options, cleaning
+):
     steps = make_manifest()["preprocessing"]
     outputs = make_manifest()["outputs"]
     if spacing == "by the affine":
@@ -146,7 +150,11 @@ def test_a_real_process_stays_below_the_plan_and_not_far(tmp_path: Path, spacing
     window = make_manifest()["sliding_window"]
     window = {**window, "patch_size": [32, 64, 64], "overlap": 0.0}
     bundle = write_bundle(
-        tmp_path / "bundle", preprocessing=steps, sliding_window=window, outputs=outputs
+        tmp_path / "bundle",
+        preprocessing=steps,
+        sliding_window=window,
+        outputs=outputs,
+        postprocessing=cleaning,
     )
     data = np.random.default_rng(0).uniform(0.1, 1, (144, 144, 72)).astype(np.float32)
     image = write_image(tmp_path / "big.nii.gz", data, make_affine("RAS", (1.0, 1.0, 1.0)))

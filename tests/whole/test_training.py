@@ -191,6 +191,16 @@ def test_drawn_slices_have_the_labels_of_their_shape_in_any_contrast(load, monke
         assert np.bincount(labels.ravel())[1:].tolist() == parts[2:].sum((1, 2)).tolist()
 
 
+def test_slices_can_be_drawn_of_masks_without_images_alone(data, load, monkeypatch):
+    """The template, which these images are too few for, is read and not drawn from."""
+    anatomy, synthetic = load("anatomy"), load("synthetic")
+    nothing = anatomy.Shape(np.zeros((4, 3, 141, 141), np.float32), 1.0, (0, 3))
+    monkeypatch.setattr(synthetic, "read_template", lambda data: nothing)
+    for share in (0.0, 1.0):
+        labels = synthetic.draw_shapes(data, 8, 5, others_share=share).labels
+        assert set(np.unique(labels)) == ({0} if share == 0 else {0, 1, 2})
+
+
 def test_phantoms_of_the_training_are_not_those_of_the_tests(load):
     synthetic = load("synthetic")
     first, second = synthetic.draw_phantoms(2)
@@ -319,15 +329,14 @@ def test_every_resolution_counts_in_the_loss(load):
 
 
 @pytest.mark.export
-def test_fluid_fades_to_the_signal_of_the_cord_and_nothing_else_changes(load, monkeypatch):
+def test_fluid_fades_to_the_signal_of_the_cord_and_nothing_else_changes(load):
     torch = pytest.importorskip("torch")
     artefacts = load("artefacts")
-    monkeypatch.setattr(artefacts, "FADED_SHARE", 1.0)
     cord, image = torch.zeros(2, 1, 64, 64), torch.full((2, 1, 64, 64), 0.2)
     cord[..., 26:38, 26:38] = 1
     image[..., 22:42, 22:42] = 0.9
     image = torch.where(cord > 0, 0.4, image)
-    faded = artefacts.fade_fluid(image, cord, 0.586, np.random.default_rng(0))
+    faded = artefacts.fade_fluid(image, cord, 0.586, 1.0, np.random.default_rng(0))
     ring = faded[..., 25, 26:38]
     assert (ring < 0.75).all()
     assert (ring > 0.3).all()
@@ -353,8 +362,9 @@ def test_patches_are_reproducible_and_labelled_everywhere(load):
     torch = pytest.importorskip("torch")
     augmentation, synthetic = load("augmentation"), load("synthetic")
     stacks = synthetic.draw_phantoms(1) * 6
-    batch = augmentation.cut(stacks, 96, 0.5, np.random.default_rng(3))
-    again = augmentation.cut(stacks, 96, 0.5, np.random.default_rng(3))
+    shares = {"faded": 0.5, "as_scanned": 0.5}
+    batch = augmentation.cut(stacks, 96, np.random.default_rng(3), **shares)
+    again = augmentation.cut(stacks, 96, np.random.default_rng(3), **shares)
     assert batch.image.shape == (6, 1, 96, 96)
     assert torch.equal(batch.image, again.image)
     assert torch.isfinite(batch.image).all()
@@ -369,13 +379,13 @@ def test_a_run_that_was_cut_short_ends_as_an_uninterrupted_one(load, tmp_path, m
     monkeypatch.setattr(train, "PATCHES", ((64, 1),))
     monkeypatch.setattr(train, "SAVE_EVERY", 2)
     sources = [train.Source(1.0, synthetic.draw_phantoms(1))]
-    schedule = train.Schedule(4, 1e-3, 1.0, 0.0)
+    schedule = train.Schedule(4, 1e-3, 1.0, 0.35, 0.0)
 
     def learn(state: Path, stop_at: int | None = None) -> dict[str, torch.Tensor]:
-        def draw(sources, iteration, as_scanned, rng):
+        def draw(sources, iteration, schedule, rng):
             if iteration == stop_at:
                 raise KeyboardInterrupt
-            return original(sources, iteration, as_scanned, rng)
+            return original(sources, iteration, schedule, rng)
 
         torch.manual_seed(0)
         monkeypatch.setattr(train, "_draw", draw)

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 FLUID_MM = 3.5  # how far around the cord there is fluid, about
-FADED_SHARE, DROPPED_SHARE, MOVED_SHARE, GHOST_SHARE, SHADED_SHARE = 0.35, 0.15, 0.12, 0.15, 0.6
+DROPPED_SHARE, MOVED_SHARE, GHOST_SHARE, SHADED_SHARE = 0.15, 0.12, 0.15, 0.6
 
 
 def column(values: np.ndarray) -> Tensor:
@@ -34,7 +34,9 @@ def field(shape: tuple[int, int], size: int, rng: Generator) -> Tensor:
     return F.interpolate(numbers, (size, size), mode="bicubic", align_corners=True)[0]
 
 
-def fade_fluid(image: Tensor, cord: Tensor, pixel_mm: float, rng: Generator) -> Tensor:
+def fade_fluid(
+    image: Tensor, cord: Tensor, pixel_mm: float, share: float, rng: Generator
+) -> Tensor:
     """Pull what is around the cord towards the cord's signal, at times beyond it.
 
     Parameters
@@ -43,6 +45,8 @@ def fade_fluid(image: Tensor, cord: Tensor, pixel_mm: float, rng: Generator) -> 
         Signal, and share of the cord in each pixel, shape (N, 1, P, P).
     pixel_mm : float
         Size of a pixel.
+    share : float
+        Share of the patches that it happens to.
     rng : Generator
         Source of every choice.
 
@@ -52,7 +56,7 @@ def fade_fluid(image: Tensor, cord: Tensor, pixel_mm: float, rng: Generator) -> 
         Where fluid is brighter than the cord, as on T2*-weighted images, or darker, as on
         T1-weighted ones: it becomes hardly different, equal, or the opposite.
     """
-    strength = sometimes(FADED_SHARE, rng.uniform(0.4, 1.15, len(image)), rng)
+    strength = sometimes(share, rng.uniform(0.4, 1.15, len(image)), rng)
     reach = 2 * round(rng.uniform(0.6, 1.4) * FLUID_MM / pixel_mm) + 1
     near = F.max_pool2d(cord, reach, 1, reach // 2)
     near = F.avg_pool2d(near, 5, 1, 2, count_include_pad=False)

@@ -32,7 +32,9 @@ class Batch(NamedTuple):
     inside: Tensor
 
 
-def cut(stacks: list[Stack], size: int, as_scanned: float, rng: Generator) -> Batch:
+def cut(
+    stacks: list[Stack], size: int, rng: Generator, *, faded: float, as_scanned: float
+) -> Batch:
     """Cut one randomly placed and bent patch out of each stack, and distort its signal.
 
     Parameters
@@ -41,10 +43,12 @@ def cut(stacks: list[Stack], size: int, as_scanned: float, rng: Generator) -> Ba
         One per patch; a slice is picked by chance.
     size : int
         Pixels of a patch, each way.
-    as_scanned : float
-        Share of patches whose signal is left alone.
     rng : Generator
         Source of every choice; PyTorch's own seed is not touched.
+    faded : float
+        Share of patches whose fluid is pulled towards the cord's signal, before the next.
+    as_scanned : float
+        Share of patches whose signal is left alone.
 
     Returns
     -------
@@ -54,7 +58,8 @@ def cut(stacks: list[Stack], size: int, as_scanned: float, rng: Generator) -> Ba
     parts = [_cut_one(stack, size, rng) for stack in stacks]
     batch = Batch(*(torch.stack(part) for part in zip(*parts, strict=True)))
     image = _change_tissues(batch, rng)
-    image = fade_fluid(image, 1 - batch.shares[:, OUTSIDE : OUTSIDE + 1], PATCH_MM, rng)
+    cord = 1 - batch.shares[:, OUTSIDE : OUTSIDE + 1]
+    image = fade_fluid(image, cord, PATCH_MM, faded, rng)
     image = drop_signal(shade(_bend_signal(image, rng), rng), rng)
     image = _scan(move(image + ghost(image, rng), rng), rng)
     image = torch.lerp(image, batch.image, sometimes(as_scanned, np.ones(len(image)), rng))

@@ -34,7 +34,7 @@ class Tissues(NamedTuple):
     gray: float
 
 
-def draw_shapes(data: Path, count: int, seed: int) -> Stack:
+def draw_shapes(data: Path, count: int, seed: int, others_share: float = OTHERS_SHARE) -> Stack:
     """Draw slices of the template and of other people's masks in random contrasts.
 
     Parameters
@@ -43,6 +43,8 @@ def draw_shapes(data: Path, count: int, seed: int) -> Stack:
         Folder with ``PAM50`` and ``gm_challenge/more``.
     count, seed : int
         Number of slices; seed of everything random.
+    others_share : float
+        Share of the slices from masks without images; the others are of the template.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def draw_shapes(data: Path, count: int, seed: int) -> Stack:
     template, others = read_template(data), read_mask_shapes(data)
     drawn = []
     for _ in range(count):
-        is_other = rng.random() < OTHERS_SHARE
+        is_other = rng.random() < others_share
         shape = others[rng.integers(len(others))] if is_other else template
         drawn.append(_draw_slice(draw_slab(shape, rng), rng))
     images, labels = (np.stack(planes) for planes in zip(*drawn, strict=True))

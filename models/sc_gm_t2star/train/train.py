@@ -17,7 +17,6 @@ import math
 import pydoc
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,26 +24,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from augmentation import Batch, cut
-from images import (
-    CORD_OF_SOME_KIND,
-    GRAY,
-    OUTSIDE,
-    PERHAPS_WHITE,
-    PERSONS,
-    Stack,
-    read_challenge,
-    read_cord_only,
-    read_gray_only,
-)
+from images import CORD_OF_SOME_KIND, GRAY, OUTSIDE, PERHAPS_WHITE, PERSONS
 from numpy.random import Generator
-from synthetic import draw_phantoms, draw_shapes
+from sources import SEED, SOURCES, Source
 from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER = "nnUNetTrainer__nnUNetPlans__2d"
-SEED = 7
 PATCHES = ((128, 8), (192, 4), (128, 8), (256, 2))  # pixels each way, patches; in turn
-DRAWN_SLICES, PHANTOMS = 800, 40
 WARM_UP, SAVE_EVERY, REPORT_EVERY = 50, 100, 50
 AVERAGE_DECAY = 0.995  # of the running mean of the weights, which is what is kept
 MIN_PIXELS = 20  # a structure with less has no Dice of its own
@@ -53,29 +40,23 @@ OUTPUT_WEIGHTS = (1.0, 0.5, 0.25, 0.125)  # of the loss at full, half, ... resol
 
 
 class Schedule(NamedTuple):
-    """How long and how fast a phase learns, and from what.
+    """How long and how fast a phase learns, and how its patches are distorted.
 
-    ``gray_weight`` is that of telling gray from white matter, ``as_scanned`` the share of patches
-    whose signal is left as it is.
+    ``gray_weight`` is that of telling gray from white matter, ``faded`` and ``as_scanned`` are for
+    ``augmentation.cut``.
     """
 
     iterations: int
     learning_rate: float
     gray_weight: float
+    faded: float
     as_scanned: float
 
 
-class Source(NamedTuple):
-    """Stacks to draw from, and the share of patches that come from them."""
-
-    share: float
-    stacks: list[Stack]
-
-
 SCHEDULES = {
-    "pretrain": Schedule(1800, 1.2e-3, gray_weight=0.0, as_scanned=0.0),
-    "finetune": Schedule(1200, 8e-4, gray_weight=1.0, as_scanned=0.0),
-    "refine": Schedule(1000, 5e-4, gray_weight=2.0, as_scanned=0.5),
+    "pretrain": Schedule(1800, 1.2e-3, gray_weight=0.0, faded=0.35, as_scanned=0.0),
+    "finetune": Schedule(1200, 8e-4, gray_weight=1.0, faded=0.6, as_scanned=0.0),
+    "refine": Schedule(1000, 5e-4, gray_weight=2.0, faded=0.6, as_scanned=0.25),
 }
 
 
@@ -95,7 +76,7 @@ def main() -> None:
     schedule = SCHEDULES[given.phase]
     if given.iterations:
         schedule = schedule._replace(iterations=given.iterations)
-    network = build_network().to(given.device, memory_format=torch.channels_last)
+    network = build_network().to(given.device, memory_format=_memory_format(given.device))
     common = given.work / "pretrained"
     run = given.work / (f"without_{given.left_out}" if given.left_out else "everybody")
     run, start = {
@@ -122,45 +103,14 @@ def build_network() -> nn.Module:
     return network(input_channels=1, num_classes=2, deep_supervision=True, **arguments)
 
 
-def pretraining_sources(data: Path, _: str | None) -> list[Source]:
-    """Return what shows none of the four persons, whoever is left out."""
-    return [
-        Source(0.55, [draw_shapes(data, DRAWN_SLICES, SEED)]),
-        Source(0.15, draw_phantoms(PHANTOMS)),
-        Source(0.30, read_cord_only(data)),
-    ]
+def _has_bfloat16(device: str) -> bool:
+    """Return whether bfloat16 is fast there; on a CPU without it, it takes eight times as long."""
+    return not device.startswith("cpu") or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def finetuning_sources(data: Path, left_out: str | None) -> list[Source]:
-    """Return the persons' scans in equal shares, and some of everything else."""
-    persons = read_challenge(data, left_out)
-    return [
-        *(Source(0.6 / len(persons), scans) for scans in persons.values()),
-        Source(0.08, read_gray_only(data)),
-        Source(0.17, [draw_shapes(data, DRAWN_SLICES, SEED + 1)]),
-        Source(0.03, draw_phantoms(PHANTOMS // 4)),
-        Source(0.12, read_cord_only(data)),
-    ]
-
-
-def refining_sources(data: Path, left_out: str | None) -> list[Source]:
-    """Return mostly the persons' scans; drawn slices teach only where the cord ends."""
-    persons = read_challenge(data, left_out)
-    drawn = draw_shapes(data, DRAWN_SLICES // 4, SEED + 2)
-    cord = np.where(drawn.labels == OUTSIDE, OUTSIDE, CORD_OF_SOME_KIND).astype(np.uint8)
-    return [
-        *(Source(0.78 / len(persons), scans) for scans in persons.values()),
-        Source(0.08, read_gray_only(data)),
-        Source(0.07, [replace(drawn, labels=cord)]),
-        Source(0.07, read_cord_only(data)),
-    ]
-
-
-SOURCES = {
-    "pretrain": pretraining_sources,
-    "finetune": finetuning_sources,
-    "refine": refining_sources,
-}
+def _memory_format(device: str) -> torch.memory_format:
+    """Return what is faster there: in float32 on a CPU that is not channels_last."""
+    return torch.channels_last if _has_bfloat16(device) else torch.contiguous_format
 
 
 def learn(
@@ -180,7 +130,7 @@ def learn(
         rng = np.random.default_rng((SEED, iteration))  # so that a resumed run is the same run
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * _rate(iteration, schedule.iterations)
-        batch = _draw(sources, iteration, schedule.as_scanned, rng)
+        batch = _draw(sources, iteration, schedule, rng)
         losses.append(_step(network, optimizer, batch, schedule.gray_weight))
         for name, value in network.state_dict().items():
             average[name].lerp_(value, 1 - min(AVERAGE_DECAY, (1 + iteration) / (10 + iteration)))
@@ -204,12 +154,12 @@ def _rate(iteration: int, iterations: int) -> float:
     )
 
 
-def _draw(sources: list[Source], iteration: int, as_scanned: float, rng: Generator) -> Batch:
+def _draw(sources: list[Source], iteration: int, schedule: Schedule, rng: Generator) -> Batch:
     """Draw the patches of one iteration."""
     size, count = PATCHES[iteration % len(PATCHES)]
     chosen = rng.choice(len(sources), count, p=[source.share for source in sources])
     stacks = [sources[i].stacks[rng.integers(len(sources[i].stacks))] for i in chosen]
-    return cut(stacks, size, as_scanned, rng)
+    return cut(stacks, size, rng, faded=schedule.faded, as_scanned=schedule.as_scanned)
 
 
 def _step(
@@ -217,8 +167,8 @@ def _step(
 ) -> float:
     """Learn from one batch and return its loss."""
     device = next(network.parameters()).device
-    image = batch.image.to(device).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16):
+    image = batch.image.to(device).contiguous(memory_format=_memory_format(device.type))
+    with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device.type)):
         outputs = network(image)
     loss = loss_of_all(outputs, batch.shares.to(device), gray_weight)
     optimizer.zero_grad()

@@ -26,6 +26,7 @@ from deepseg_lite.volume import Affine, FloatArray, LabelArray, Spacing
 Points = npt.NDArray[np.complexfloating]
 
 WHITE_MATTER, GRAY_MATTER = 1, 2  # label values
+SHAPE = (256, 256, 12)
 MIN_PLANE_MM = 60.0  # the cord and what surrounds it
 MAX_SPACING_MM = (1.0, 1.0, 10.0)
 PITCH_DEGREES = 6.0  # axial slices are tilted to cross the cord at a right angle
@@ -93,7 +94,7 @@ class Phantom:
 def make_phantom(
     seed: int = 0,
     *,
-    shape: tuple[int, int, int] = (256, 256, 12),
+    shape: tuple[int, int, int] = SHAPE,
     spacing: Spacing = (0.6, 0.6, 3.0),
     noise: float = 0.04,
 ) -> Phantom:

@@ -241,12 +241,22 @@ def info(task_or_bundle: str, as_json: bool, as_bibtex: bool) -> None:
     metavar="FILE",
     help="Also write the true labels: 1 white, 2 gray matter.",
 )
+@click.option(
+    "--shape",
+    type=(click.IntRange(min=1),) * 3,
+    default=(256, 256, 12),
+    show_default=True,
+    metavar="X Y Z",
+    help="Voxels, each 0.6 x 0.6 x 3 mm. The cord is another one with another number of slices.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-def phantom(out: Path, seed: int, labels: Path | None, overwrite: bool) -> None:
+def phantom(
+    out: Path, seed: int, labels: Path | None, shape: tuple[int, int, int], overwrite: bool
+) -> None:
     """Write a synthetic axial T2*-weighted volume, to try a model without any MRI."""
     from deepseg_lite.api.phantom_files import write_phantom
 
-    for path in write_phantom(out, seed, labels, overwrite=overwrite):
+    for path in write_phantom(out, seed, labels, shape=shape, overwrite=overwrite):
         say(printable(path))
 
 

@@ -55,7 +55,7 @@ def export(
         Given the model before it is converted: adds to its manifest, or refuses it.
     references : callable, optional
         Given the bundle and a folder for what does not stay: writes reference cases into it, and
-        returns their entries of the manifest.
+        returns their entries of the manifest; none where it has no case.
     force : bool
         Replace a bundle that is there, once the new one is complete.
 
@@ -120,7 +120,8 @@ def export(
         write_bundle(manifest, staged, lone_file=lone_file)
         if references is not None:
             entries = references(read_bundle(staged), staged.parent)
-            write_bundle(with_references(manifest, entries), staged, lone_file=False)
+            if entries:
+                write_bundle(with_references(manifest, entries), staged, lone_file=False)
     return output
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from deepseg_export.families.table import FAMILIES
+from deepseg_export.references.kept import keep
 from deepseg_export.references.making import with_references
 from deepseg_export.references.original import check_software, references_of
 from deepseg_export.references.request import Request
@@ -15,7 +16,9 @@ from deepseg_lite.bundles.bundle import read_bundle
 from deepseg_lite.errors import OptionError
 
 
-def add_references(path: Path, request: Request, model: Path | None = None) -> Path:
+def add_references(
+    path: Path, request: Request, model: Path | None = None, kept: Path | None = None
+) -> Path:
     """Add reference cases to a bundle: results made elsewhere, or of the original software now.
 
     Parameters
@@ -26,6 +29,8 @@ def add_references(path: Path, request: Request, model: Path | None = None) -> P
         Images, labels, and what made these. A case of a name that is there is replaced.
     model : Path, optional
         The trained model that the bundle was made of, for a request without labels.
+    kept : Path, optional
+        A folder that keeps the cases for later exports of the same model.
 
     Returns
     -------
@@ -55,4 +60,6 @@ def add_references(path: Path, request: Request, model: Path | None = None) -> P
         copy = read_bundle(staged)
         entries = make(copy, staged.parent)
         write_bundle(with_references(copy.manifest, entries), staged, lone_file=False)
+        if kept is not None:
+            keep(read_bundle(staged), [entry["name"] for entry in entries], kept)
     return path

@@ -426,6 +426,15 @@ def test_phantom_writes_an_image_and_its_labels(command, tmp_path):
     assert command("phantom", image, "--overwrite").code == 0
 
 
+def test_a_phantom_has_the_shape_that_is_asked_for(command, tmp_path):
+    assert command("phantom", tmp_path / "p.nii.gz", "--shape", 120, 110, 3).code == 0
+    assert voxels(tmp_path / "p.nii.gz").shape == (120, 110, 3)
+    small = command("phantom", tmp_path / "new" / "q.nii.gz", "--shape", 20, 20, 3)
+    assert (small.code, small.out, small.err.count("\n")) == (1, "", 1)
+    assert "60 mm each way are needed" in small.err
+    assert not (tmp_path / "new").exists()
+
+
 def test_out_of_memory_is_one_line(command, tiny_bundle, image_file, monkeypatch):
     def fail(*_, **__):
         raise MemoryError

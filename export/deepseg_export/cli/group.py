@@ -159,8 +159,18 @@ def _export(family: str, model: Path, output: Path, choices: dict[str, Any], for
     callback=lambda _, __, day: day and f"{day:%Y-%m-%d}",
     help="When the labels were made. [default: today]",
 )
+@click.option(
+    "--keep",
+    "kept",
+    type=PATH,
+    metavar="DIR",
+    help="Keep the cases here as well. Of models/TASK/reference/RELEASE, deepseg-export task takes "
+    "them for every export of the same files.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show a traceback with errors.")
-def reference(bundle: Path, model: Path | None, verbose: bool, **choices: Any) -> None:
+def reference(
+    bundle: Path, model: Path | None, kept: Path | None, verbose: bool, **choices: Any
+) -> None:
     """Add reference cases to a bundle: images, and what the original software makes of them.
 
     deepseg-lite verify compares with them. Labels must come from the original software, never
@@ -169,7 +179,7 @@ def reference(bundle: Path, model: Path | None, verbose: bool, **choices: Any) -
     from deepseg_export.references.request import Request
     from deepseg_export.referencing import add_references
 
-    click.echo(add_references(bundle, Request(**choices), model))
+    click.echo(add_references(bundle, Request(**choices), model, kept))
 
 
 @cli.command(cls=Command, context_settings=CONTEXT)

@@ -181,6 +181,17 @@ def _bounds(
     return bounds
 
 
+def _versions(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """Return the versions of packages by their names."""
+    versions = {}
+    for value in values:
+        package, _equals, number = value.partition("=")
+        if not (package and number):
+            raise click.BadParameter(f"{value!r} is not PACKAGE=VERSION, such as numpy=1.26.4.")
+        versions[package] = number
+    return versions
+
+
 def _reference_options(prefix: str) -> tuple[Any, ...]:
     """Return the options of reference cases; those of a family's command have a prefix."""
     name = prefix.replace("-", "_")
@@ -199,6 +210,14 @@ def _reference_options(prefix: str) -> tuple[Any, ...]:
             f"{name}software",
             metavar="TEXT",
             help="What made these labels: the software and its version.",
+        ),
+        click.option(
+            f"--{prefix}versions",
+            f"{name}versions",
+            multiple=True,
+            callback=_versions,
+            metavar="PACKAGE=VERSION...",
+            help="Versions of the packages that it uses.",
         ),
         click.option(
             f"--{prefix}bound",

@@ -17,6 +17,8 @@ from deepseg_export.families.table import FAMILIES, Family
 from deepseg_export.packages import require_packages
 from deepseg_export.reading.archive import check_zip
 from deepseg_export.reading.checkpoint import file_sha256
+from deepseg_export.references.kept import take_kept
+from deepseg_export.references.original import References
 from deepseg_export.tasks.choosing import choose_release, find_task
 from deepseg_export.tasks.downloads import Progress, Received, find_local, obtain, silent
 from deepseg_export.tasks.merging import merged
@@ -149,11 +151,21 @@ def _export_part(
             check_pins(task.name, release.version, files)
         return merged(checkpoint, task, part.alone, given, part.others)
 
-    export(lambda: family.load(sources, options), output, adapt=adapt)
+    export(
+        lambda: family.load(sources, options),
+        output,
+        adapt=adapt,
+        references=None if output.suffix == ".onnx" else _kept(part),
+    )
     if CROP in files and cache.locate(DETECTOR) is None:
         logger.info("It needs what finds the cord, too: deepseg-export cord-detector")
     archives = {path.name: file_sha256(path) for path in sources if path.is_file()}
     record_pins(task.name, release.version, files, part.pinned(archives), repin=repin)
+
+
+def _kept(part: Part) -> References:
+    """Return what takes over the reference cases of a model that the task's folder keeps."""
+    return lambda bundle, _: take_kept(bundle, part.references)
 
 
 def _known(facts: Mapping[str, Any], family: Family) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from deepseg_lite.bundles.task_file import Release, Stage, Task
@@ -38,6 +39,12 @@ class Part:
         if self.is_main:
             return replace(self.release, stages=(self.stage,))
         return replace(self.release, stages=(self.stage,), outputs=(), workflow=None)
+
+    @property
+    def references(self) -> Path:
+        """Return the folder with reference cases of the model, whether there are any or not."""
+        folder = self.task.directory / "reference" / self.release.version
+        return folder / self.stage.name if len(self.release.stages) > 1 else folder
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -137,19 +137,20 @@ def _weights(
     if way.tile > 1:
         transform = TRANSFORMS[way.tile]
         products = len(transform.inner)
-        rows = once("Reshape", [layer.weight, sizes(count * channels, taps * voxels)])
+        rows = graph.view(layer.weight, count * channels, taps * voxels)
         rows = once("MatMul", [rows, graph.constant(of_kernels(transform, voxels))])
         weight = once("Reshape", [rows, sizes(products * count, channels, *flat)])
         if layer.bias is None:
             return [weight]
         second = graph.constant(np.eye(products, dtype=np.float32)[:, 1:2])
-        bias = once("MatMul", [second, once("Reshape", [layer.bias, sizes(1, count)])])
+        bias = once("MatMul", [second, graph.view(layer.bias, 1, count)])
         return [weight, once("Reshape", [bias, sizes(products * count)])]
-    weight = layer.weight
-    if taps > 1:
-        weight = once("Reshape", [weight, sizes(count, channels, taps, voxels)])
+    if taps == 1:
+        weight = graph.view(layer.weight, count, channels, *flat)
+    else:
+        weight = graph.view(layer.weight, count, channels, taps, voxels)
         weight = once("Transpose", [weight], perm=[0, 2, 1, 3])
-    weight = once("Reshape", [weight, sizes(count, taps * channels, *flat)])
+        weight = once("Reshape", [weight, sizes(count, taps * channels, *flat)])
     return [weight] if layer.bias is None else [weight, layer.bias]
 
 
@@ -174,12 +175,14 @@ def transposed(graph: Graph, maps: Maps, layer: Convolution, made: Shape) -> Map
     """
     taps, flat = layer.kernel[0], layer.kernel[1:]
     channels, count, once = maps.shape.channels, made.channels, graph.once
-    weight, bias = layer.weight, layer.bias
-    if taps > 1:
-        split = graph.sizes(channels, count, taps, math.prod(flat))
-        weight = once("Transpose", [once("Reshape", [weight, split])], perm=[0, 2, 1, 3])
+    bias = layer.bias
+    if taps == 1:
+        weight = graph.view(layer.weight, channels, count, *flat)
+    else:
+        weight = graph.view(layer.weight, channels, count, taps, math.prod(flat))
+        weight = once("Transpose", [weight], perm=[0, 2, 1, 3])
+        weight = once("Reshape", [weight, graph.sizes(channels, taps * count, *flat)])
         bias = bias and once("Concat", [bias] * taps, axis=0)
-    weight = once("Reshape", [weight, graph.sizes(channels, taps * count, *flat)])
     inputs = [weight] if bias is None else [weight, bias]
     chunks = []
     step = max(1, rule.chunk_of(made) // taps)

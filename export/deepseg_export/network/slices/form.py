@@ -194,18 +194,19 @@ def modelled(
         sizes = (slices, of.channels, of.height, of.width)
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
 
-    constants = [
-        numpy_helper.from_array(array, name)
-        for name, array in graph.constants.items()
-        if name in used
-    ]
+    arrays = {name: numpy_helper.from_array(array, name) for name, array in graph.constants.items()}
+    stored = {tensor.name: tensor for tensor in weights} | arrays
+    for name, (weight, sizes) in graph.views.items():
+        stored[name] = view = TensorProto()
+        view.CopyFrom(stored[weight])
+        view.name, view.dims[:] = name, sizes
     return helper.make_model(
         helper.make_graph(
             nodes,
             "slices",
             [value(entry, shape, shape.depth)],
             [value(name, maps.shape, stop - start) for name, (start, stop) in ends.items()],
-            [*(tensor for tensor in weights if tensor.name in used), *constants],
+            [tensor for name, tensor in stored.items() if name in used],
         ),
         opset_imports=opset or [helper.make_opsetid("", OPSET)],
         ir_version=8,

@@ -17,11 +17,14 @@ class Graph:
         In an order in which they can run.
     constants : dict of str to array
         What is written into the file.
+    views : dict of str to tuple
+        Weights in another shape: the name of the weight, and the shape.
     """
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
+        self.views: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._known: dict[tuple[Any, ...], str] = {}
 
     def add(self, operation: str, inputs: Sequence[str], **attributes: Any) -> str:
@@ -51,6 +54,12 @@ class Graph:
     def sizes(self, *values: int) -> str:
         """Return the name of a list of sizes, axes or places."""
         return self.constant(np.array(values, np.int64))
+
+    def view(self, weight: str, *shape: int) -> str:
+        """Return the name of a weight in another shape: the same bytes of its file, no operation."""
+        name = f"{weight}:{'x'.join(map(str, shape))}"
+        self.views[name] = weight, shape
+        return name
 
     def reshaped(self, value: str, *shape: int) -> str:
         """Return a value in another shape."""

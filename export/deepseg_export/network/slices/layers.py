@@ -34,11 +34,9 @@ def both(graph: Graph, operation: str, first: Maps, second: Maps) -> Maps:
 def instance_norm(graph: Graph, maps: Maps, scale: str, bias: str, epsilon: float) -> Maps:
     """Return maps with mean 0 and variance 1, scaled and shifted by channel.
 
-    Rows are added in float32 and their means in float64. Each chunk is centred by its own mean;
-    means and variances of chunks are put together with that of their means, in float64.
-
-    Source: T. F. Chan, G. H. Golub and R. J. LeVeque, Updating Formulae and a Pairwise Algorithm
-    for Computing Sample Variances (1979).
+    Rows are added up in float32, and means of rows in float64, as in `network.exact_norm`. Scale
+    and shift are a convolution of single channels and voxels, whose result ONNX Runtime gives to an
+    activation before it leaves the cache.
     """
     shape = maps.shape
     row = graph.sizes(-1) if shape.height * shape.width > LONG else graph.sizes(2, 3)
@@ -46,45 +44,35 @@ def instance_norm(graph: Graph, maps: Maps, scale: str, bias: str, epsilon: floa
     def cast(value: str, kind: int) -> str:
         return graph.add("Cast", [value], to=kind)
 
-    def mean(value: str) -> str:
-        rows = cast(graph.add("ReduceMean", [value, row]), _DOUBLE)
-        return graph.add("ReduceMean", [rows, graph.sizes(0, 2, 3)])
+    def mean(rows: Sequence[str]) -> str:
+        whole = rows[0] if len(rows) == 1 else graph.add("Concat", rows, axis=0)
+        return graph.add("ReduceMean", [cast(whole, _DOUBLE), graph.sizes(0, 2, 3)])
 
     def by_channel(value: str) -> str:
         shaped = graph.once("Reshape", [value, graph.sizes(1, shape.channels, 1, 1)])
         return graph.once("Cast", [shaped], to=_DOUBLE)
 
-    centred, means, squares = [], [], []
-    for ends in maps.bounds:
-        value = maps.taken(graph, *ends)
-        rounded = cast(mean(value), _FLOAT)
-        centred.append(graph.add("Sub", [value, rounded]))
-        means.append(cast(rounded, _DOUBLE))
-        squares.append(mean(graph.add("Mul", [centred[-1], centred[-1]])))
-    variance, away = squares[0], ""
-    if len(centred) > 1:
-        shares = np.array([stop - start for start, stop in maps.bounds]) / shape.depth
-        share, first = graph.constant(shares.reshape(-1, 1, 1, 1)), graph.sizes(0)
-        apart = graph.add("Concat", means, axis=0)
-        whole = graph.add("ReduceSum", [graph.add("Mul", [apart, share]), first])
-        away = graph.add("Sub", [apart, whole])
-        variance = graph.add("Concat", squares, axis=0)
-        variance = graph.add("Add", [variance, graph.add("Mul", [away, away])])
-        variance = graph.add("ReduceSum", [graph.add("Mul", [variance, share]), first])
+    values = [maps.taken(graph, *ends) for ends in maps.bounds]
+    exact = mean([graph.add("ReduceMean", [value, row]) for value in values])
+    middle = cast(exact, _FLOAT)
+    away = graph.add("Sub", [exact, cast(middle, _DOUBLE)])
+    centred, squares = [], []
+    for value in values:
+        centred.append(graph.add("Sub", [value, middle]))
+        square = graph.add("Mul", [centred[-1], centred[-1]])
+        squares.append(graph.add("ReduceMean", [square, row]))
+    variance = mean(squares)
     above_zero = graph.add("Add", [variance, graph.constant(np.full((1, 1, 1, 1), epsilon))])
     factor = graph.add("Div", [by_channel(scale), graph.add("Sqrt", [above_zero])])
-    shift = by_channel(bias)
-    if away:
-        shift = graph.add("Add", [graph.add("Mul", [away, factor]), shift])
-    factor, shift = cast(factor, _FLOAT), cast(shift, _FLOAT)
-    chunks = []
-    for index, (ends, value) in enumerate(zip(maps.bounds, centred, strict=True)):
-        own = shift
-        if away:
-            places = [graph.sizes(index), graph.sizes(index + 1), graph.sizes(0)]
-            own = graph.add("Slice", [shift, *places])
-        value = graph.add("Add", [graph.add("Mul", [value, factor]), own])
-        chunks.append(Chunk(*ends, value))
+    shift = graph.add("Sub", [by_channel(bias), graph.add("Mul", [away, factor])])
+    inputs = [
+        graph.reshaped(cast(factor, _FLOAT), shape.channels, 1, 1, 1),
+        graph.reshaped(cast(shift, _FLOAT), shape.channels),
+    ]
+    chunks = [
+        Chunk(*ends, graph.add("Conv", [value, *inputs], group=shape.channels))
+        for ends, value in zip(maps.bounds, centred, strict=True)
+    ]
     return Maps(shape, chunks)
 
 

@@ -221,6 +221,13 @@ def share_one_heap() -> None:
             ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
+def give_memory_back() -> None:
+    """Return what was freed to the system, where the C library is glibc, which keeps some of it."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def available_threads() -> int:
     """Return how many CPUs this process may use: affinity mask and cgroup quota."""
     if hasattr(os, "sched_getaffinity"):

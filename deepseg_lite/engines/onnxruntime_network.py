@@ -19,6 +19,7 @@ from deepseg_lite.engines.rows import Rows
 from deepseg_lite.engines.slices import Slices
 from deepseg_lite.errors import ProviderError, reason
 from deepseg_lite.failures import TOO_LITTLE_MEMORY, is_out_of_memory, why_not_loaded
+from deepseg_lite.machine import give_memory_back
 from deepseg_lite.volume import FloatArray
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -112,6 +113,8 @@ class OnnxNetwork:
                 raise ValueError("it has no input or no output")
             self._input, self._output = inputs[0], outputs[0]
             self._called = calling(self._session) if calling else None
+            if calling is not None:  # what its weights were made of is freed by now
+                give_memory_back()
             shaped = self._called
             self.input_shape: Sequence[object] = shaped.input_shape if shaped else self._input.shape
             self.output_shape: Sequence[object] = (

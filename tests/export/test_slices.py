@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,14 @@ from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import NoFormError
 from deepseg_export.network.slices import rule
-from deepseg_export.network.slices.checking import check_form, layer_error, precise_ways
-from deepseg_export.network.slices.form import in_slices, read_canonical, written
+from deepseg_export.network.slices.checking import (
+    check_form,
+    check_on_small_patch,
+    layer_error,
+    precise_ways,
+    small_patch,
+)
+from deepseg_export.network.slices.form import in_slices, of_patch, read_canonical, written
 from deepseg_export.network.slices.rewriting import Rewriting
 from deepseg_export.network.slices.transforms import F23, F43, Depth, Transform
 from deepseg_export.network.verify import open_session, padded
@@ -179,6 +186,32 @@ def test_forms_are_compared_with_their_network(tmp_path: Path) -> None:
     agreement = check_form(path, path.with_name("form.onnx"))
 
     assert 0 < agreement.max_rel_error < 1e-5
+
+
+def test_forms_of_large_patches_are_compared_on_smaller_ones(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "model.onnx", made_up_unet(WIDE), patch=(32, 128, 128))
+    canonical = read_canonical(path)
+    rewriting = in_slices(canonical)
+
+    patch = small_patch(canonical)
+    agreement = check_on_small_patch(canonical, rewriting)
+
+    assert patch == (32, 64, 64)
+    assert agreement is not None
+    assert 0 < agreement.max_rel_error < 1e-5
+    assert list(tmp_path.iterdir()) == [path]
+    small = in_slices(of_patch(canonical, patch), share=Fraction(1, 4))
+    chunks = {name: maps.bounds for name, maps in rewriting.maps.items()}
+    assert {name: maps.bounds for name, maps in small.maps.items()} == chunks
+    assert max(map(len, chunks.values())) > 2
+
+
+def test_forms_of_small_patches_are_compared_whole(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "model.onnx", made_up_unet(WIDE), patch=(32, 48, 64))
+    canonical = read_canonical(path)
+
+    assert small_patch(canonical) == (32, 48, 64)
+    assert check_on_small_patch(canonical, in_slices(canonical)) is None
 
 
 def test_networks_for_patches_of_any_size_have_no_form(tmp_path: Path) -> None:

@@ -127,10 +127,11 @@ def _original(network: Any, batch: np.ndarray) -> np.ndarray:
     return result
 
 
-def open_session(onnx: bytes | Path, *, lean: bool = False) -> Any:
+def open_session(onnx: bytes | Path, *, lean: bool = False, chunked: bool = False) -> Any:
     """Open an exported file on the CPU; from a path it takes half the memory.
 
-    A ``lean`` session gives back at once what it no longer needs, which takes more time.
+    A ``lean`` session gives back at once what it no longer needs, which takes more time. A
+    ``chunked`` one is for a form in slices: buffers are not reused by plan.
 
     Raises
     ------
@@ -140,7 +141,9 @@ def open_session(onnx: bytes | Path, *, lean: bool = False) -> Any:
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.enable_mem_pattern = options.enable_cpu_mem_arena = not lean
+    options.enable_cpu_mem_arena = not lean
+    options.enable_mem_pattern = not (lean or chunked)
+    options.enable_mem_reuse = not chunked
     try:
         given = onnx if isinstance(onnx, bytes) else str(onnx)
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])

@@ -55,8 +55,8 @@ def make_form(path: Path, output: Path) -> Agreement:
     )
 
 
-def _rewritten(canonical: Canonical) -> tuple[bytes, str]:
-    """Return the file of a form, and what it does in words."""
+def _rewritten(canonical: Canonical) -> making.Rewritten:
+    """Return the form in rows of a network."""
     model = canonical.model
     making.check_opset(model)
     if min(canonical.shapes[model.graph.input[0].name]) < 1:
@@ -72,7 +72,7 @@ def _rewritten(canonical: Canonical) -> tuple[bytes, str]:
     described = f"{saved:.0%} of the multiplications saved"
     if direct:
         described += f"; {len(direct)} layers computed as before, to be precise"
-    return _written(canonical, rewriting), described
+    return making.Rewritten(_written(canonical, rewriting), described)
 
 
 def in_rows_of(canonical: Canonical, direct: Collection[str] = ()) -> Rewriting:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from deepseg_export.errors import VerificationError
 from deepseg_export.network.conversion import INPUT
 from deepseg_export.network.slices.convolutions import Convolution, convolve
-from deepseg_export.network.slices.form import Canonical, modelled
+from deepseg_export.network.slices.form import (
+    Canonical,
+    in_slices,
+    modelled,
+    of_patch,
+    without_weights,
+    written,
+)
 from deepseg_export.network.slices.graph import Graph
 from deepseg_export.network.slices.maps import Chunk, Maps, Shape
 from deepseg_export.network.slices.rewriting import Rewriting
@@ -24,10 +32,17 @@ from deepseg_export.network.verify import (
     padded,
     run,
 )
+from deepseg_lite.engines.rows import Rows
 from deepseg_lite.engines.slices import Slices
+from deepseg_lite.machine import give_memory_back
 
+LEAST_SIZES = (32, 64, 64)
+"""Slices, rows and columns of a patch on which a network is tried."""
+MOST_OF_A_PATCH = 1 / 2
+"""Share of a patch above which the whole is tried."""
 _SIZES = (12, 8, 8)
 """Voxels of the maps that a layer is tried on: three tiles of four slices."""
+_LEVELS = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool"))
 
 
 def precise_ways(
@@ -92,8 +107,51 @@ def layer_error(weight: np.ndarray, bias: np.ndarray | None, way: Way) -> float:
     return max(errors)
 
 
+def check_on_small_patch(canonical: Canonical, rewriting: Rewriting) -> Agreement | None:
+    """Compare a form with its canonical network on a smaller patch.
+
+    The layers are computed in the same ways, in the same chunks of slices, with the same weights.
+    A whole patch would take the memory and the time of a run.
+
+    Parameters
+    ----------
+    canonical : Canonical
+        The network; files are written beside its own, and deleted.
+    rewriting : Rewriting
+        Its form.
+
+    Returns
+    -------
+    agreement : Agreement or None
+        None where a smaller patch will not do: it is not much smaller, or the network refuses it.
+    """
+    whole = canonical.shapes[canonical.model.graph.input[0].name][2:]
+    patch = small_patch(canonical)
+    if math.prod(patch) > MOST_OF_A_PATCH * math.prod(whole):
+        return None
+    share = Fraction(patch[1] * patch[2], whole[1] * whole[2])
+    ways = {
+        name: rewriting.chosen.get(name, ways[0]) for name, (_, ways) in rewriting.layers.items()
+    }
+    try:
+        small = of_patch(canonical, patch)
+        contents = without_weights(small), written(small, in_slices(small, ways, share))
+    except (ValueError, LookupError, TypeError):
+        return None
+    files = [canonical.path.with_name(f".{name}.check.onnx") for name in ("canonical", "slices")]
+    try:
+        for file, content in zip(files, contents, strict=True):
+            file.write_bytes(content)
+        return check_form(files[0], files[1])
+    except VerificationError:  # the whole patch decides
+        return None
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
 def check_form(
-    canonical: Path, form: Path, calling: Callable[[Any], Callable[[Any], Any]] = Slices
+    canonical: Path, form: Path, calling: type[Slices] | type[Rows] = Slices
 ) -> Agreement:
     """Compare a form with its canonical network on patches of noise, and of noise in zeros.
 
@@ -111,12 +169,30 @@ def check_form(
     batches = [noise, padded(noise)]
     expected = [run(session, batch) for batch in batches]
     del session
-    called = calling(open_session(form, lean=True))
+    reuses = calling.reuses_buffers
+    called = calling(open_session(form, lean=reuses, chunked=not reuses))
+    give_memory_back()
     pairs = [
         compare(right, called(batch), right.shape)
         for batch, right in zip(batches, expected, strict=True)
     ]
     return Agreement(*map(max, *pairs))
+
+
+def small_patch(canonical: Canonical) -> tuple[int, int, int]:
+    """Return the smallest patch from `LEAST_SIZES` on that has whole voxels at each level."""
+    graph = canonical.model.graph
+    whole = canonical.shapes[graph.input[0].name][2:]
+    sizes = [canonical.shapes[node.output[0]][2:] for node in graph.node if node.op_type in _LEVELS]
+
+    def smaller(axis: int) -> int:
+        there = {size[axis] for size in sizes if len(size) == len(whole)}
+        if any(not size or whole[axis] % size for size in there):
+            return whole[axis]
+        stride = math.lcm(*(whole[axis] // size for size in there))
+        return min(whole[axis], -(-LEAST_SIZES[axis] // stride) * stride)
+
+    return smaller(0), smaller(1), smaller(2)
 
 
 def convolved(maps: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:

@@ -70,7 +70,7 @@ def convolve(graph: Graph, maps: Maps, layer: Convolution, made: Shape, way: rul
         return _as_it_is(graph, maps, layer, made)
     inputs = _weights(graph, layer, maps.shape.channels, made.channels, way)
     chunks = []
-    for start, stop in rule.bounds_of(made):
+    for start, stop in rule.bounds_of(made, graph.share):
         if way == rule.TAPS:
             value = _by_taps(graph, maps, inputs, layer, start, stop)
         else:
@@ -185,7 +185,7 @@ def transposed(graph: Graph, maps: Maps, layer: Convolution, made: Shape) -> Map
         bias = bias and once("Concat", [bias] * taps, axis=0)
     inputs = [weight] if bias is None else [weight, bias]
     chunks = []
-    step = max(1, rule.chunk_of(made) // taps)
+    step = max(1, rule.chunk_of(made, graph.share) // taps)
     for start in range(0, maps.shape.depth, step):
         stop = min(start + step, maps.shape.depth)
         value = graph.add("ConvTranspose", [maps.taken(graph, start, stop), *inputs], **layer.flat)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from deepseg_export.network.slices.graph import Graph
 from deepseg_export.network.slices.maps import Maps, Shape
 from deepseg_export.network.slices.places import Place, weight_places
 from deepseg_export.network.slices.rewriting import Rewriting
-from deepseg_export.network.slices.rule import Way
+from deepseg_export.network.slices.rule import WHOLE_PATCH, Way
 
 LARGE = 256
 """Numbers of an array from which on it is read from the canonical network's file."""
@@ -32,6 +33,8 @@ class Canonical:
     ----------
     path : Path
         Its file.
+    given : onnx.ModelProto
+        As it is there, of one item.
     model : onnx.ModelProto
         Of one item, without operations on shapes.
     places : dict of str to Place
@@ -41,6 +44,7 @@ class Canonical:
     """
 
     path: Path
+    given: Any
     model: Any
     places: Mapping[str, Place]
     shapes: Mapping[str, Sequence[int]]
@@ -80,12 +84,35 @@ def read_canonical(path: Path, *, plain_norms: bool = True) -> Canonical:
     for value in (*model.graph.input[:1], *model.graph.output[:1]):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
+    given = onnx.ModelProto()  # the message that was read keeps what is cleared
+    given.CopyFrom(model)
+    del model, tensor
+    return _settled(path, given, taken, plain_norms=plain_norms)
+
+
+def _settled(
+    path: Path, given: Any, places: Mapping[str, Place], *, plain_norms: bool = True
+) -> Canonical:
+    model = type(given)()
+    model.CopyFrom(given)
     if plain_norms:
         model = with_plain_norms(model)
     shapes = _shapes(model)
     _settle_shapes(model, shapes)
     model = with_constants_folded(model)
-    return Canonical(path, model, taken, _shapes(model))
+    return Canonical(path, given, model, places, _shapes(model))
+
+
+def of_patch(canonical: Canonical, patch: Sequence[int]) -> Canonical:
+    """Return a network for patches of another size (D, H, W)."""
+    import onnx
+
+    given = onnx.ModelProto()
+    given.CopyFrom(canonical.given)
+    for value in (*given.graph.input[:1], *given.graph.output[:1]):
+        for axis, size in zip(value.type.tensor_type.shape.dim[2:], patch, strict=True):
+            axis.dim_value = size
+    return _settled(canonical.path, given, canonical.places)
 
 
 def _shapes(model: Any) -> dict[str, list[int]]:
@@ -113,7 +140,11 @@ def _settle_shapes(model: Any, shapes: Mapping[str, Sequence[int]]) -> None:
             node.CopyFrom(helper.make_node("Constant", [], node.output, value=value))
 
 
-def in_slices(canonical: Canonical, ways: Mapping[str, Way] | None = None) -> Rewriting:
+def in_slices(
+    canonical: Canonical,
+    ways: Mapping[str, Way] | None = None,
+    share: Fraction = WHOLE_PATCH,
+) -> Rewriting:
     """Return the form in slices of a network.
 
     Parameters
@@ -122,6 +153,8 @@ def in_slices(canonical: Canonical, ways: Mapping[str, Way] | None = None) -> Re
         The network.
     ways : dict of str to Way, optional
         Of layers that are not computed in the rule's first way, by what they give.
+    share : Fraction
+        Of the rows and columns of the patch whose chunks it is to have.
 
     Raises
     ------
@@ -130,7 +163,7 @@ def in_slices(canonical: Canonical, ways: Mapping[str, Way] | None = None) -> Re
     """
     source = canonical.model.graph
     weights = frozenset(tensor.name for tensor in source.initializer)
-    rewriting = Rewriting(canonical.shapes, weights, ways or {})
+    rewriting = Rewriting(canonical.shapes, weights, ways or {}, Graph(share))
     rewriting.start(source.input[0].name)
     for node in source.node:
         rewriting.node(node)
@@ -152,7 +185,7 @@ def written(canonical: Canonical, rewriting: Rewriting) -> bytes:
     entry, maps = source.input[0].name, rewriting.in_slices(source.output[0].name)
     if maps is None:
         raise NoFormError("its output is no maps")
-    weights = [outside(tensor, canonical) for tensor in source.initializer]
+    weights = _weights(source, canonical)
     shape = rewriting.maps[entry].shape
     form = modelled(rewriting.graph, entry, shape, maps, weights, canonical.model.opset_import)
     data: bytes = form.SerializeToString(deterministic=True)
@@ -212,6 +245,21 @@ def modelled(
         ir_version=8,
         producer_name="deepseg_lite",
     )
+
+
+def without_weights(canonical: Canonical) -> bytes:
+    """Return the canonical network as a file whose weights are those of its own beside it."""
+    model = type(canonical.given)()
+    model.CopyFrom(canonical.given)
+    weights = _weights(model.graph, canonical)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _weights(graph: Any, canonical: Canonical) -> list[Any]:
+    return [outside(tensor, canonical) for tensor in graph.initializer]
 
 
 def outside(tensor: Any, canonical: Canonical) -> Any:

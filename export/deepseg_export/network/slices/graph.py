@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,12 @@ class Graph:
         What is written into the file.
     views : dict of str to tuple
         Weights in another shape: the name of the weight, and the shape.
+    share : Fraction
+        Of the rows and columns of a patch that maps have here; chunks are those of a whole patch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: Fraction = Fraction(1)) -> None:
+        self.share = share
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.views: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -56,7 +60,7 @@ class Graph:
         return self.constant(np.array(values, np.int64))
 
     def view(self, weight: str, *shape: int) -> str:
-        """Return the name of a weight in another shape: the same bytes of its file, no operation."""
+        """Return the name of a weight in another shape, which takes no operation."""
         name = f"{weight}:{'x'.join(map(str, shape))}"
         self.views[name] = weight, shape
         return name

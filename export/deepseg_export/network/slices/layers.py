@@ -94,7 +94,7 @@ def pool(
     """
     taps = kernel[0]
     chunks = []
-    for start, stop in rule.bounds_of(made):
+    for start, stop in rule.bounds_of(made, graph.share):
         value = maps.taken(graph, start * taps, stop * taps)
         value = graph.add(operation, [value], kernel_shape=list(kernel[1:]), **flat)
         if taps > 1:

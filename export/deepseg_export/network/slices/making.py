@@ -6,15 +6,16 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepseg_export.errors import NoFormError, VerificationError
 from deepseg_export.network.exact_norm import NORM
-from deepseg_export.network.slices.checking import check_form, precise_ways
+from deepseg_export.network.slices.checking import check_form, check_on_small_patch, precise_ways
 from deepseg_export.network.slices.form import Canonical, in_slices, read_canonical, written
 from deepseg_export.network.slices.rewriting import Rewriting
 from deepseg_export.network.slices.transforms import TRANSFORMS
 from deepseg_export.network.verify import PRECISE, Agreement
+from deepseg_lite.engines.rows import Rows
 from deepseg_lite.engines.slices import Slices
 from deepseg_lite.errors import reason
 
@@ -28,6 +29,24 @@ LEAST_SAVED = 0.1
 """Share of a network's multiplications that a form must save to be worth a file."""
 MOST_GROWTH = 0.05
 """Share of the network's file by which a download may grow."""
+
+
+class Rewritten(NamedTuple):
+    """A form that was made.
+
+    Attributes
+    ----------
+    file : bytes
+        Its file.
+    described : str
+        What it does, in words.
+    smaller : callable, optional
+        Compares it on a smaller patch; gives None where that will not do.
+    """
+
+    file: bytes
+    described: str
+    smaller: Callable[[], Agreement | None] | None = None
 
 
 def make_form(path: Path, output: Path) -> Agreement:
@@ -56,11 +75,11 @@ def make_form(path: Path, output: Path) -> Agreement:
 def write_form(
     path: Path,
     output: Path,
-    rewritten: Callable[[], tuple[bytes, str]],
+    rewritten: Callable[[], Rewritten],
     name: str,
-    calling: Callable[[Any], Callable[[Any], Any]],
+    calling: type[Slices] | type[Rows],
 ) -> Agreement:
-    """Write a form that ``rewritten`` gives with what it does in words, and check it.
+    """Write a form that ``rewritten`` gives, and check it.
 
     ``calling`` makes of the form's session what takes and gives what the canonical network does.
 
@@ -70,18 +89,19 @@ def write_form(
         Why there is none; nothing is written.
     """
     try:
-        form, described = rewritten()
+        made = rewritten()
     except (ValueError, LookupError, TypeError, VerificationError) as error:
         if isinstance(error, NoFormError):
             raise
         raise NoFormError(f"it cannot be rewritten ({reason(error)})") from error
+    form = made.file
     if len(form) > MOST_GROWTH * path.stat().st_size:
         raise NoFormError(
             f"the form takes {len(form) / 1e6:.1f} MB beside {path.stat().st_size / 1e6:.1f} MB"
         )
     output.write_bytes(form)
     try:
-        agreement = check_form(path, output, calling)
+        agreement = (made.smaller and made.smaller()) or check_form(path, output, calling)
         if agreement.max_rel_error > PRECISE:
             raise VerificationError(
                 f"it differs by {agreement.max_rel_error:.2g} of the largest value"
@@ -91,13 +111,13 @@ def write_form(
         raise NoFormError(f"the form is not precise enough: {error}") from error
     logger.info(
         "Form in %s: %s; largest difference %.2g of the largest value",
-        *(name, described, agreement.max_rel_error),
+        *(name, made.described, agreement.max_rel_error),
     )
     return agreement
 
 
-def _rewritten(canonical: Canonical) -> tuple[bytes, str]:
-    """Return the file of a form, and what it does in words."""
+def _rewritten(canonical: Canonical) -> Rewritten:
+    """Return the form in slices of a network."""
     _check_known(canonical)
     first = in_slices(canonical)
     saved = _saved(canonical, first)
@@ -111,7 +131,8 @@ def _rewritten(canonical: Canonical) -> tuple[bytes, str]:
     if rewriting.unknown:
         kept = ", ".join(sorted(set(rewriting.unknown)))
         described += f"; three-dimensional as before: {kept}"
-    return written(canonical, rewriting), described
+    file = written(canonical, rewriting)
+    return Rewritten(file, described, lambda: check_on_small_patch(canonical, rewriting))
 
 
 def _check_known(canonical: Canonical) -> None:

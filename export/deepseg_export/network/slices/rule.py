@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from deepseg_export.network.slices.maps import Shape
 from deepseg_export.network.slices.transforms import TRANSFORMS
@@ -17,6 +19,7 @@ CHUNK_BYTES = 2 << 20
 """Bytes of a chunk of maps, at least: fewer and larger nodes are better where maps are small."""
 STEP = 4
 """Slices of which chunks are a multiple: tiles fill them."""
+WHOLE_PATCH = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,15 @@ class Way:
 WHOLE, TAPS = Way(0), Way(1)
 
 
-def chunk_of(shape: Shape) -> int:
-    """Return the slices of a chunk of maps."""
-    slices = -(-CHUNK_BYTES // (4 * shape.per_slice))
+def chunk_of(shape: Shape, share: Fraction = WHOLE_PATCH) -> int:
+    """Return the slices of a chunk of maps; ``share`` of their rows and columns are here."""
+    slices = math.ceil(CHUNK_BYTES * share / (4 * shape.per_slice))
     return min(shape.depth, -(-slices // STEP) * STEP)
 
 
-def bounds_of(shape: Shape) -> list[tuple[int, int]]:
+def bounds_of(shape: Shape, share: Fraction = WHOLE_PATCH) -> list[tuple[int, int]]:
     """Return the chunks of maps: the first slice of each, and the one behind its last."""
-    step = chunk_of(shape)
+    step = chunk_of(shape, share)
     return [(start, min(start + step, shape.depth)) for start in range(0, shape.depth, step)]
 
 

@@ -63,12 +63,6 @@ BESIDE: dict[str, Callable[[Layers, Maps, Weights], Maps]] = {
     "far padding": lambda layers, x, w: layers.crop(
         layers.convolution(x, w.take("k", (4, 4, 3, 3, 3)), padding=9), 8
     ),
-    "overlapping transposed": lambda layers, x, w: layers.crop(
-        layers.transposed_convolution(
-            x, w.take("k", (4, 4, 3, 3, 3)), stride=2, padding=1, output_padding=1
-        ),
-        (8, 8, 8),
-    ),
     "statistics": lambda layers, x, w: layers.multiply(x, layers.reduced(x, "mean", [2, 3, 4])),
     "largest at each voxel": lambda layers, x, w: layers.multiply(x, layers.reduced(x, "max", [1])),
     "prelu": lambda layers, x, w: layers.prelu(x, w.take("slope", (4,))),
@@ -136,6 +130,33 @@ def test_what_lies_between_convolutions_gives_the_same(name: str, tmp_path: Path
     network = DirectNetwork("Small", compute, MadeUpWeights(), (16, 16, 16))
 
     assert error_of(tmp_path, network, (16, 16, 16)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "more"),
+    [(3, 2, 1, 1), (4, 2, 1, 0), (2, 1, 0, 0), (5, 2, 2, 1), (7, 3, 2, 0), (3, 2, 0, 1)],
+)
+@pytest.mark.usefixtures("everywhere")
+def test_transposed_convolutions_may_overlap_along_depth(
+    kernel: int, stride: int, padding: int, more: int, tmp_path: Path
+) -> None:
+    size = (12,) * 3
+    beyond = kernel - stride - 2 * padding + more  # of stride x 12 voxels
+
+    def compute(layers: Layers, image: Maps, weights: Weights) -> Maps:
+        maps = layers.transposed_convolution(
+            image,
+            weights.take("t", (2, 4, kernel, kernel, kernel)),
+            weights.take("b", (4,)),
+            stride=stride,
+            padding=padding,
+            output_padding=more,
+        )
+        last = weights.take("last", (3, 4, *(beyond + 1,) * 3))
+        return layers.convolution(layers.activation(maps, "relu"), last, stride=stride)
+
+    assert error_of(tmp_path, DirectNetwork("Small", compute, MadeUpWeights(), size), size) < 1e-5
+    assert "ConvTranspose" not in form_of(tmp_path / "model.onnx").unknown
 
 
 @pytest.mark.parametrize("transform", [F23, F43])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class Convolution:
         One number for each axis.
     pads : tuple of int
         Zeros before the first voxel of each axis, then behind the last.
+    more : tuple of int
+        Voxels that a transposed one adds behind the last.
     """
 
     weight: str
@@ -43,6 +46,7 @@ class Convolution:
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     pads: tuple[int, ...]
+    more: tuple[int, ...] = (0, 0, 0)
 
     @property
     def flat(self) -> dict[str, list[int]]:
@@ -93,19 +97,25 @@ def _by_taps(
     graph: Graph, maps: Maps, inputs: Sequence[str], layer: Convolution, start: int, stop: int
 ) -> str:
     """Return slices of a convolution whose taps lie beside one another as channels."""
-    depth, shape = layer.depth, maps.shape
-    low, high = depth.taken(start, stop, shape.depth)
-    value = maps.taken(graph, low, high)
+    depth = layer.depth
+    low, high = depth.taken(start, stop, maps.shape.depth)
     taps = depth.taps(start, stop, low, high)
-    if not taps.any(axis=1).all():  # some meet the zeros beyond the border
-        value = _product(graph, taps, value, shape, depth.kernel)
-    else:
-        if not np.array_equal(taps, np.eye(high - low)):
-            value = graph.add("Gather", [value, graph.sizes(*taps.argmax(axis=1))], axis=0)
-        if depth.kernel > 1:
-            beside = [depth.kernel * shape.channels, shape.height, shape.width]
-            value = graph.reshaped(value, stop - start, *beside)
+    value = _beside(graph, maps, taps, low, depth.kernel)
     return graph.add("Conv", [value, *inputs], **layer.flat)
+
+
+def _beside(graph: Graph, maps: Maps, taps: np.ndarray, low: int, together: int) -> str:
+    """Return slices that a matrix picks from ``low`` on, so many beside one another as channels."""
+    shape, (rows, count) = maps.shape, taps.shape
+    value = maps.taken(graph, low, low + count)
+    if not taps.any(axis=1).all():  # some meet the zeros beyond the border
+        return _product(graph, taps, value, shape, together)
+    if not np.array_equal(taps, np.eye(count)):
+        value = graph.add("Gather", [value, graph.sizes(*taps.argmax(axis=1))], axis=0)
+    if together > 1:
+        beside = [together * shape.channels, shape.height, shape.width]
+        value = graph.reshaped(value, rows // together, *beside)
+    return value
 
 
 def _by_products(
@@ -168,11 +178,43 @@ def _as_it_is(graph: Graph, maps: Maps, layer: Convolution, made: Shape) -> Maps
 
 
 def transposed(graph: Graph, maps: Maps, layer: Convolution, made: Shape) -> Maps:
-    """Return the transposed convolution of a layer whose stride is its kernel along depth.
+    """Return the transposed convolution of a layer whose kernel is not below its stride in depth.
 
-    The weight is (C, K, *kernel). What a slice gives lies in the channels of one result, tap by
-    tap, which are slices one after the other.
+    The weight is (C, K, *kernel). Where kernel and stride are one, what a slice gives lies in the
+    channels of one result, tap by tap, which are slices one after the other. Else every stride-th
+    slice is a convolution with every stride-th tap; their results are laid in turn.
     """
+    flat = {**layer.flat, "output_padding": list(layer.more[1:])}
+    if layer.kernel[0] == layer.stride[0]:
+        return _alone(graph, maps, layer, made, flat)
+    depth, shape = layer.depth, maps.shape
+    channels, count = shape.channels, made.channels
+    kernels = graph.view(layer.weight, channels, count, depth.kernel, math.prod(layer.kernel[1:]))
+    kernels = graph.once("Transpose", [kernels], perm=[2, 0, 1, 3])
+    bias = [] if layer.bias is None else [layer.bias]
+    weights = []
+    for phase in range(depth.stride):
+        taps = depth.transposed_taps(phase)
+        weight = graph.once("Gather", [kernels, graph.sizes(*taps)], axis=0)
+        sizes = graph.sizes(len(taps) * channels, count, *layer.kernel[1:])
+        weights.append(graph.once("Reshape", [weight, sizes]))
+    chunks = []
+    step = -(-rule.chunk_of(made, graph.share) // depth.stride) * depth.stride
+    for start in range(0, made.depth, step):
+        stop = min(start + step, made.depth)
+        low, high = depth.transposed_taken(start, stop, shape.depth)
+        phases = []
+        for phase, weight in enumerate(weights):
+            picks = depth.transposed_picks(start + phase, stop, low, high)
+            value = _beside(graph, maps, picks, low, len(depth.transposed_taps(phase)))
+            phases.append(graph.add("ConvTranspose", [value, weight, *bias], **flat))
+        value = phases[0] if len(phases) == 1 else graph.add("Concat", phases, axis=1)
+        value = graph.reshaped(value, stop - start, count, made.height, made.width)
+        chunks.append(Chunk(start, stop, value))
+    return Maps(made, chunks)
+
+
+def _alone(graph: Graph, maps: Maps, layer: Convolution, made: Shape, how: dict[str, Any]) -> Maps:
     taps, flat = layer.kernel[0], layer.kernel[1:]
     channels, count, once = maps.shape.channels, made.channels, graph.once
     bias = layer.bias
@@ -188,7 +230,7 @@ def transposed(graph: Graph, maps: Maps, layer: Convolution, made: Shape) -> Map
     step = max(1, rule.chunk_of(made, graph.share) // taps)
     for start in range(0, maps.shape.depth, step):
         stop = min(start + step, maps.shape.depth)
-        value = graph.add("ConvTranspose", [maps.taken(graph, start, stop), *inputs], **layer.flat)
+        value = graph.add("ConvTranspose", [maps.taken(graph, start, stop), *inputs], **how)
         value = graph.reshaped(value, (stop - start) * taps, count, made.height, made.width)
         chunks.append(Chunk(start * taps, stop * taps, value))
     return Maps(made, chunks)

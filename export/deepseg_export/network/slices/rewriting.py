@@ -149,14 +149,17 @@ class Rewriting:
             tuple(how.get("strides", (1, 1, 1))),
             tuple(how.get("dilations", (1, 1, 1))),
             tuple(how.get("pads", (0,) * 6)),
+            tuple(how.get("output_padding", (0,) * 3)),
         )
         if node.op_type == "Conv":
             ways = layer.ways(maps.shape, made)
             way = self.chosen.get(node.output[0], ways[0])
             self.layers[node.output[0]] = layer, ways
             return convolve(self.graph, maps, layer, made, way)
-        alone = layer.kernel[0] == layer.stride[0] and not (layer.pads[0] or layer.pads[3])
-        if not alone or layer.dilation[0] > 1 or any(how.get("output_padding", ())):
+        kernel, stride = layer.kernel[0], layer.stride[0]
+        uneven = kernel < stride or made.depth % stride or layer.dilation[0] > 1
+        cut = kernel == stride and (layer.pads[0] or layer.pads[3] or layer.more[0])
+        if uneven or cut or "output_shape" in how:
             return None
         return transposed(self.graph, maps, layer, made)
 

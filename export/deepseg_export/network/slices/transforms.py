@@ -95,6 +95,30 @@ class Depth(NamedTuple):
                     picked[row, tap, column] = 1
         return picked.reshape(-1, high - low)
 
+    def transposed_taken(self, start: int, stop: int, depth: int) -> tuple[int, int]:
+        """Return the first slice, and the one behind the last, that give some slices."""
+        low = -(-(start + self.before - self.kernel + 1) // self.stride)
+        high = (stop - 1 + self.before) // self.stride + 1
+        return min(max(low, 0), depth - 1), max(min(high, depth), 1)
+
+    def transposed_taps(self, phase: int) -> range:
+        """Return the taps of a transposed convolution that give slices ``phase``, + stride, ..."""
+        return range((phase + self.before) % self.stride, self.kernel, self.stride)
+
+    def transposed_picks(self, start: int, stop: int, low: int, high: int) -> np.ndarray:
+        """Return the matrix (slices * taps, high - low) for every stride-th slice from start on.
+
+        It lays beside one another the slices that the taps of `transposed_taps` take.
+        """
+        slices, taps = range(start, stop, self.stride), self.transposed_taps(start)
+        picked = np.zeros((len(slices), len(taps), high - low), np.float32)
+        for row, place in enumerate(slices):
+            for number, tap in enumerate(taps):
+                column = (place + self.before - tap) // self.stride - low
+                if 0 <= column < high - low:
+                    picked[row, number, column] = 1
+        return picked.reshape(-1, high - low)
+
 
 def to_products(
     transform: Transform, start: int, stop: int, low: int, high: int, before: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ Named = tuple[str, ...]
 MAX_TILES, MAX_PIXELS = 60, 150_000
 SMALLEST_FIELD_MM, LARGEST_FIELD_MM = 26.0, 160.0
 SMALLEST_TILE, LARGEST_TILE = 40, 96
-COLUMNS = 10
+COLUMNS, WIDER = 10, 1.6  # at most, and how much wider than high a page has room for
 SAGITTAL_PIXELS, SAGITTAL_WIDTH_MM, FINEST_MM = 320, 90.0, 0.4
 
 
@@ -98,7 +99,7 @@ def axial_picture(view: View, *, named: Named = ()) -> Picture:
     grid = (chosen[:, None, None], rows[:, :, None], columns[:, None, :])
     tiles = [to_gray(sampled(channel, grid, 1)) for channel in view.channels]
     labels = sampled(view.labels, grid, 0)
-    across = min(COLUMNS, len(chosen))
+    across = _columns(len(chosen))
     corners = [(place // across * size, place % across * size) for place in range(len(chosen))]
     filled = _mosaic(_painted(labels), across)
     outline = _mosaic(_painted(_outlines(labels, view)), across)
@@ -161,6 +162,12 @@ def sagittal_picture(view: View, *, named: Named = ()) -> Picture:
     }
     backgrounds = tuple(map(gray_png, grays))
     return Picture(backgrounds, _overlay(filled), _overlay(outline), _overlay(lettered), facts)
+
+
+def _columns(count: int) -> int:
+    """Return how many tiles are side by side, so that few are large and rows are full."""
+    most = min(COLUMNS, math.ceil(math.sqrt(WIDER * count)))
+    return math.ceil(count / math.ceil(count / most))
 
 
 def _shown_slices(labels: AnyArray) -> AnyArray:

@@ -194,6 +194,7 @@ def test_slices_are_looked_at_one_by_one(page):
 
 def test_marks_survive_a_reload_and_a_file(page, folder, browser):
     page.keys("f", "f", "5", "j", "f", "f", "f")
+    assert page.text("count") == "3 of 3, 2 marked"
     again = Page(browser, folder / "index.html")
     assert again.run("Object.values(marks).map(m => m.qc + m.rank).sort().join()") == (
         "artifact,fail5"
@@ -204,6 +205,7 @@ def test_marks_survive_a_reload_and_a_file(page, folder, browser):
     assert fresh.run("Object.keys(marks).length") == 0
     browser.find_element("id", "file").send_keys(str(path))
     wait_for(lambda: fresh.run("Object.keys(marks).length") == 2)
+    assert fresh.text("count") == "3 of 3, 2 marked"
 
 
 def test_exports_can_be_read(page, browser, folder):

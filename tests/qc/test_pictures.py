@@ -41,6 +41,14 @@ def test_each_tile_shows_its_slice_with_the_structure_in_the_middle():
     assert not filled[:size, :size].any()  # the slice before the first
 
 
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (5, 3), (20, 5), (48, 8), (60, 10)])
+def test_few_slices_are_shown_large_and_rows_are_full(count, columns):
+    picture = axial_picture(view_of(cord((count, 40, 40)), {"sc": (1,)}))
+    assert picture.facts["columns"] == columns
+    width, height = picture.facts["size"]
+    assert width * height < (count + columns) * picture.facts["tile"] ** 2  # no empty row
+
+
 def test_many_slices_are_shown_evenly_with_the_first_and_the_last():
     picture = axial_picture(view_of(cord((400, 40, 40)), {"sc": (1,)}, (1.0, 1.0, 1.0)))
     slices = picture.facts["slices"]

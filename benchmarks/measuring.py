@@ -34,6 +34,7 @@ def measure_case(
             "main": run.main,
             "arguments": [Path(text).name for text in run.arguments],
             "wall": [],
+            "cpu": [],
             "peak_mb": [],
             "first_patch": [],
             "network_seconds": [],
@@ -48,7 +49,9 @@ def measure_case(
             done = measure(stack.python, [*command, "--threads", str(threads)], threads)
             label = f"{repeat}/{repeats}" if repeat else "warm-up"
             print(
-                f"{case.name} {name} {label}: {done.wall:.2f} s, {done.peak_mb:.0f} MB", flush=True
+                f"{case.name} {name} {label}: {done.wall:.2f} s, {done.cpu:.2f} s of "
+                f"processors, {done.peak_mb:.0f} MB",
+                flush=True,
             )
             if repeat:
                 record(rows[name], done)
@@ -78,6 +81,7 @@ def record(row: dict[str, Any], done: Measured) -> None:
     """
     printed = done.json()
     row["wall"].append(round(done.wall, 3))
+    row["cpu"].append(round(done.cpu, 3))
     row["peak_mb"].append(round(done.peak_mb, 1))
     row["first_patch"].append(round(printed["first_patch_at"] - done.started_at, 3))
     if printed["network_seconds"]:
@@ -91,3 +95,5 @@ def record(row: dict[str, Any], done: Measured) -> None:
         row["seconds"].setdefault(stage, []).append(round(seconds, 3))
     row |= {key: printed[key] for key in ("network_calls", "patches")}
     row["flop"] = printed.get("flop_per_patch")
+    if "form" in printed:
+        row["form"] = printed["form"]

@@ -5,7 +5,8 @@
     python benchmarks/cases/make_models.py scaling OUT --classes N --folds N
     python benchmarks/cases/make_models.py folds OUT --source M     five folds of a trained model
     python benchmarks/cases/make_models.py monai OUT                a bundle of the model zoo's kind
-    python benchmarks/cases/make_models.py ivadomed OUT             needs ivadomed
+    python benchmarks/cases/make_models.py ivadomed OUT             2-D; needs ivadomed
+    python benchmarks/cases/make_models.py ivadomed3d OUT           3-D; needs ivadomed
 
 Weights are random; nnU-Net's last layers are fitted to the cord of `make_image`, by least squares,
 because random outputs are near a tie everywhere and rounding alone would decide their labels.
@@ -30,6 +31,7 @@ TESTS = Path(__file__).resolve().parents[2] / "tests"
 sys.path.insert(0, str(TESTS))
 STEEPNESS = 20  # logits of a fitted layer are that far apart
 FIT_VOXELS = 100_000
+HALF = {"binarize_prediction": {"thr": 0.5}}  # what ivadomed does to its maps
 
 
 @dataclass(frozen=True)
@@ -176,21 +178,46 @@ def write_monai(folder: Path) -> None:
 
 def write_ivadomed(folder: Path) -> None:
     """Write a model of the size of SCT's T2*-weighted cord model, as ivadomed saves it."""
+    import torch
+    from helpers import ivadomed_original as reference
+
+    torch.manual_seed(0)
+    made = {**reference.MODELS["t2star_sc"], "postprocessing": HALF}
+    network = reference.models.Unet(in_channel=1, out_channel=1, depth=3, n_filters=64)
+    example = torch.randn(1, 1, 160, 160)
+    head = network.eval().decoder.last_conv
+    with torch.no_grad():
+        head.bias -= network(example).logit().median()  # so that half of a slice is found
+    _save_ivadomed(folder, made, network, example)
+
+
+def write_ivadomed_3d(folder: Path) -> None:
+    """Write a 3-D model with as many filters as ivadomed has by itself, as it saves it."""
+    import torch
+    from helpers import ivadomed_original as reference
+
+    made = {
+        "targets": ["_seg"],
+        "transformation": reference.resample(1, 1, 1) | reference.crop(192, 192, 48),
+        "patch": [96, 96, 48],
+        "stride": [48, 48, 48],
+        "batch": 1,
+        "n_filters": 16,
+        "postprocessing": HALF,
+    }
+    network = reference.build(made).eval()
+    _save_ivadomed(folder, made, network, torch.randn(1, 1, *made["patch"]))
+
+
+def _save_ivadomed(folder: Path, made: dict[str, Any], network: Any, example: Any) -> None:
+    """Write the files of ivadomed's model folder."""
     import functools
 
     import torch
     from helpers import ivadomed_original as reference
 
     torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
-    torch.manual_seed(0)
     name = folder.name
-    steps = {"binarize_prediction": {"thr": 0.5}}
-    made = {**reference.MODELS["t2star_sc"], "postprocessing": steps}
-    network = reference.models.Unet(in_channel=1, out_channel=1, depth=3, n_filters=64)
-    example = torch.randn(1, 1, 160, 160)
-    head = network.eval().decoder.last_conv
-    with torch.no_grad():
-        head.bias -= network(example).logit().median()  # so that half of a slice is found
     folder.mkdir(parents=True)
     (folder / f"{name}.json").write_text(json.dumps(reference.config(name, made)))
     torch.save(network, folder / f"{name}.pt")
@@ -209,6 +236,7 @@ def main() -> None:
         "folds": lambda out, options: write_folds(out, options.source),
         "monai": lambda out, _: write_monai(out),
         "ivadomed": lambda out, _: write_ivadomed(out),
+        "ivadomed3d": lambda out, _: write_ivadomed_3d(out),
     }
     parser.add_argument("kind", choices=writers)
     parser.add_argument("out", type=Path)

@@ -66,6 +66,7 @@ def networks(result: Facts) -> str:
                 (
                     case["title"],
                     title(result, run),
+                    run.get("form", ""),
                     str(run["patches"]),
                     f"{case['flop_per_patch'] / 1e9:.1f}" if speed else "",
                     f"{each:.3f}",
@@ -73,7 +74,7 @@ def networks(result: Facts) -> str:
                     share_of_gemm(result, case, run),
                 )
             )
-    head = "case|implementation|patches|GFLOP per patch|s per patch|GFLOP/s|of GEMM"
+    head = "case|implementation|form|patches|GFLOP per patch|s per patch|GFLOP/s|of GEMM"
     return f"{table(head, rows)}\n\n{gemm_line(result)}".rstrip()
 
 

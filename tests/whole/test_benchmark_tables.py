@@ -97,7 +97,7 @@ RESULT: dict[str, Any] = {
                 "int8": _run(
                     *("ours", [5.0], [200], 1.5),
                     **{"warm": [1.0], "variant": "int8", "main": True},
-                    **{"network_seconds": [2.0], "patches": 30},
+                    **{"network_seconds": [2.0], "patches": 30, "form": "slices"},
                 ),
                 "fast": _run("ours", [5.0], [200], 1.5, warm=[1.0], variant="fast", main=False),
             },
@@ -138,7 +138,7 @@ def test_main_table_has_a_row_for_each_main_run(load):
 
 def test_networks_are_compared_with_the_fastest_matrix_product(load):
     table = load("reports.report").sections({"machine": RESULT})["benchmark-networks"]
-    assert "| Later cases | Ours, int8 | 30 | 10.0 | 0.067 | 150 | 0.75 |" in table
+    assert "| Later cases | Ours, int8 | slices | 30 | 10.0 | 0.067 | 150 | 0.75 |" in table
     assert table.count("| Later cases |") == 1  # the others were not measured
     assert "Ours (numpy) float32 100" in table
     assert "The original (torch) float32 200, bfloat16 400" in table

@@ -76,11 +76,12 @@ def test_a_stack_segments_several_cases_in_one_process(load, tiny_bundle, image_
     assert len(printed["cases_ended_at"]) == 2
     assert printed["patches"] >= printed["network_calls"] >= 2
     assert done.started_at <= printed["began_at"] <= printed["first_patch_at"]
-    row = {key: [] for key in ("wall", "peak_mb", "first_patch", "network_seconds")}
+    row = {key: [] for key in ("wall", "cpu", "peak_mb", "first_patch", "network_seconds")}
     row["seconds"] = {}
     load("measuring").record(row, done)
     assert sum(values[0] for values in row["seconds"].values()) == pytest.approx(done.wall, abs=0.1)
     assert 0 <= row["warm"][0] <= done.wall
+    assert row["form"] == "canonical"
     assert {"start", "import", "load", "read", "predict", "write", "other"} <= set(row["seconds"])
 
 

@@ -63,7 +63,8 @@ def main() -> None:
             for stage, value in seconds.items():
                 notes.add(stage, value)
     flop = segmenter.bundle.manifest["networks"][0].get("flop")
-    notes.print(flop_per_patch=flop)
+    form = segmenter.engine.file(segmenter.bundle, segmenter.networks[0]).form
+    notes.print(flop_per_patch=flop, form=form)
 
 
 def import_all(device):

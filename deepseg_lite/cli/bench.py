@@ -30,7 +30,7 @@ def _counts(ctx: click.Context, parameter: click.Parameter, values: Sequence[str
     return [int(word) for word in words]
 
 
-@click.command()
+@click.command(short_help="Measure models here: time per stage, throughput and memory.")
 @click.argument("models", nargs=-1, type=ModelName(), metavar="[TASK_OR_BUNDLE]...")
 @click.option(
     "-i",

@@ -22,7 +22,7 @@ def _conformance(
     overwrite: bool,
     **given: Any,
 ) -> None:
-    """Write the arrays of a run at each step, for implementations in other languages.
+    """Write the arrays of a run at each step, for other languages.
 
     FOLDER gets .npy files in the order of the steps, from the image as it is read to the result on
     its grid, and kit.json, which says what each is. The image is that of the bundle's first

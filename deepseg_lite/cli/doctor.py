@@ -9,7 +9,7 @@ import click
 from deepseg_lite.cli.console import say
 
 
-@click.command()
+@click.command(short_help="Say what is wrong on this machine, and what helps.")
 @click.option("--full", is_flag=True, help="Also read every file of every model, for its hash.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

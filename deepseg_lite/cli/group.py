@@ -69,7 +69,23 @@ class _Commands(click.Group):
                 ) from None
         return super().resolve_command(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands first, by what they are for, each in a line."""
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                for name in names:
+                    text = self.commands[name].get_short_help_str(_LINE)
+                    formatter.write(f"  {name:<10}  {text}\n")
+        click.Command.format_options(self, ctx, formatter)
 
+
+_LINE = 66  # what is left of 80 beside the names
+_SECTIONS = {
+    "Images": ("run", "batch", "qc", "plan", "phantom"),
+    "Models": ("list", "info", "fetch", "lock", "remove", "pack", "unpack"),
+    "This machine": ("verify", "bench", "doctor", "completion"),
+    "Other programs": ("conformance",),
+}
 _TO_SEGMENT = "images are segmented by deepseg-lite run TASK -i IMAGE"
 
 
@@ -116,8 +132,13 @@ def _debug_option() -> click.Option:
 def cli() -> None:
     """Segment spinal-cord MRI on ONNX Runtime, without PyTorch.
 
-    For research, not a medical device.
-    """
+    For research, not a medical device. First steps:
+
+    \b
+    deepseg-lite phantom phantom.nii.gz              # an image to try
+    deepseg-lite run sc_gm_t2star -i phantom.nii.gz  # phantom_seg.nii.gz
+    deepseg-lite list                                # the other tasks
+    """  # noqa: D301
 
 
 def _answer_version(ctx: click.Context, *, is_asked: bool) -> None:
@@ -199,7 +220,7 @@ def list_command(as_json: bool) -> None:
         say(catalogue.listing(tasks))
 
 
-@cli.command()
+@cli.command(short_help="Show what a task needs and gives, its licence, what to cite.")
 @click.argument("task_or_bundle", type=ModelName())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--bibtex", "as_bibtex", is_flag=True, help="Print what to cite, as BibTeX.")
@@ -226,7 +247,7 @@ def info(task_or_bundle: str, as_json: bool, as_bibtex: bool) -> None:
         say(catalogue.facts_in_words(facts))
 
 
-@cli.command()
+@cli.command(short_help="Write a synthetic image, to try a model without any MRI.")
 @click.argument("out", type=FilePath())
 @click.option(
     "--seed",

@@ -64,7 +64,7 @@ def pack(
     say(printable(out))
 
 
-@click.command()
+@click.command(short_help="Install the models of a kit, after checking every file.")
 @click.argument("kit", type=FilePath())
 @click.option("--repin", is_flag=True, help="Accept models that are not those from before.")
 def unpack(kit: Path, repin: bool) -> None:

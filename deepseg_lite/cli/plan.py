@@ -23,10 +23,11 @@ MIB = 2**20
 
 
 def _plan(**given: Any) -> None:
-    """Say what a run will take: patches, time, memory and disk, from headers alone.
+    """Say what a run will take: patches, time, memory and disk.
 
-    Options are those of "deepseg-lite run". Time is that of the last runs on this machine, by the
-    size of the image. A network is measured with two patches when it is first planned here.
+    Headers alone are read. Options are those of "deepseg-lite run". Time is that of the last runs
+    on this machine, by the size of the image. A network is measured with two patches when it is
+    first planned here.
     """
     ctx = click.get_current_context()
     set_logging(given["verbose"], quiet=given["quiet"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -70,7 +71,7 @@ def qc(
     if is_opened:
         from deepseg_lite.qc.serving import served
 
-        with served(page.parent) as address:
+        with served(page.parent) as address, suppress(KeyboardInterrupt):
             url = f"{address}/{page.name}"
             click.echo(f"{url} (Ctrl-C ends it)", err=True)
             webbrowser.open(url)

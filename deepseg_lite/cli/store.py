@@ -80,7 +80,7 @@ def _list_companions(arrivals: Sequence[Arrival]) -> None:
         click.echo(f"{bundle.name} {bundle.version}: {bundle.size / 1e6:.1f} MB, {url}", err=True)
 
 
-@click.command()
+@click.command(short_help="Lock the models of a study, in deepseg-lite.lock.")
 @click.argument("names", metavar="[TASK]...", nargs=-1, shell_complete=suggestions.models)
 def lock(names: tuple[str, ...]) -> None:
     """Lock the models of a study: write deepseg-lite.lock in the working folder.
@@ -96,7 +96,7 @@ def lock(names: tuple[str, ...]) -> None:
         say(f"{name} {entry['version']} {entry['manifest_sha256']}")
 
 
-@click.command()
+@click.command(short_help="Remove models from the local cache.")
 @click.argument(
     "names", metavar="NAME...", nargs=-1, required=True, shell_complete=suggestions.bundles
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +162,19 @@ def test_a_folder_without_entries_is_one_line(tmp_path):
     assert result.exit_code == 1
     assert "has no entries of quality control" in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_is_served_until_ctrl_c(files, tmp_path, monkeypatch):
+    run(*files, "--qc", tmp_path / "qc")
+    opened = []
+
+    def open_page(url: str) -> None:
+        with urllib.request.urlopen(url) as page:
+            opened.append(page.read())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("webbrowser.open", open_page)
+    result = invoke(cli, ["qc", tmp_path / "qc", "--open"])
+    assert result.exit_code == 0
+    assert opened == [(tmp_path / "qc" / "index.html").read_bytes()]
+    assert "error" not in result.stderr

@@ -1,4 +1,4 @@
-"""The tutorials run as they are printed, and give what they promise."""
+"""Tutorials and all other pages run as they are printed, and give what they promise."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.pages import blocks, matches, run_page
+from helpers.pages import Block, blocks, matches, run_page, shell_blocks
 from helpers.paths import ROOT
-from helpers.plain_nnunet import write_plain_model
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 EXPORTING = "exporting"
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the pages are for a POSIX shell")
 NAMES = sorted(page.stem for page in TUTORIALS.glob("*.md"))
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "models/*/*.md", "benchmarks/*.md")
+    for path in ROOT.glob(pattern)
+)
+OTHERS = [
+    page for page in PAGES if not page.startswith("docs/tutorials/") and list(blocks(ROOT / page))
+]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != EXPORTING])
@@ -25,11 +32,53 @@ def test_a_tutorial_runs(name: str, tmp_path: Path):
 
 
 @pytest.mark.export
-def test_the_tutorial_of_a_checkpoint_runs(tmp_path: Path):
+@pytest.mark.parametrize("page", [f"docs/tutorials/{EXPORTING}.md", *OTHERS])
+def test_a_page_runs(page: str, tmp_path: Path):
     pytest.importorskip("onnx")
-    folder = tmp_path / EXPORTING
-    write_plain_model(folder / "my_results", folds=("0", "1"))
-    run_page(TUTORIALS / f"{EXPORTING}.md", folder)
+    folder = tmp_path / Path(page).stem
+    folder.mkdir()
+    run_page(ROOT / page, folder)
+
+
+def unexplained(block: Block, ci: str) -> bool:
+    """Return whether nothing says who runs a block of commands, or why nobody does."""
+    kind, _, reason = block.mark.partition(": ")
+    if kind == "ci":
+        return f"readme_block {reason})" not in ci
+    if kind == "not executed":
+        return len(reason.split()) < 2
+    return re.fullmatch("executed by tests/whole/test_tutorials.py( with .+)?", block.mark) is None
+
+
+def test_every_command_of_the_documents_is_run_or_says_why_not():
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    found = {
+        f"{page}: {block.code}": block.mark
+        for page in PAGES
+        for block in shell_blocks(ROOT / page)
+        if unexplained(block, ci)
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("mark", "is_told"),
+    [
+        ("", True),
+        ("ci: run", False),
+        ("ci: never", True),
+        ("not executed: ", True),
+        ("not executed: needs a GPU", False),
+        ("executed by tests/whole/test_tutorials.py with t2.nii.gz", False),
+        ("executed by nobody", True),
+    ],
+)
+def test_a_block_of_commands_without_a_reason_is_seen(mark: str, is_told: bool, tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# A page\n\n{f'<!-- {mark} -->' if mark else 'Text'}\n```sh\nls\n```\n")
+    (block,) = shell_blocks(page)
+    assert block.code == "ls\n"
+    assert unexplained(block, "$(readme_block run)") is is_told
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -153,7 +153,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 def mirror(folder: Path) -> Iterator[str]:
     """Serve a small stand-in for every model of the catalogue; give its address."""
     write_bundles(folder)
-    write_detector(folder / "sc_crop")
+    write_detector(folder / "sc_crop", name="sc_crop")
     for task in list_tasks():
         for release in task.releases if task.name not in NAMES else ():
             newest = release is task.releases[0]

@@ -75,5 +75,8 @@ def unpack(kit: Path, repin: bool) -> None:
     from deepseg_lite.kit.unpacking import unpack
 
     set_logging(0, quiet=False)
-    for folder in unpack(kit, repin=repin):
+    folders = unpack(kit, repin=repin)
+    for folder in folders:
         say(printable(folder))
+    if not folders:
+        click.echo("The kit is whole; its only model is the one in the package.", err=True)

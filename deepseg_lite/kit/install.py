@@ -70,7 +70,7 @@ def read_sums(folder: Path) -> Dict[str, str]:  # noqa: UP006
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
-        raise Refused(f"{folder} is no kit: it has no {SUMS} that can be read.") from None
+        raise Refused(f"this is no kit: it has no {SUMS} that can be read.") from None
     sums = {}
     for line in lines:
         digest, _, name = line.partition("  ")

@@ -152,6 +152,14 @@ def test_unpacking_brings_the_models_with_their_origin(command, kit):
     assert command("unpack", kit).code == 0
 
 
+def test_a_kit_without_further_models_says_so(command, tmp_path, index, wheel):
+    write_wheel(index, "needed-1.5-py3-none-any.whl")
+    pack(tmp_path / "kit", [], HERE, wheel=wheel)
+    done = command("unpack", tmp_path / "kit")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "The kit is whole; its only model is the one in the package.\n"
+
+
 def test_another_model_of_that_name_stays_until_repin(command, kit):
     manifest = home() / "bundles" / NAME / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")

@@ -13,6 +13,8 @@ from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.errors import CheckpointError, UnsupportedError
 from deepseg_export.exporting import check
 from deepseg_export.families.nnunet import Options, load
+from deepseg_export.families.nnunet.fingerprint import read_training_spacing
+from helpers.paths import SHARED
 
 from deepseg_lite.errors import OptionError
 
@@ -203,6 +205,18 @@ def test_a_fingerprint_that_says_nothing_is_left_out(make_model, content, caplog
     manifest = manifest_of(with_fingerprint(make_model(), content))
     assert "training_spacing" not in manifest["inputs"]
     assert "dataset_fingerprint.json is left out" in caplog.text
+
+
+GENUINE = sorted((SHARED / "checkpoints" / "genuine").glob("*/*/dataset_fingerprint.json"))
+
+
+@pytest.mark.skipif(not GENUINE, reason="needs ../shared/checkpoints/genuine")
+def test_fingerprints_that_nnunet_wrote_have_the_median_of_its_plans():
+    for path in GENUINE:
+        plans = json.loads((path.parent / "plans.json").read_text())
+        found = read_training_spacing(path.parent, plans)
+        median = plans["original_median_spacing_after_transp"]
+        assert all(low <= size <= high for (low, high), size in zip(found, median, strict=True))
 
 
 @pytest.mark.parametrize("given", ["RLS", "RA", "XYZ", ""])

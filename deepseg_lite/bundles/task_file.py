@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite.bundles.bundle import Label
+from deepseg_lite.bundles.publication import Publication
 from deepseg_lite.bundles.review import Review, read_review, review_problems
 from deepseg_lite.bundles.schemas import frozen, schema_problems
 from deepseg_lite.errors import BundleError, OptionError
@@ -129,7 +130,7 @@ class Task:
     group: str
     status: str
     license: str | None
-    citations: tuple[str, ...]
+    citations: tuple[Publication, ...]
     unverified: tuple[str, ...]
     inputs: tuple[Input, ...]
     releases: tuple[Release, ...]
@@ -152,7 +153,7 @@ class Task:
     @property
     def citation(self) -> str | None:
         """Return all citations as one text."""
-        return "; ".join(self.citations) or None
+        return "; ".join(each.text for each in self.citations) or None
 
     @property
     def exportable(self) -> Release | None:
@@ -267,12 +268,13 @@ def _cross_check(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _build(document: dict[str, Any], directory: Path) -> Task:
-    texts = {field.name for field in fields(Task)} & document.keys() - {"inputs", "releases"}
-    facts: dict[str, Any] = frozen({key: document[key] for key in texts})
+    plain = {field.name for field in fields(Task)} - {"inputs", "releases", "citations"}
+    facts: dict[str, Any] = frozen({key: document[key] for key in plain & document.keys()})
     if facts["license"] == UNKNOWN:
         facts["license"] = None
     return Task(
         **facts,
+        citations=tuple(Publication(**frozen(item)) for item in document["citations"]),
         inputs=tuple(Input(**frozen(item)) for item in document["inputs"]),
         releases=tuple(_build_release(release) for release in _releases(document)),
         directory=directory,
@@ -281,14 +283,11 @@ def _build(document: dict[str, Any], directory: Path) -> Task:
 
 
 def _build_release(release: dict[str, Any]) -> Release:
-    stages, outputs = release["stages"], release["outputs"]
-    return Release(
-        **frozen({**release, "stages": [], "outputs": []})
-        | {
-            "stages": tuple(_build_stage(stage) for stage in stages),
-            "outputs": tuple(Output(**frozen(output)) for output in outputs),
-        }
-    )
+    built = {
+        "stages": tuple(map(_build_stage, release["stages"])),
+        "outputs": tuple(Output(**frozen(output)) for output in release["outputs"]),
+    }
+    return Release(**frozen({**release, "stages": [], "outputs": []}) | built)
 
 
 def _build_stage(stage: dict[str, Any]) -> Stage:

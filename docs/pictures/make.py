@@ -1,9 +1,11 @@
-"""Make the README's picture: slices of an image, and the same with its labels drawn on top.
+"""Make pictures of tasks: slices of an image, and the same with its labels drawn on top.
 
     python docs/pictures/make.py IMAGE LABELS OUT.png [--slices 3 8 13] [--size 120]
 
-Needs pillow (``pip install pillow``). The committed picture is sub-9709Ses2 of the Spinal Cord
-Gray Matter Imaging Challenge (CC0 1.0) with what ``deepseg-lite run sc_gm_t2star`` wrote for it.
+Needs pillow (``pip install pillow``). The committed pictures are sub-9709Ses2 of the Spinal Cord
+Gray Matter Imaging Challenge (CC0 1.0) with what ``deepseg-lite run TASK`` wrote for it; those of
+gm_sct_large and gm_sct_challenge with ``--slices 4 9 14 --size 32``. ``captions.json`` has what
+stands below them on the pages of tasks.
 """
 
 from __future__ import annotations

@@ -38,11 +38,10 @@ _sources: dict[str, str] = {}  # of each page that is made, the document whose l
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of tasks, the documents that lie outside ``docs/``, and the schemas."""
     made = {"tasks/index.md": ("models/README.md", task_pages.index(tasks := list_tasks()))}
-    compared = task_pages.RELEASES.read_text("utf-8")
+    compared, captions = task_pages.RELEASES.read_text("utf-8"), task_pages.captions()
     for task in tasks:
         source = f"models/{task.name}/README.md"
-        has_picture = files.get_file_from_path(f"pictures/{task.name}.png") is not None
-        text = task_pages.page(task, compared, has_picture=has_picture)
+        text = task_pages.page(task, compared, caption=captions.get(task.name))
         made[links.page_of(source)] = (source, text)
     for source in links.repository_pages():
         page = links.page_of(source)

@@ -15,6 +15,7 @@ from deepseg_lite.store.catalogue import grouped, inputs_in_words, license_in_wo
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASES = ROOT / "docs" / "developers" / "releases.md"
+CAPTIONS = ROOT / "docs" / "pictures" / "captions.json"
 GROUPS = {
     "spinal cord": "Spinal cord",
     "gray matter": "Gray matter",
@@ -60,7 +61,13 @@ def navigation(tasks: Sequence[Task]) -> list[dict[str, list[str]]]:
     return [{GROUPS[name]: [f"tasks/{task.name}.md" for task in each]} for name, each in groups]
 
 
-def page(task: Task, compared: str, *, has_picture: bool) -> str:
+def captions() -> dict[str, str]:
+    """Return what the pictures of tasks show and where the images are from, by their names."""
+    found: dict[str, str] = json.loads(CAPTIONS.read_text(encoding="utf-8"))
+    return found
+
+
+def page(task: Task, compared: str, *, caption: str | None) -> str:
     """Return the page of a task.
 
     Parameters
@@ -69,14 +76,12 @@ def page(task: Task, compared: str, *, has_picture: bool) -> str:
         Its task file.
     compared : str
         The document of what was shown for every release.
-    has_picture : bool
-        Whether there is ``docs/pictures/TASK.png``.
+    caption : str or None
+        What stands below ``docs/pictures/TASK.png``; None where there is no picture.
     """
     card = (task.directory / "README.md").read_text(encoding="utf-8")
     before, limits, after = "\n".join(_sections(card)).partition("## Limits\n")
-    return "\n".join(
-        [*_head(task, has_picture), before, *_compared(task, compared), limits + after]
-    )
+    return "\n".join([*_head(task, caption), before, *_compared(task, compared), limits + after])
 
 
 def escaped(text: str) -> str:
@@ -98,7 +103,7 @@ def _weights(task: Task) -> str:
     return "fetched"
 
 
-def _head(task: Task, has_picture: bool) -> Iterator[str]:
+def _head(task: Task, caption: str | None) -> Iterator[str]:
     about = json.dumps({"title": task.name, "description": task.title})  # JSON is YAML, too
     yield f"---\n{about}\n---\n\n# {escaped(task.title)}\n"
     if task.is_retired:
@@ -107,9 +112,9 @@ def _head(task: Task, has_picture: bool) -> Iterator[str]:
         yield "    The Spinal Cord Toolbox has retired this task; it runs with `--retired`."
         yield f"    In its place: {others}.\n" if others else ""
     yield f"{escaped(task.description)}\n"
-    if has_picture:
+    if caption:
         alt = f"Slices of an image, and the same with the result of {task.name} drawn on top"
-        yield f"![{alt}](../../docs/pictures/{task.name}.png)\n"
+        yield f"![{alt}](../../docs/pictures/{task.name}.png)\n\n*{caption}*\n"
     yield _commands(task)
     yield table(["", ""], _facts(task))
     yield ""
@@ -141,7 +146,7 @@ def _facts(task: Task) -> Iterator[tuple[str, str]]:
     yield "Releases", ", ".join(release.version for release in task.releases)
     yield "Licence of the weights", _license(task)
     if task.citations:
-        yield "Cite", "<br>".join(escaped(Reference(text).sentence) for text in task.citations)
+        yield "Cite", "<br>".join(escaped(Reference.to(each).sentence) for each in task.citations)
 
 
 def _outputs(task: Task) -> Iterator[str]:

@@ -1,11 +1,13 @@
-"""Citations: what the text says becomes BibTeX, and nothing else does."""
+"""Citations: what is known of publications becomes BibTeX and text, and nothing else does."""
 
 import re
 
 import pytest
+from helpers.bibtex import entries
 
 from deepseg_lite.bundles.bundle import read_bundle
-from deepseg_lite.bundles.citation import Reference, bibtex, references_of, software
+from deepseg_lite.bundles.citation import FRAMEWORKS, Reference, bibtex, references_of, software
+from deepseg_lite.bundles.publication import Publication
 from deepseg_lite.store.tasks import list_tasks, resolve
 
 TASKS = {task.name: task for task in list_tasks()}
@@ -80,7 +82,7 @@ def test_a_model_is_cited_by_its_task_and_by_what_it_was_trained_with():
     task = TASKS["sc_gm_t2star"]
     for bundle in (None, read_bundle(task.bundle_path)):
         data, framework = references_of(bundle, task)
-        assert data.text == task.citations[0]
+        assert data == Reference.to(task.citations[0])
         assert framework.doi == "10.1038/s41592-020-01008-z"
 
 
@@ -94,15 +96,106 @@ def test_what_a_bundle_says_goes_before_what_the_task_says(tmp_path):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_task_has_entries_that_keep_its_words(name):
+def test_every_task_has_entries_that_any_program_reads(name):
     references = references_of(None, resolve(name, list_tasks()))
-    texts = [reference.text for reference in references]
-    assert texts[: len(TASKS[name].citations)] == list(TASKS[name].citations)
-    assert bibtex(references).count("@misc{") == len(set(texts))
-    for text in texts:
-        for word in text.split():
-            doi = word.rstrip(",.")
-            assert not doi.startswith("10.") or f"doi = {{{doi}}}" in bibtex(references)
+    found = entries(bibtex([*references, software()]))
+    assert len(found) == len(references) + 1
+    for reference, (kind, fields) in zip(references, found.values(), strict=False):
+        publication = reference.publication
+        assert kind == publication.kind
+        assert fields.get("title", "{}").strip("{}") == (publication.title or "")
+        assert fields.get("author", "").count(" and ") == max(len(publication.authors) - 1, 0)
+        for known, shown in ((publication.doi, "doi"), (publication.arxiv, "eprint")):
+            assert fields.get(shown) == known
+        assert publication.doi is None or re.fullmatch(r"10\.\d{4,9}/[\w./-]+", publication.doi)
+        for fact in (publication.title, publication.journal, publication.doi, publication.year):
+            assert fact is None or str(fact) in reference.text
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.citations])
+def test_most_is_known_of_what_a_task_cites(name):
+    for each in TASKS[name].citations:
+        assert each.year or each.url
+        assert each.doi or each.arxiv or each.url or each.booktitle
+        if each.title and each.kind != "misc":
+            assert each.authors
+
+
+def test_an_article_is_told_in_full():
+    article = Publication(
+        authors=("Bédard, Sandrine", "The Consortium", "others"),
+        title="Cords & 5 %",
+        journal="Spine_J",
+        volume="1",
+        number="2",
+        pages="3-14",
+        year=2020,
+        doi="10.1000/a_b",
+        arxiv="2001.00001",
+    )
+    (entry,) = entries(bibtex([Reference.to(article)])).items()
+    assert entry == (
+        "bedard2020",
+        (
+            "article",
+            {
+                "author": "Bédard, Sandrine and {The Consortium} and others",
+                "title": r"{Cords \& 5 \%}",
+                "journal": r"Spine\_J",
+                "volume": "1",
+                "number": "2",
+                "pages": "3--14",
+                "year": "2020",
+                "doi": "10.1000/a_b",
+                "eprint": "2001.00001",
+                "archiveprefix": "arXiv",
+                "url": "https://doi.org/10.1000/a_b",
+            },
+        ),
+    )
+    assert article.text == "Bédard et al., Cords & 5 %, Spine_J 1(2):3-14 (2020), 10.1000/a_b"
+
+
+@pytest.mark.parametrize(
+    ("facts", "text", "kind"),
+    [
+        (
+            {
+                "authors": ("A B, C", "D, E"),
+                "title": "T",
+                "booktitle": "P",
+                "pages": "7",
+                "year": 1999,
+            },
+            "A B and D, T, P (1999), p. 7",
+            "inproceedings",
+        ),
+        (
+            {"title": "T", "booktitle": "P", "pages": "7-9", "doi": "10.1000/x"},
+            "T, P, pp. 7-9, 10.1000/x",
+            "inproceedings",
+        ),
+        (
+            {"authors": ("A",), "title": "T", "arxiv": "2001.00001"},
+            "A, T, arXiv 2001.00001",
+            "misc",
+        ),
+        (
+            {"title": "T", "howpublished": "Talk", "arxiv": "2001.00001"},
+            "T, Talk, arXiv 2001.00001",
+            "misc",
+        ),
+        ({"title": "T", "url": "https://a.org", "note": "N"}, "T, https://a.org (N)", "misc"),
+    ],
+)
+def test_other_publications_are_told_in_one_line(facts, text, kind):
+    publication = Publication(**facts)
+    assert (publication.text, publication.kind) == (text, kind)
+
+
+def test_frameworks_are_cited_by_their_articles():
+    found = entries(bibtex(map(Reference.to, FRAMEWORKS.values())))
+    assert list(found) == ["isensee2021", "cardoso2022", "gros2021"]
 
 
 def test_the_software_is_cited_with_its_version():

@@ -62,7 +62,8 @@ def test_a_task_says_what_its_file_says(tmp_path):
     task = read_task(add_task(tmp_path, "lesion"))
     assert (task.name, task.aliases, task.title) == ("lesion", ("lesion_t2-w",), "A title")
     assert (task.group, task.license) == ("other", "MIT")
-    assert (task.citations, task.citation) == (("Nobody", "Nowhere"), "Nobody; Nowhere")
+    assert [each.title for each in task.citations] == ["Nobody", "Nowhere"]
+    assert task.citation == "Nobody; Nowhere"
     assert task.bundle_path == tmp_path / "lesion" / "bundle"
     newest, oldest = task.releases
     assert (newest.version, newest.sct, newest.changes) == ("r2", "since 7.0", "Another network.")
@@ -189,6 +190,27 @@ def test_every_problem_of_a_task_file_is_listed(tmp_path):
     ):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("citation", "where"),
+    [
+        ({"title": "T", "doi": "https://doi.org/10.1000/x"}, "citations[0].doi"),
+        ({"title": "T", "doi": "10.1000/x y"}, "citations[0].doi"),
+        ({"title": "T", "arxiv": "arXiv:2001.00001"}, "citations[0].arxiv"),
+        ({"title": "T", "authors": ["Doe, Jo, Junior"]}, "citations[0].authors[0]"),
+        ({"title": "T", "authors": ["Doe, Jo and Roe, Al"]}, "citations[0].authors[0]"),
+        ({"title": "T", "pages": "3--4"}, "citations[0].pages"),
+        ({"title": "T", "year": "2020"}, "citations[0].year"),
+        ({"year": 2020}, "citations[0]"),
+        ({"journal": "J", "booktitle": "P"}, "citations[0]"),
+        ("Doe et al., T (2020)", "citations[0]"),
+    ],
+    ids=repr,
+)
+def test_a_citation_is_facts_of_the_right_kinds(citation, where):
+    document = {**_document(SINGLE), "citations": [citation]}
+    assert [problem.split(": ")[0] for problem in task_problems(document)] == [where]
 
 
 @pytest.mark.parametrize("text", ["name = ", "\ufffe = [", "name = 1\nname = 2"], ids=repr)

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from helpers.bibtex import entries
 from helpers.bundles import write_bundle
 
 from deepseg_lite.bundles.citation import references_of
@@ -16,10 +17,13 @@ from deepseg_lite.store.tasks import find_task
 def test_a_task_is_cited_by_all_that_it_names(command, name):
     done = command("info", name, "--bibtex")
     assert (done.code, done.err) == (0, "")
-    texts = [reference.text for reference in references_of(None, find_task(name))]
-    assert done.out.count("@misc{") == len(texts) + 1
+    known = references_of(None, find_task(name))
+    found = entries(done.out)
+    assert [kind for kind, _ in found.values()] == [each.publication.kind for each in known] + [
+        "misc"
+    ]
     assert re.findall(r"doi = \{(10\.[^}]*)\}", done.out)
-    assert "note = {deepseg-lite " in done.out
+    assert "title = {{deepseg-lite " in done.out
 
 
 def test_a_bundle_is_cited_by_its_source(command, tmp_path):

@@ -14,7 +14,7 @@ description = "What it does."
 group = "other"
 status = "active"
 license = "MIT"
-citations = ["Nobody", "Nowhere"]
+citations = [{{ title = "Nobody" }}, {{ title = "Nowhere" }}]
 unverified = []
 
 [[inputs]]

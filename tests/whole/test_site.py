@@ -38,7 +38,7 @@ def site() -> Iterator[SimpleNamespace]:
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_a_task_has_a_page_with_all_that_is_known(task, site):
     page = site.task_pages.page(
-        task, site.task_pages.RELEASES.read_text(encoding="utf-8"), has_picture=False
+        task, site.task_pages.RELEASES.read_text(encoding="utf-8"), caption=None
     )
     for text in (
         f"`{task.name}`",
@@ -66,12 +66,24 @@ def test_a_task_page_has_the_rows_of_its_own_releases_alone(site):
 | seg_canal_t2w-r1 --soft | 44 | 0 | 4 |
 """
     (task,) = [task for task in TASKS if task.name == "canal_t2w"]
-    page = site.task_pages.page(task, compared, has_picture=True)
+    page = site.task_pages.page(task, compared, caption="An image, CC0")
     assert "| canal_t2w, r1 | 11 | 0 | 1 |\n" in page
     assert "| canal_t2w-r1 --soft | 33 | 0 | 3 |\n" in page
     assert "| 22 |" not in page
     assert "| 44 |" not in page
-    assert "docs/pictures/canal_t2w.png" in page
+    assert "docs/pictures/canal_t2w.png)\n\n*An image, CC0*\n" in page
+
+
+def test_every_picture_of_a_task_has_a_caption_with_its_licence(site):
+    pictures = ROOT / "docs" / "pictures"
+    captions = site.task_pages.captions()
+    assert set(captions) == {
+        each.name for each in TASKS if (pictures / f"{each.name}.png").exists()
+    }
+    assert {"gm_sct_large", "gm_sct_challenge"} < set(captions)
+    for caption in captions.values():
+        assert "CC0" in caption
+        assert not caption.count("*")
 
 
 def test_every_task_is_in_the_list_and_in_the_navigation(site):

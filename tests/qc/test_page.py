@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from helpers.views import cord, view_of
@@ -176,6 +177,26 @@ def test_every_key_does_what_it_says(page):
     assert page.run(marks) == "artifact,"
     page.keys("/")
     assert page.run("document.activeElement.id") == "search"
+
+
+def test_the_pictures_of_the_next_result_are_read_ahead(page, browser):
+    asked: list[str] = []
+
+    def has_asked(place: int) -> bool:
+        log = browser.get_log("performance")
+        sent = [json.loads(entry["message"])["message"] for entry in log]
+        asked.extend(
+            message["params"]["request"]["url"]
+            for message in sent
+            if message["method"] == "Network.requestWillBeSent"
+        )
+        folder = page.run(f"view.shown[{place}].pictures.axial.folder")
+        return any(quote(folder) in url for url in asked)
+
+    wait_for(lambda: has_asked(1))
+    assert not has_asked(2)
+    page.keys("j")
+    wait_for(lambda: has_asked(2))
 
 
 def test_slices_are_looked_at_one_by_one(page):

@@ -96,8 +96,8 @@ def _draw(reference: Reference, recipe: PhantomRecipe, warn: Warn) -> SpatialIma
     if (found := voxels_sha256(made.image)) != recipe.sha256:
         text = (
             f"the phantom of reference {reference.name} is drawn with other voxels here (SHA-256 "
-            f"{found[:12]}..., {recipe.sha256[:12]}... where its labels were made); differing "
-            "labels may come from that, and another version of numpy or scipy may draw it alike."
+            f"{found[:12]}..., {recipe.sha256[:12]}... where its labels were made), as another "
+            "processor, numpy or scipy rounds otherwise; labels that differ may come from that."
         )
         warn(Notice("phantom-differs", text, figures={"sha256": found}))
     return new_image(made.image, made.affine)

@@ -11,8 +11,8 @@ from deepseg_export.network.slices.transforms import TRANSFORMS
 
 BLOCK = 16
 """Channels of which a group must be a multiple for ONNX Runtime's blocked kernels (AVX-512)."""
-FEW = 32
-"""Channels below which products along depth cost more than they save."""
+FEW = 16
+"""Channels below which products along depth are not known to save more than they cost."""
 VOXELS_PER_WEIGHT = 1024
 """Voxels of a map below which weights are used too seldom to be worth another form of them."""
 CHUNK_BYTES = 2 << 20

@@ -54,9 +54,11 @@ def _form_of(
     if manifest["sliding_window"].get("batch_size", 1) != 1:
         raise NoFormError("its patches are seen together")
     path = folder / network["path"]
-    making = rows_making if _dimensions(path) == 2 else slices_making
+    dimensions = _dimensions(path)
+    making = rows_making if dimensions == 2 else slices_making
     output = path.with_name(f"{path.stem}.{making.FORM}.onnx")
-    agreement = making.make_form(path, output)
+    patch = manifest["sliding_window"]["patch_size"][-dimensions:]
+    agreement = making.make_form(path, output, None if None in patch else patch)
     return slices_making.describe_form(making.FORM, output, agreement, file_sha256(output))
 
 

@@ -13,7 +13,7 @@ from deepseg_export.architectures.network import DirectNetwork
 from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import NoFormError
-from deepseg_export.network.slices import rule
+from deepseg_export.network.slices import making, rule
 from deepseg_export.network.slices.checking import (
     check_form,
     check_on_small_patch,
@@ -241,3 +241,24 @@ def test_networks_for_patches_of_any_size_have_no_form(tmp_path: Path) -> None:
 
     with pytest.raises(NoFormError, match="no fixed size"):
         form_of(path)
+
+
+def test_networks_of_any_size_have_the_form_of_their_patches(
+    tmp_path: Path, everywhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    monkeypatch.setattr(making, "MOST_GROWTH", 50.0)
+    path = write_network(tmp_path / "model.onnx", made_up_unet(WIDE), patch=(16, 16, 16))
+    model = onnx.load(path)
+    for value in (model.graph.input[0], model.graph.output[0]):
+        for index, axis in enumerate(value.type.tensor_type.shape.dim[2:]):
+            axis.dim_param = f"size {index}"
+    model.graph.input[0].name = model.graph.node[0].input[0] = "given"
+    onnx.save(model, path)
+
+    with pytest.raises(NoFormError, match="no fixed size"):
+        making.make_form(path, tmp_path / "form.onnx")
+    agreement = making.make_form(path, tmp_path / "form.onnx", (16, 16, 16))
+
+    assert 0 < agreement.max_rel_error < 1e-5

@@ -24,12 +24,16 @@ def import_all():
     return torch, nibabel, inference
 
 
+KEPT = []  # libraries whose operators go with them
+
+
 def import_torchvision(torch):
     """Import what ivadomed imports; its operators are only looked up when built for this torch."""
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
         operators = torch.library.Library("torchvision", "FRAGMENT")
+        KEPT.append(operators)
         for name in ("nms", "qnms"):
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 

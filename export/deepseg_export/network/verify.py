@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepseg_export.errors import VerificationError
-from deepseg_export.network.conversion import INPUT, OUTPUT, example_shapes
+from deepseg_export.network.conversion import example_shapes
 from deepseg_lite.engines.onnxruntime_network import import_onnxruntime
 from deepseg_lite.errors import reason
 
@@ -160,7 +160,8 @@ def run(session: Any, batch: np.ndarray) -> np.ndarray:
         If ONNX Runtime fails.
     """
     try:
-        result: np.ndarray = session.run([OUTPUT], {INPUT: batch})[0]
+        (given,), (found, *_) = session.get_inputs(), session.get_outputs()
+        result: np.ndarray = session.run([found.name], {given.name: batch})[0]
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise _failure("The exported network", batch, error) from error
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +26,17 @@ _SIZES = (20, 12)
 """Voxels of the maps that a layer is tried on: five tiles."""
 
 
-def make_form(path: Path, output: Path) -> Agreement:
+def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> Agreement:
     """Write the form in rows of a 2-D network.
 
     Parameters
     ----------
     path : Path
-        File of the canonical network, with patches of one size.
+        File of the canonical network.
     output : Path
         File to write beside it.
+    patch : sequence of ints, optional
+        Sizes of the patches that the network will be given, where it takes any.
 
     Returns
     -------
@@ -49,9 +51,10 @@ def make_form(path: Path, output: Path) -> Agreement:
     return making.write_form(
         path,
         output,
-        lambda: _rewritten(read_canonical(path, plain_norms=False)),
+        lambda: _rewritten(read_canonical(path, patch, plain_norms=False)),
         FORM,
         Rows,
+        patch,
     )
 
 

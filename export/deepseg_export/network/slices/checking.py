@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -151,12 +152,16 @@ def check_on_small_patch(canonical: Canonical, rewriting: Rewriting) -> Agreemen
 
 
 def check_form(
-    canonical: Path, form: Path, calling: type[Slices] | type[Rows] = Slices
+    canonical: Path,
+    form: Path,
+    calling: type[Slices] | type[Rows] = Slices,
+    patch: Sequence[int] | None = None,
 ) -> Agreement:
     """Compare a form with its canonical network on patches of noise, and of noise in zeros.
 
     The two are opened one after the other: each takes as much memory as a run. ``calling`` makes of
-    the form's session what takes and gives what the canonical network does.
+    the form's session what takes and gives what the canonical network does; ``patch`` has its
+    sizes, where it takes any.
 
     Raises
     ------
@@ -164,7 +169,11 @@ def check_form(
         If they do not agree within `verify.TOLERANCE`.
     """
     session = open_session(canonical, lean=True)
-    shape = [size if isinstance(size, int) else 1 for size in session.get_inputs()[0].shape]
+    _, channels, *axes = session.get_inputs()[0].shape
+    sizes = [
+        own if isinstance(own, int) else size for own, size in zip(axes, patch or axes, strict=True)
+    ]
+    shape = [1, channels, *sizes]
     noise = np.random.default_rng(SEED).standard_normal(shape, dtype=np.float32)
     batches = [noise, padded(noise)]
     expected = [run(session, batch) for batch in batches]

@@ -61,13 +61,17 @@ class Canonical:
         return np.fromfile(self.path, "<f4", length // 4, offset=offset).reshape(self.shapes[name])
 
 
-def read_canonical(path: Path, *, plain_norms: bool = True) -> Canonical:
+def read_canonical(
+    path: Path, patch: Sequence[int] | None = None, *, plain_norms: bool = True
+) -> Canonical:
     """Read a network's file; its weights stay there.
 
     Parameters
     ----------
     path : Path
         The file.
+    patch : sequence of ints, optional
+        Sizes of the patches that it will be given, where it takes any.
     plain_norms : bool
         Whether norms are single operations again, or as they are in the file.
     """
@@ -82,7 +86,10 @@ def read_canonical(path: Path, *, plain_norms: bool = True) -> Canonical:
             taken[tensor.name] = places[tensor.name]
             tensor.ClearField("raw_data")
     for value in (*model.graph.input[:1], *model.graph.output[:1]):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
+        batch, _, *axes = value.type.tensor_type.shape.dim
+        batch.dim_value = 1
+        for axis, size in zip(axes, patch or [], strict=False):
+            axis.dim_value = axis.dim_value or size
     del model.graph.value_info[:]
     given = onnx.ModelProto()  # the message that was read keeps what is cleared
     given.CopyFrom(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,15 +49,17 @@ class Rewritten(NamedTuple):
     smaller: Callable[[], Agreement | None] | None = None
 
 
-def make_form(path: Path, output: Path) -> Agreement:
+def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> Agreement:
     """Write the form in slices of a network.
 
     Parameters
     ----------
     path : Path
-        File of the canonical network, with fixed patches.
+        File of the canonical network.
     output : Path
         File to write beside it.
+    patch : sequence of ints, optional
+        Sizes of the patches that the network will be given, where it takes any.
 
     Returns
     -------
@@ -69,7 +71,9 @@ def make_form(path: Path, output: Path) -> Agreement:
     NoFormError
         Why there is none; nothing is written.
     """
-    return write_form(path, output, lambda: _rewritten(read_canonical(path)), FORM, Slices)
+    return write_form(
+        path, output, lambda: _rewritten(read_canonical(path, patch)), FORM, Slices, patch
+    )
 
 
 def write_form(
@@ -78,10 +82,12 @@ def write_form(
     rewritten: Callable[[], Rewritten],
     name: str,
     calling: type[Slices] | type[Rows],
+    patch: Sequence[int] | None,
 ) -> Agreement:
     """Write a form that ``rewritten`` gives, and check it.
 
-    ``calling`` makes of the form's session what takes and gives what the canonical network does.
+    ``calling`` makes of the form's session what takes and gives what the canonical network does,
+    which may take patches of any size.
 
     Raises
     ------
@@ -101,7 +107,7 @@ def write_form(
         )
     output.write_bytes(form)
     try:
-        agreement = (made.smaller and made.smaller()) or check_form(path, output, calling)
+        agreement = (made.smaller and made.smaller()) or check_form(path, output, calling, patch)
         if agreement.max_rel_error > PRECISE:
             raise VerificationError(
                 f"it differs by {agreement.max_rel_error:.2g} of the largest value"

@@ -127,7 +127,7 @@ def test_errors_of_layers_are_small_and_seen(channels: int) -> None:
 
 @pytest.mark.parametrize("seed", PLANS)
 def test_networks_give_the_same(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BLOCK", "FEW", "FEW_VOXELS"):
+    for name in ("BLOCK", "FEW", "FEW_WITHIN", "FEW_VOXELS"):
         monkeypatch.setattr(rule, name, 1)
     monkeypatch.setattr(slices_making, "LEAST_SAVED", -1.0)
     monkeypatch.setattr(slices_making, "MOST_GROWTH", 50.0)
@@ -188,6 +188,14 @@ def test_what_has_no_form_is_told(
     with pytest.raises(NoFormError, match=reason):
         making.make_form(path, tmp_path / "b.onnx")
     assert not (tmp_path / "b.onnx").exists()
+
+
+def test_layers_within_blocks_need_more_channels() -> None:
+    layer = Layer("w", None, [Part("x", 0, 32)], 32, 64, 64)
+    assert rule.is_worth(layer, ["Reshape"])
+    assert not rule.is_worth(layer, ["BatchNormalization"])
+    assert rule.is_worth(Layer("w", None, [Part("x", 0, 64)], 64, 64, 64), ["Relu"])
+    assert not rule.is_worth(Layer("w", None, [Part("x", 0, 64)], 64, 8, 8), ["Reshape"])
 
 
 def test_graphs_stay_in_the_order_of_blocks(tmp_path: Path) -> None:

@@ -82,7 +82,11 @@ def in_rows_of(canonical: Canonical, direct: Collection[str] = ()) -> Rewriting:
     """Return the form in rows of a network, but for some layers, by what they give."""
     source = canonical.model.graph
     weights = frozenset(tensor.name for tensor in source.initializer)
-    rewriting = Rewriting(canonical.shapes, weights, direct)
+    followers: dict[str, list[str]] = {}
+    for node in source.node:
+        for name in node.input:
+            followers.setdefault(name, []).append(node.op_type)
+    rewriting = Rewriting(canonical.shapes, weights, followers, direct)
     for node in source.node:
         rewriting.node(node)
     return rewriting

@@ -21,6 +21,8 @@ class Rewriting:
         Of every value of the canonical graph.
     weights : set of str
         Names of its constants.
+    followers : dict of str to list of str
+        Kinds of the operations that take a value.
     direct : set of str
         Convolutions, by what they give, that stay as they are whatever the rule says.
     layers : dict of str to Layer
@@ -29,6 +31,7 @@ class Rewriting:
 
     shapes: Mapping[str, Sequence[int]]
     weights: Collection[str]
+    followers: Mapping[str, Collection[str]]
     direct: Collection[str] = ()
     graph: Graph = field(default_factory=Graph)
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -38,15 +41,17 @@ class Rewriting:
         """Rewrite one node."""
         layer = self._layer(node) if node.op_type == "Conv" else None
         self._made.update(dict.fromkeys(node.output, node))
-        if layer is not None and rule.is_worth(layer) and node.output[0] not in self.direct:
+        name = node.output[0]
+        followers = self.followers.get(name, ())
+        if layer is not None and rule.is_worth(layer, followers) and name not in self.direct:
             in_rows(self.graph, layer)
-            self.layers[node.output[0]] = layer
+            self.layers[name] = layer
         elif layer is not None and len(layer.parts) > 1:
             apart(self.graph, layer)
         else:
             self.graph.nodes.append(node)
             return
-        self.graph.nodes[-1].output[0] = node.output[0]
+        self.graph.nodes[-1].output[0] = name
 
     def _layer(self, node: Any) -> Layer | None:
         """Return a convolution that is known, or None."""

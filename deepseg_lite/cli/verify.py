@@ -98,9 +98,13 @@ verify = click.Command(
 
 
 def _in_words(receipt: Receipt) -> str:
+    from deepseg_lite.bundles.files import CANONICAL
+
     bundle, engine = receipt["bundle"], receipt["engine"]
     packages = ", ".join(f"{name} {number}" for name, number in engine["packages"].items())
     head = f"{bundle['name']} {bundle['version']} on {engine['device']} in {engine['precision']}"
+    if engine.get("form", CANONICAL) != CANONICAL:
+        head += f" with the form {engine['form']}"
     rows = [("REFERENCE", "LABEL", "ORIGINAL", "HERE", "DIFFER", "MAY")]
     for row in receipt["references"]:
         bound = "?" if row["bound"] is None else f"{row['bound']:,}"

@@ -1,8 +1,8 @@
 """Receipts of ``deepseg-lite verify`` that are kept on this machine, one file each.
 
-They are ``<home>/receipts/<hash>.json``: one for each bundle, engine, precision and processor, so
-nothing is read to be written anew. Several machines may share the folder. A receipt holds while
-the bundle, this package and the engine's are those it was made with.
+They are ``<home>/receipts/<hash>.json``: one for each bundle, engine, precision, form and
+processor, so nothing is read to be written anew. Several machines may share the folder. A receipt
+holds while the bundle, this package and the engine's are those it was made with.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deepseg_lite.atomic import make_folder, write_files
+from deepseg_lite.bundles.files import CANONICAL
 from deepseg_lite.bundles.schemas import parse_json, schema_problems
 from deepseg_lite.errors import BundleError
 from deepseg_lite.machine import processor_name
@@ -38,6 +39,8 @@ def keep(receipt: Receipt) -> Path:
     """
     engine, bundle = receipt["engine"], receipt["bundle"]
     words = (bundle["manifest_sha256"], engine["provider"], engine["precision"])
+    if (form := engine.get("form", CANONICAL)) != CANONICAL:
+        words = (*words, form)
     key = hashlib.sha256("|".join((*words, receipt["machine"]["cpu"])).encode()).hexdigest()
     path = _folder() / f"{key[:32]}.json"
     make_folder(path.parent)

@@ -66,6 +66,7 @@ def _facts(receipt: Receipt) -> dict[str, Any]:
         "GPUs": ", ".join(machine["gpus"]) or "none",
         "device": engine["device"],
         "precision": engine["precision"],
+        "form": engine.get("form", "not said"),
         "threads": engine["threads"],
         **engine["packages"],
         **receipt["versions"],

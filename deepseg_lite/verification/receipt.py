@@ -94,6 +94,7 @@ def make_receipt(
             "device": device_of(engine),
             "provider": engine.provider,
             "precision": engine.precision,
+            "form": engine.file(bundle, model.networks[0]).form,
             "threads": model.threads,
             "packages": {name: found for name, found in packages.items() if found != "unknown"},
         },

@@ -158,6 +158,25 @@ def test_one_receipt_is_kept_for_each_setting(command, bundle):
     assert len(list((receipts.home() / "receipts").iterdir())) == 1
 
 
+def test_a_receipt_says_which_form_of_the_networks_ran(command, tmp_path):
+    from deepseg_lite.bundles.bundle import read_bundle
+    from deepseg_lite.store.cache import models_directory
+
+    shipped = read_bundle(models_directory() / "sc_gm_t2star" / "bundle")
+    (own,) = {form.form for form in shipped.networks[0].forms if "cpu" in form.devices}
+    for number, (asked, form) in enumerate((("canonical", "canonical"), ("auto", own)), 1):
+        written = tmp_path / f"{asked}.json"
+        words = ("verify", "sc_gm_t2star", "--device", "cpu", "--form", asked, "-o", written)
+        done = command(*words)
+        assert done.code == 0
+        assert json.loads(written.read_text(encoding="utf-8"))["engine"]["form"] == form
+        assert (f"with the form {own}" in done.out) == (asked == "auto")
+        assert len(list((receipts.home() / "receipts").iterdir())) == number
+    compared = command(*words, "--overwrite", "--compare", tmp_path / "canonical.json")
+    (line,) = [x for x in compared.out.splitlines() if x.startswith("form ")]
+    assert line.split() == ["form", "canonical", *own.split()]
+
+
 def test_a_cache_that_cannot_be_written_is_told_and_the_result_is_there(
     command, bundle, tmp_path, monkeypatch
 ):

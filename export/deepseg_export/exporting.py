@@ -115,6 +115,7 @@ def export(
             "checks": checks,
         }
         manifest = {**checkpoint.manifest, "networks": networks, "export": record}
+        del checkpoint, network, graph, graphs  # their weights are in files by now
         if not lone_file:
             manifest = with_forms(manifest, staged)
         write_bundle(manifest, staged, lone_file=lone_file)

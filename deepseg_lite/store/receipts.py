@@ -38,9 +38,9 @@ def keep(receipt: Receipt) -> Path:
         If it cannot be written.
     """
     engine, bundle = receipt["engine"], receipt["bundle"]
-    words = (bundle["manifest_sha256"], engine["provider"], engine["precision"])
+    words = [bundle["manifest_sha256"], engine["provider"], engine["precision"]]
     if (form := engine.get("form", CANONICAL)) != CANONICAL:
-        words = (*words, form)
+        words.append(form)
     key = hashlib.sha256("|".join((*words, receipt["machine"]["cpu"])).encode()).hexdigest()
     path = _folder() / f"{key[:32]}.json"
     make_folder(path.parent)

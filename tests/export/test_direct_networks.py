@@ -114,6 +114,55 @@ def test_statistics_of_training_are_used(norm):
     computes_the_same(network, direct(plan, network))
 
 
+NORMS = {
+    "GroupNorm": [{"num_channels": 8}, {"num_channels": 16, "affine": False, "eps": 1e-3}],
+    "LocalResponseNorm": [{"alpha": 2.0, "k": 0.5}, {}],
+    "CrossMapLRN2d": [{"alpha": 2.0, "beta": 0.5}],
+}
+
+
+@pytest.mark.parametrize("features", [[8, 8, 8], [4, 8, 16], [3, 5, 7]])
+@pytest.mark.parametrize(("norm", "number"), [(n, i) for n in NORMS for i in range(len(NORMS[n]))])
+def test_norms_are_those_of_torch_where_the_original_can_build_them(norm, number, features):
+    keywords = NORMS[norm][number]
+    path = "torch.nn.modules.normalization." + norm
+    plan = described(
+        dimension=2, norm_op=path, norm_op_kwargs=keywords, features_per_stage=features
+    )
+    try:
+        network = built(plan, CHANNELS, HEADS, 0)
+        of_torch(network, noise(direct(plan, network))[0])
+    except (ValueError, RuntimeError, CheckpointError):
+        assert norm == "GroupNorm"  # which has groups of one channel, and one number of channels
+        assert features != [8, 8, 8]
+        return
+    written = direct(plan, network)
+    given, result = (CHANNELS, *written.patch), (HEADS, *written.patch)
+    data = b"".join(write_onnx(written, given, result).parts())
+    gives_the_same(data, to_onnx(network, given), noise(written))
+    computes_the_same(network, written)
+
+
+OF_TORCH_ALONE = {
+    "nonlin": {"GLU", "MultiheadAttention"},
+    "norm_op": {"LayerNorm", "RMSNorm"},
+}
+
+
+def test_every_nonlinearity_and_norm_of_torch_is_taken_or_listed():
+    from torch.nn.modules import activation, normalization
+
+    taken = {**NONLINEARITIES, "Softmax2d": {}}
+    assert set(activation.__all__) - OF_TORCH_ALONE["nonlin"] == set(taken) - {"Identity"}
+    assert set(normalization.__all__) - OF_TORCH_ALONE["norm_op"] == set(NORMS)
+
+
+def test_a_softmax_of_two_axes_is_that_of_torch():
+    plan = described(dimension=2, nonlin="torch.nn.Softmax2d", nonlin_kwargs={}, norm_op=None)
+    network = built(plan, CHANNELS, HEADS, 0)
+    computes_the_same(network, direct(plan, network))
+
+
 @pytest.mark.parametrize("seed", range(100, 108))
 def test_the_file_gives_what_that_of_torch_gives(seed):
     plan = random_plan(seed)
@@ -215,10 +264,12 @@ def test_poolings_of_plain_encoders(pool):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"norm_op": "torch.nn.GroupNorm"}, "norm_op torch.nn.GroupNorm .*--with torch"),
+        ({"norm_op": "torch.nn.LayerNorm"}, "norm_op torch.nn.LayerNorm .*--with torch"),
+        ({"norm_op": "torch.nn.GroupNorm", "norm_op_kwargs": {"num_groups": 4}},
+         "GroupNorm has no argument num_groups"),
         ({"norm_op": "torch.nn.InstanceNorm2d"}, "InstanceNorm2d of 3-D maps"),
         ({"norm_op_kwargs": {"gain": 1}}, "InstanceNorm3d has no argument gain"),
-        ({"nonlin": "torch.nn.Hardshrink"}, "nonlin torch.nn.Hardshrink is unknown.*--with torch"),
+        ({"nonlin": "torch.nn.GLU"}, "nonlin torch.nn.GLU is unknown.*--with torch"),
         ({"nonlin": "os.system"}, "nonlin is 'os.system', which is not of torch.nn"),
         ({"conv_op": "torch.nn.Conv1d"}, "Conv1d is not Conv2d or Conv3d"),
         ({"novelty": 3}, "PlainConvUNet has no argument novelty; .*--with torch"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,20 +269,68 @@ def _what_is_wrong(path: Path) -> str:
 
 
 def _release(bundle: Path, path: Path) -> Path:
-    """Write a bundle's network as SCT's release has it: channels last."""
+    """Write a bundle's network as SCT's release has it.
+
+    That was made by keras2onnx for opset 11 (SCT's ``dev/deepseg_onnx_conversion``): file version
+    6, channels last, ``input_1`` and ``predictions``, borders by ``auto_pad`` where nothing is
+    dilated, and the pooled values repeated and reshaped as Keras' layers do it.
+    """
     model = onnx.load(bundle / "model.onnx")
-    graph, helper = model.graph, onnx.helper
-    nodes = [
-        helper.make_node("Transpose", ["input_1"], ["image"], perm=[0, 3, 1, 2]),
-        *graph.node,
-        helper.make_node("Transpose", ["logits"], ["predictions"], perm=[0, 2, 3, 1]),
-    ]
-    del graph.node[:], graph.input[:], graph.output[:]
+    graph, node = model.graph, onnx.helper.make_node
+    by_result = {name: each for each in graph.node for name in each.output}
+    (spread,) = (each for each in graph.node if each.op_type == "Expand")
+    numbers = {
+        "repeats": np.array([1, 200 * 200, 1]),
+        "grid": np.array([-1, 200, 200, _channels(graph, spread.input[0], by_result)]),
+    }
+    nodes = [node("Transpose", ["input_1"], ["image"], perm=[0, 3, 1, 2])]
+    for each in graph.node:
+        options = {a.name: list(a.ints) for a in each.attribute}
+        if each.op_type == "Conv" and set(options["dilations"]) == {1}:
+            del each.attribute[[a.name for a in each.attribute].index("pads")]
+            each.attribute.append(onnx.helper.make_attribute("auto_pad", "SAME_UPPER"))
+        if each == spread:
+            nodes += [
+                node("Squeeze", [spread.input[0]], ["pooled"], axes=[2, 3]),
+                node("Unsqueeze", ["pooled"], ["one"], axes=[1]),
+                node("Tile", ["one", "repeats"], ["repeated"]),
+                node("Reshape", ["repeated", "grid"], ["reshaped"]),
+                node("Transpose", ["reshaped"], [spread.output[0]], perm=[0, 3, 1, 2]),
+            ]
+        elif each.output[0] not in _only_for(spread.input[1], by_result):
+            nodes.append(each)
+    nodes.append(node("Transpose", ["logits"], ["predictions"], perm=[0, 2, 3, 1]))
+    del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
+    graph.initializer.extend(
+        onnx.numpy_helper.from_array(values, name) for name, values in numbers.items()
+    )
     for ports, name in ((graph.input, "input_1"), (graph.output, "predictions")):
-        ports.append(helper.make_tensor_value_info(name, 1, ["N", 200, 200, 1]))
+        ports.append(onnx.helper.make_tensor_value_info(name, 1, ["N", 200, 200, 1]))
+    model.ir_version = 6
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", 11))
+    onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     return path
+
+
+def _only_for(name: str, by_result: dict[str, Any]) -> set[str]:
+    """Return a shape and all shapes that it is made of."""
+    found = {name}
+    for given in by_result[name].input if name in by_result else ():
+        if by_result.get(given) is not None and by_result[given].op_type in ("Shape", "Concat"):
+            found |= _only_for(given, by_result)
+    return found
+
+
+def _channels(graph: Any, name: str, by_result: dict[str, Any]) -> int:
+    """Return how many channels come out of the last convolution before a value."""
+    shapes = {each.name: each.dims for each in graph.initializer}
+    node = by_result[name]
+    while node.op_type != "Conv":
+        node = by_result[node.input[0]]
+    return int(shapes[node.input[1]][0])
 
 
 def test_an_onnx_release_with_channels_last_is_taken(tmp_path, rng):

@@ -5,6 +5,7 @@ tests talk to it through files. Nothing here is taken from, or imports, the soft
 
 ivadomed_original.py models FOLDER    write every model of `MODELS`
 ivadomed_original.py networks FOLDER  write every network of `NETWORKS`, and what it computes
+ivadomed_original.py exports FOLDER   write NAME.onnx of every network in it, by torch's exporter
 ivadomed_original.py run JOBS.json    do a list of jobs: {"call": NAME, "output": FILE.npz, ...}
 
 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 lets it load the pickled networks that it wrote.
@@ -311,6 +312,23 @@ def write_networks(folder: Path) -> None:
         np.savez_compressed(folder / f"{name}.npz", batch=batch, result=result, exact=exact)
 
 
+def write_exports(folder: Path) -> None:
+    """Write NAME.onnx of every network that is pickled there: of any size, in one batch."""
+    for pickle in sorted(folder.glob("*.pt")):
+        batch = torch.from_numpy(np.load(pickle.with_suffix(".npz"))["batch"])
+        sizes = {0: "N", **{axis: f"size{axis}" for axis in range(2, batch.ndim)}}
+        torch.onnx.export(
+            torch.load(pickle, map_location="cpu").eval(),
+            batch[:1],
+            str(pickle.with_suffix(".onnx")),
+            dynamo=False,
+            opset_version=18,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": sizes, "logits": {0: "N"}},
+        )
+
+
 def call_resample(array: np.ndarray, zooms: list, target: list) -> dict:
     """Resample (H, W[, D]), and a prediction on the new grid back."""
     metadata = SampleMetadata({})
@@ -425,5 +443,7 @@ if __name__ == "__main__":
         write_models(Path(sys.argv[2]))
     elif sys.argv[1] == "networks":
         write_networks(Path(sys.argv[2]))
+    elif sys.argv[1] == "exports":
+        write_exports(Path(sys.argv[2]))
     else:
         run(json.loads(Path(sys.argv[2]).read_text()))

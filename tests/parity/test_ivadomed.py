@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ import pytest
 from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.exporting import convert
 from deepseg_export.families import ivadomed
-from deepseg_export.network.verify import padded
+from deepseg_export.families.ivadomed.rebuilding import rebuild
+from deepseg_export.network.exact_norm import with_exact_norms
+from deepseg_export.network.verify import open_session, padded, run
 from helpers.bundles import ORIENTATIONS, make_affine
 from helpers.ivadomed_networks import check
 from helpers.paths import SHARED, TESTS
@@ -33,7 +36,7 @@ from deepseg_lite.steps.intensity import normalize_instance
 from deepseg_lite.steps.resample import zoom
 from deepseg_lite.volume import Volume
 
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 PYTHON = os.environ.get("DEEPSEG_LITE_IVADOMED_PYTHON")
@@ -438,6 +441,55 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("networks")
     _call("networks", folder)
     return sorted(folder.glob("*.pt"))
+
+
+GUARD = {"Equal": 1, "Where": 1}
+"""What relu has beside torch's export, whose tracer keeps the branch that the example took."""
+
+
+def _optimized(data: bytes, level: Any, place: Path) -> Counter[str]:
+    """Return how many there are of each operator after ONNX Runtime has optimised a graph."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    options.optimized_model_filepath = str(place)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(place).graph.node)
+
+
+def test_networks_written_directly_equal_those_that_torch_exports(
+    networks, tmp_path, record_property
+):
+    """Of the original's own classes, padded input included.
+
+    Where sizes are free, torch's graph gets the exact norms that exports with torch get, too.
+    """
+    _call("exports", networks[0].parent)
+    levels = onnxruntime.GraphOptimizationLevel
+    for pickle in networks:
+        with np.load(pickle.with_suffix(".npz")) as saved:
+            batch, classes = saved["batch"], saved["exact"].shape[1]
+        axes = batch.ndim - 2
+        network, _ = rebuild(pickle, batch.shape[1], axes, classes)
+        traced = onnx.load(pickle.with_suffix(".onnx"))
+        exact = with_exact_norms(onnx.shape_inference.infer_shapes(traced))
+        for spatial, torch_model in ((batch.shape[2:], traced), ((None,) * axes, exact)):
+            shapes = (batch.shape[1], *spatial), (classes, *spatial)
+            direct, torch_graph = convert(network, *shapes).onnx, torch_model.SerializeToString()
+            found, expected = (run(open_session(each), batch) for each in (direct, torch_graph))
+            for item, wanted in zip(found, expected, strict=True):  # the second one is padded
+                distance = float(np.abs(item - wanted).max() / np.abs(wanted).max())
+                record_property(f"{pickle.stem} {spatial}", distance)
+                assert distance <= 1e-6
+            if not pickle.stem.startswith("modified"):  # U-Nets crop without asking for sizes
+                continue
+            for level in (levels.ORT_ENABLE_BASIC, levels.ORT_ENABLE_EXTENDED):
+                ours, theirs = (
+                    _optimized(each, level, tmp_path / "optimized.onnx")
+                    for each in (direct, torch_graph)
+                )
+                assert not theirs - ours
+                assert dict(ours - theirs) == (GUARD if "relu" in pickle.stem else {})
 
 
 def test_networks_of_every_kind_are_the_same_function(networks, record_property):

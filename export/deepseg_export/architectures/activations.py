@@ -57,3 +57,31 @@ def tanhshrink(layers: Layers, maps: Maps) -> Maps:
 def softshrink(layers: Layers, maps: Maps, limit: float = 0.5) -> Maps:
     """Return values brought nearer to 0 by a limit, those within it at 0."""
     return layers.subtract(maps, layers.activation(maps, "clip", low=-limit, high=limit))
+
+
+def hard_shrink(layers: Layers, maps: Maps, limit: float = 0.5) -> Maps:
+    """Return values with 0 in the place of those within a limit."""
+    above, below = (
+        layers.activation(each, "threshold", limit=limit, value=0.0)
+        for each in (maps, layers.multiply(maps, -1.0))
+    )
+    return layers.subtract(above, below)
+
+
+def softmax(layers: Layers, maps: Maps, axis: float = 1) -> Maps:
+    """Return values that sum to 1 along an axis of (N, C, *P)."""
+    shifted = layers.subtract(maps, layers.reduced(maps, "max", [int(axis)]))
+    shares = layers.activation(shifted, "exp")
+    return layers.divide(shares, layers.reduced(shares, "sum", [int(axis)]))
+
+
+def softmin(layers: Layers, maps: Maps, axis: float = 1) -> Maps:
+    """Return `softmax` of the negative values."""
+    return softmax(layers, layers.multiply(maps, -1.0), axis)
+
+
+def log_softmax(layers: Layers, maps: Maps, axis: float = 1) -> Maps:
+    """Return the logarithm of `softmax`."""
+    shifted = layers.subtract(maps, layers.reduced(maps, "max", [int(axis)]))
+    total = layers.reduced(layers.activation(shifted, "exp"), "sum", [int(axis)])
+    return layers.subtract(shifted, layers.activation(total, "log"))

@@ -24,6 +24,7 @@ Activation = Literal[
     "exp",
     "hard_sigmoid",
     "leaky_relu",
+    "log",
     "mish",
     "relu",
     "selu",
@@ -31,6 +32,7 @@ Activation = Literal[
     "softplus",
     "softsign",
     "tanh",
+    "threshold",
 ]
 
 
@@ -103,9 +105,10 @@ class Layers(Protocol):
     def activation(self, maps: Maps, kind: Activation, **numbers: float) -> Maps:
         """Return a function of every value.
 
-        ``leaky_relu`` has ``slope``, ``elu`` has ``alpha``, ``clip`` has ``low`` and ``high``, and
-        ``hard_sigmoid`` ``alpha`` and ``beta`` (of alpha x + beta, clipped to 0 to 1); see
-        `activations` for what is made of them.
+        ``leaky_relu`` has ``slope``, ``elu`` has ``alpha``, ``clip`` has ``low`` and ``high``,
+        ``threshold`` has ``limit`` and the ``value`` of what is not above it, and ``hard_sigmoid``
+        ``alpha`` and ``beta`` (of alpha x + beta, clipped to 0 to 1); see `activations` for what is
+        made of them.
         """
 
     def prelu(self, maps: Maps, slope: Array) -> Maps:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from deepseg_export.architectures import activations
 from deepseg_export.architectures.layers import Array, Layers, Maps
 from deepseg_export.errors import UnsupportedError
@@ -62,7 +64,35 @@ class Norm:
         return layers.batch_norm(maps, mean, variance, scale, bias, epsilon=self.epsilon)
 
 
-def read_norm(path: str | None, arguments: Mapping[str, Any] | None, axes: int) -> Norm | None:
+@dataclass(frozen=True)
+class LocalNorm:
+    """Division by a power of the mean square of the channels around each, in as many as there are.
+
+    A plan gives the class the number of channels for the number of neighbours.
+    """
+
+    alpha: float
+    beta: float
+    k: float
+    is_even: bool
+    """Whether as many are taken on both sides; otherwise of an even number one more before."""
+
+    def on(self, layers: Layers, maps: Maps, take: Take) -> Maps:
+        """Return normalised maps."""
+        size = layers.channels(maps)
+        behind = (size - 1) // 2
+        before = behind if self.is_even else size // 2
+        band = np.tri(size, k=behind) * np.tri(size, k=before).T
+        weight = band.astype(np.float32).reshape(size, size, *[1] * layers.axes)
+        total = layers.convolution(layers.multiply(maps, maps), weight)
+        scale = layers.add(layers.multiply(total, self.alpha / size), self.k)
+        power = layers.multiply(layers.activation(scale, "log"), -self.beta)
+        return layers.multiply(maps, layers.activation(power, "exp"))
+
+
+def read_norm(
+    path: str | None, arguments: Mapping[str, Any] | None, axes: int
+) -> Norm | LocalNorm | None:
     """Return the normalisation of a class of torch.nn; None if there is none.
 
     Raises
@@ -73,6 +103,13 @@ def read_norm(path: str | None, arguments: Mapping[str, Any] | None, axes: int) 
     name = "Identity" if path is None else class_name(path, "norm_op")
     if name == "Identity":
         return None
+    if name in _LOCAL and not (name == "CrossMapLRN2d" and axes == 3):
+        found = _known(name, arguments, {"alpha": 1e-4, "beta": 0.75, "k": 1.0})
+        return LocalNorm(**{key: float(n) for key, n in found.items()}, is_even=_LOCAL[name])
+    if name == "GroupNorm":
+        # The plan's number of channels is the number of groups: each channel is a group.
+        found = _known(name, arguments, {"num_channels": None, "eps": 1e-5, "affine": True})
+        return Norm(float(found["eps"]), bool(found["affine"]), is_recorded=False)
     of_map = name == f"InstanceNorm{axes}d"
     if not of_map and name not in (f"BatchNorm{axes}d", "SyncBatchNorm"):
         raise UnsupportedError(f"norm_op {path} of {axes}-D maps is unknown; {ADVICE}")
@@ -83,6 +120,8 @@ def read_norm(path: str | None, arguments: Mapping[str, Any] | None, axes: int) 
     return Norm(float(found["eps"]), bool(found["affine"]), bool(found["track_running_stats"]))
 
 
+_LOCAL = {"LocalResponseNorm": False, "CrossMapLRN2d": True}
+"""Whether they take as many neighbours on both sides."""
 Nonlinearity = Callable[[Layers, Maps, Take], Maps]
 
 
@@ -138,6 +177,24 @@ def _prelu(arguments: dict[str, Any]) -> Nonlinearity:
     return lambda layers, maps, take: layers.prelu(maps, take("weight", shape))
 
 
+def _along(function: Callable[..., Maps]) -> Callable[..., Nonlinearity]:
+    """Return what makes a nonlinearity of a function along an axis, by default the channels'."""
+
+    def make(arguments: dict[str, Any]) -> Nonlinearity:
+        dim = arguments["dim"]
+
+        def on(layers: Layers, maps: Maps, take: Take) -> Maps:
+            count = layers.axes + 2
+            axis = 1 if dim is None else int(dim) % count
+            if axis == 0 or not -count <= int(dim or 0) < count:
+                raise UnsupportedError(f"dim {dim} of {count} is not within an image")
+            return function(layers, maps, axis)
+
+        return on
+
+    return make
+
+
 def _gelu(arguments: dict[str, Any]) -> Nonlinearity:
     exact = str(arguments["approximate"]) == "none"
     return _several(activations.gelu if exact else activations.gelu_tanh)(arguments)
@@ -147,6 +204,7 @@ _NONLINEARITIES: dict[str, tuple[dict[str, Any], Callable[..., Nonlinearity]]] =
     "CELU": ({"alpha": 1.0}, _several(activations.celu, "alpha")),
     "ELU": ({"alpha": 1.0}, _one("elu", alpha=lambda given: given["alpha"])),
     "GELU": ({"approximate": "none"}, _gelu),
+    "Hardshrink": ({"lambd": 0.5}, _several(activations.hard_shrink, "lambd")),
     "Hardsigmoid": ({}, _one("hard_sigmoid", alpha=lambda _: 1 / 6, beta=lambda _: 0.5)),
     "Hardswish": ({}, _several(activations.hard_swish)),
     "Hardtanh": (
@@ -157,6 +215,7 @@ _NONLINEARITIES: dict[str, tuple[dict[str, Any], Callable[..., Nonlinearity]]] =
         {"negative_slope": 0.01},
         _one("leaky_relu", slope=lambda given: given["negative_slope"]),
     ),
+    "LogSoftmax": ({"dim": None}, _along(activations.log_softmax)),
     "LogSigmoid": ({}, _several(activations.log_sigmoid)),
     "Mish": ({}, _one("mish")),
     "PReLU": ({"num_parameters": 1, "init": 0.25}, _prelu),
@@ -169,10 +228,19 @@ _NONLINEARITIES: dict[str, tuple[dict[str, Any], Callable[..., Nonlinearity]]] =
     "SELU": ({}, _one("selu")),
     "SiLU": ({}, _several(activations.silu)),
     "Sigmoid": ({}, _one("sigmoid")),
+    "Softmax": ({"dim": None}, _along(activations.softmax)),
+    "Softmax2d": ({"dim": 1}, _along(activations.softmax)),
+    "Softmin": ({"dim": None}, _along(activations.softmin)),
     "Softplus": ({"beta": 1.0, "threshold": 20.0}, _several(activations.softplus, "beta")),
     "Softshrink": ({"lambd": 0.5}, _several(activations.softshrink, "lambd")),
     "Softsign": ({}, _one("softsign")),
     "Tanh": ({}, _one("tanh")),
     "Tanhshrink": ({}, _several(activations.tanhshrink)),
+    "Threshold": (
+        {"threshold": None, "value": None},
+        _one(
+            "threshold", limit=lambda given: given["threshold"], value=lambda given: given["value"]
+        ),
+    ),
 }
 """Arguments that change nothing at inference, or stand for the usual, are taken as well."""

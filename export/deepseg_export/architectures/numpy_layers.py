@@ -21,6 +21,7 @@ _ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "exp": np.exp,
     "hard_sigmoid": lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1),
     "leaky_relu": lambda x, slope: np.where(x > 0, x, slope * x),
+    "log": np.log,
     "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "relu": lambda x: np.maximum(x, 0),
     "selu": lambda x: (
@@ -30,6 +31,7 @@ _ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "softplus": lambda x: np.logaddexp(0, x),
     "softsign": lambda x: x / (1 + np.abs(x)),
     "tanh": np.tanh,
+    "threshold": lambda x, limit, value: np.where(x > limit, x, value),
 }
 
 

@@ -16,6 +16,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "exp": ("Exp", {}),
     "hard_sigmoid": ("HardSigmoid", {"alpha": "alpha", "beta": "beta"}),
     "leaky_relu": ("LeakyRelu", {"slope": "alpha"}),
+    "log": ("Log", {}),
     "mish": ("Mish", {}),
     "relu": ("Relu", {}),
     "selu": ("Selu", {}),
@@ -124,6 +125,10 @@ class OnnxLayers(Graph):
         if kind == "clip":
             limits = [self._constant(np.float32(numbers[end])) for end in ("low", "high")]
             return self._node("Clip", [maps, *limits])
+        if kind == "threshold":
+            limit, value = (self._constant(np.float32(numbers[n])) for n in ("limit", "value"))
+            is_above = self._node("Greater", [maps, limit])
+            return self._node("Where", [is_above, maps, value], self._channels[maps])
         operator, names = _ACTIVATIONS[kind]
         return self._node(operator, [maps], None, **{names[key]: n for key, n in numbers.items()})
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepseg_export.architectures.layers import Array, Layers, Maps
-from deepseg_export.architectures.modules import Nonlinearity, Norm, Take
+from deepseg_export.architectures.modules import LocalNorm, Nonlinearity, Norm, Take
 from deepseg_export.architectures.weights import Weights
 
 Kernel = tuple[int, ...]
@@ -36,7 +36,7 @@ class Style:
         Whether residual blocks weigh their channels.
     """
 
-    norm: Norm | None
+    norm: Norm | LocalNorm | None
     nonlinearity: Nonlinearity | None
     has_bias: bool
     has_dropout: bool

@@ -138,8 +138,9 @@ def test_norms_are_those_of_torch_where_the_original_can_build_them(norm, number
         return
     written = direct(plan, network)
     given, result = (CHANNELS, *written.patch), (HEADS, *written.patch)
-    data = b"".join(write_onnx(written, given, result).parts())
-    gives_the_same(data, to_onnx(network, given), noise(written))
+    if norm != "CrossMapLRN2d":  # which torch cannot convert
+        data = b"".join(write_onnx(written, given, result).parts())
+        gives_the_same(data, to_onnx(network, given), noise(written))
     computes_the_same(network, written)
 
 

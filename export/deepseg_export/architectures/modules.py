@@ -83,6 +83,8 @@ class LocalNorm:
         behind = (size - 1) // 2
         before = behind if self.is_even else size // 2
         band = np.tri(size, k=behind) * np.tri(size, k=before).T
+        if self.is_even:
+            band[:, 0] = 1  # torch's class never takes the first channel out of its sum
         weight = band.astype(np.float32).reshape(size, size, *[1] * layers.axes)
         total = layers.convolution(layers.multiply(maps, maps), weight)
         scale = layers.add(layers.multiply(total, self.alpha / size), self.k)

@@ -124,7 +124,7 @@ def make_phantom(
     _check_arguments(seed, shape, spacing, noise)
     rng = np.random.default_rng(seed)
     axes = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(shape, spacing, strict=True)]
-    x, y, z = (axis.astype(np.float32) for axis in axes)
+    x, y, z = axes
     points: Points = x[:, None, None] + 1j * y[:, None]
     around_cord = _follow_cord(points, z, rng)
     size = rng.normal(1, 0.03) + _wander(z, rng, 0.02)
@@ -159,21 +159,21 @@ def _check_arguments(seed: int, shape: tuple[int, ...], spacing: Spacing, noise:
 def _wander(z: FloatArray, rng: Generator, amplitude: float) -> FloatArray:
     """Vary smoothly from slice to slice: two slow waves of random phase."""
     waves = [np.cos(2 * np.pi * (z / wavelength + rng.random())) for wavelength in (60, 130)]
-    return np.asarray(amplitude * (waves[0] + waves[1]), np.float32)
+    return np.asarray(amplitude * (waves[0] + waves[1]))
 
 
 def _follow_cord(points: Points, z: FloatArray, rng: Generator) -> Points:
     """Shift and turn the points of each slice into the cord's own frame."""
     centre = _wander(z, rng, 0.7) + 1j * _wander(z, rng, 1.4)
     roll = rng.normal(0, 0.03) + _wander(z, rng, 0.015)
-    return np.asarray((points - centre) / np.exp(1j * roll), np.complex64)
+    return np.asarray((points - centre) / np.exp(1j * roll))
 
 
 def _ellipse(points: Points, half_width: float, half_height: float) -> FloatArray:
     """Distance to an ellipse around 0, exact near its edge."""
     a, b = points.real / half_width, points.imag / half_height
     radius, slope = np.hypot(a, b), np.hypot(a / half_width, b / half_height)
-    return np.asarray(radius * (radius - 1) / np.maximum(slope, 1e-6), np.float32)
+    return np.asarray(radius * (radius - 1) / np.maximum(slope, 1e-6))
 
 
 def _pair(points: Points, shape: Ellipse) -> FloatArray:
@@ -187,7 +187,7 @@ def _limb(points: Points, start: complex, end: complex, radii: tuple[float, floa
     """Distance to a rounded bar whose radius goes from one value to another."""
     along = np.clip(((points - start) / (end - start)).real, 0, 1)
     radius = radii[0] + along * (radii[1] - radii[0])
-    return np.asarray(np.abs(points - start - along * (end - start)) - radius, np.float32)
+    return np.asarray(np.abs(points - start - along * (end - start)) - radius)
 
 
 def _butterfly(points: Points) -> FloatArray:
@@ -202,14 +202,14 @@ def _butterfly(points: Points) -> FloatArray:
 def _blend(signal: FloatArray, distance: FloatArray, tissue: float | FloatArray) -> FloatArray:
     """Put a tissue where its distance is negative, in part where its edge crosses the voxel."""
     cover = np.clip(0.5 - distance / EDGE_MM, 0, 1)
-    return np.asarray(signal + cover * (tissue - signal), np.float32)
+    return np.asarray(signal + cover * (tissue - signal))
 
 
 def _draw_neck(points: Points, spacing: Spacing, rng: Generator) -> FloatArray:
     """Draw skin, fat, muscles in their fasciae and vessels, the throat suppressed."""
     points = points / rng.normal(1, 0.03)
     outline = _ellipse(points, *NECK_MM)
-    signal = np.zeros(points.shape, np.float32)
+    signal: FloatArray = np.zeros(points.shape)
     for depth_mm, tissue in ((0.0, SKIN_SIGNAL), (1.5, FAT_SIGNAL), (4.5, FASCIA_SIGNAL)):
         signal = _blend(signal, outline + depth_mm, tissue)
     for muscle in MUSCLES:
@@ -217,12 +217,12 @@ def _draw_neck(points: Points, spacing: Spacing, rng: Generator) -> FloatArray:
         signal = _blend(signal, distance - 1.0, FASCIA_SIGNAL)
         signal = _blend(signal, distance, muscle.signal * rng.uniform(0.9, 1.1))
     sigma = np.divide(GRAIN_MM, spacing)
-    grain = ndimage.gaussian_filter(rng.standard_normal(points.shape, dtype=np.float32), sigma)
+    grain = ndimage.gaussian_filter(rng.standard_normal(points.shape), sigma)
     signal = signal * (1 + 0.09 * grain / grain.std())
     for vessel in VESSELS:
         signal = _blend(signal, _pair(points, vessel), vessel.signal)
     passed = 0.53 - 0.47 * np.tanh((points.imag - SATURATION_MM) / 4)
-    return np.asarray(signal * passed, np.float32)
+    return np.asarray(signal * passed)
 
 
 def _draw_spine(signal: FloatArray, points: Points, z: FloatArray, rng: Generator) -> FloatArray:
@@ -241,8 +241,9 @@ def _draw_spine(signal: FloatArray, points: Points, z: FloatArray, rng: Generato
 def _scan(signal: FloatArray, spacing: Spacing, noise: float, rng: Generator) -> FloatArray:
     """Blur, take the magnitude of signal and complex noise (Rician), round to whole counts."""
     blurred = ndimage.gaussian_filter(signal, np.divide(BLUR_MM, spacing))
-    real, imaginary = noise * rng.standard_normal((2, *signal.shape), dtype=np.float32)
-    return np.asarray(np.rint(WHITE_MATTER_COUNTS * np.hypot(blurred + real, imaginary)))
+    real, imaginary = noise * rng.standard_normal((2, *signal.shape))
+    counts = np.rint(WHITE_MATTER_COUNTS * np.hypot(blurred + real, imaginary))
+    return np.asarray(counts, np.float32)
 
 
 def _affine(shape: tuple[int, int, int], spacing: Spacing) -> Affine:

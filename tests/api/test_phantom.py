@@ -10,6 +10,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import aff2axcodes
 from scipy import ndimage
 
+from deepseg_lite.api import phantom as phantoms
 from deepseg_lite.api.phantom import GRAY_MATTER, WHITE_MATTER, Phantom, make_phantom
 from deepseg_lite.errors import OptionError
 
@@ -29,6 +30,20 @@ def test_same_arguments_give_the_same_voxels():
     first, second = make_phantom(5, **SMALL), make_phantom(5, **SMALL)
     np.testing.assert_array_equal(first.image, second.image)
     np.testing.assert_array_equal(first.labels, second.labels)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rounding_of_the_last_digits_changes_no_voxel(monkeypatch, seed: int):
+    """Processors differ in the last digits; references are drawn anew on each of them."""
+    image = make_phantom(seed).image
+    scan = phantoms._scan
+
+    def scan_another(signal, *rest):
+        assert signal.dtype == np.float64
+        return scan(signal * (1 + 1e-9), *rest)
+
+    monkeypatch.setattr(phantoms, "_scan", scan_another)
+    np.testing.assert_array_equal(make_phantom(seed).image, image)
 
 
 def test_seed_changes_anatomy_and_noise():

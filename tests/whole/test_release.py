@@ -136,10 +136,10 @@ def test_the_recipe_of_conda_needs_what_the_package_needs():
 @pytest.mark.parametrize(
     ("written", "wrong"),
     [
-        ("requirements:", "requirments:"),
-        ("noarch: python", "noarch: pyton"),
+        ("requirements:", "requires:"),
+        ("noarch: python", "noarch: snake"),
         ("imports:", "import:"),
-        ("${{ name }}", "${{ nam }}"),
+        ("${{ name }}", "${{ title }}"),
         ("MIT AND CC0-1.0", "MIT AND nothing"),
     ],
 )

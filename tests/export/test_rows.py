@@ -21,7 +21,7 @@ from deepseg_export.network.slices.graph import Graph
 from deepseg_export.network.verify import open_session, padded
 from helpers.bundles import make_data, make_manifest, write_image
 from helpers.dna_networks import described, random_plan
-from helpers.made_up_weights import made_up_unet, write_network
+from helpers.made_up_weights import made_up_unet, rename_values, write_network
 
 import deepseg_lite
 from deepseg_lite.bundles.bundle import read_bundle
@@ -135,6 +135,16 @@ def test_networks_give_the_same(seed: int, tmp_path: Path, monkeypatch: pytest.M
     path = write_network(tmp_path / "a.onnx", network, patch=network.patch)
 
     agreement = making.make_form(path, tmp_path / "b.onnx")
+
+    assert agreement.max_rel_error < 1e-5
+
+
+@pytest.mark.usefixtures("of_any_size")
+def test_names_of_a_network_and_of_its_form_are_different(tmp_path: Path) -> None:
+    path = bundle_of(tmp_path / "a") / "model.onnx"
+    rename_values(path)
+
+    agreement = making.make_form(path, path.with_name("b.onnx"))
 
     assert agreement.max_rel_error < 1e-5
 

@@ -26,7 +26,7 @@ from deepseg_export.network.slices.rewriting import Rewriting
 from deepseg_export.network.slices.transforms import F23, F43, Depth, Transform
 from deepseg_export.network.verify import open_session, padded
 from helpers.dna_networks import described, random_plan
-from helpers.made_up_weights import MadeUpWeights, made_up_unet, write_network
+from helpers.made_up_weights import MadeUpWeights, made_up_unet, rename_values, write_network
 
 from deepseg_lite.engines.slices import Slices
 
@@ -94,9 +94,16 @@ def form_of(path: Path) -> Rewriting:
     return rewriting
 
 
-def error_of(folder: Path, network: DirectNetwork, patch: Sequence[int], **sizes: int) -> float:
+def error_of(
+    folder: Path,
+    network: DirectNetwork,
+    patch: Sequence[int],
+    changed: Callable[[Path], None] = lambda _: None,
+    **sizes: int,
+) -> float:
     """Return the largest difference from the same network in numpy, in float64, and its share."""
     path = write_network(folder / "model.onnx", network, patch=patch, **sizes)
+    changed(path)
     form_of(path)
     run = Slices(open_session(path.with_name("form.onnx")))
     rng = np.random.default_rng(1)
@@ -114,6 +121,13 @@ def test_random_networks_give_the_same_in_slices(seed: int, tmp_path: Path) -> N
     network = made_up_unet(random_plan(seed), seed=seed)
 
     assert error_of(tmp_path, network, network.patch) < 1e-5
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_names_of_a_network_and_of_its_form_are_different(tmp_path: Path) -> None:
+    network = made_up_unet(random_plan(PLANS[0]), seed=0)
+
+    assert error_of(tmp_path, network, network.patch, rename_values) < 1e-5
 
 
 @pytest.mark.parametrize("name", BESIDE)

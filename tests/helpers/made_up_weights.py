@@ -59,3 +59,21 @@ def write_network(
     with path.open("wb") as opened:
         opened.writelines(file.parts())
     return path
+
+
+def rename_values(path: Path) -> None:
+    """Give weights and results the names that graphs of forms give theirs: c0, c1, s0, s1."""
+    import onnx
+
+    model = onnx.load(path)
+    ends = {value.name for value in (*model.graph.input, *model.graph.output)}
+    results = (name for node in model.graph.node for name in node.output if name not in ends)
+    names = {name: f"s{number}" for number, name in enumerate(results)}
+    for number, tensor in enumerate(model.graph.initializer):
+        names[tensor.name] = f"c{number}"
+        tensor.name = names[tensor.name]
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    del model.graph.value_info[:]
+    onnx.save(model, path)

@@ -86,7 +86,9 @@ def in_rows_of(canonical: Canonical, direct: Collection[str] = ()) -> Rewriting:
     for node in source.node:
         for name in node.input:
             followers.setdefault(name, []).append(node.op_type)
-    rewriting = Rewriting(canonical.shapes, weights, followers, direct)
+    rewriting = Rewriting(
+        canonical.shapes, weights, followers, Graph(taken=canonical.names), direct
+    )
     for node in source.node:
         rewriting.node(node)
     return rewriting

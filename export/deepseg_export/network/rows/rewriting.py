@@ -23,6 +23,8 @@ class Rewriting:
         Names of its constants.
     followers : dict of str to list of str
         Kinds of the operations that take a value.
+    graph : Graph
+        What becomes of it.
     direct : set of str
         Convolutions, by what they give, that stay as they are whatever the rule says.
     layers : dict of str to Layer
@@ -32,8 +34,8 @@ class Rewriting:
     shapes: Mapping[str, Sequence[int]]
     weights: Collection[str]
     followers: Mapping[str, Collection[str]]
+    graph: Graph
     direct: Collection[str] = ()
-    graph: Graph = field(default_factory=Graph)
     layers: dict[str, Layer] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict)
 

@@ -49,6 +49,13 @@ class Canonical:
     places: Mapping[str, Place]
     shapes: Mapping[str, Sequence[int]]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of all values."""
+        graph = self.model.graph
+        made = (name for node in graph.node for name in node.output)
+        return frozenset([*made, *(each.name for each in (*graph.input, *graph.initializer))])
+
     def array(self, name: str) -> np.ndarray:
         """Return a weight, float32."""
         from onnx import numpy_helper
@@ -170,7 +177,7 @@ def in_slices(
     """
     source = canonical.model.graph
     weights = frozenset(tensor.name for tensor in source.initializer)
-    rewriting = Rewriting(canonical.shapes, weights, ways or {}, Graph(share))
+    rewriting = Rewriting(canonical.shapes, weights, ways or {}, Graph(share, canonical.names))
     rewriting.start(source.input[0].name)
     for node in source.node:
         rewriting.node(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -22,10 +22,13 @@ class Graph:
         Weights in another shape: the name of the weight, and the shape.
     share : Fraction
         Of the rows and columns of a patch that maps have here; chunks are those of a whole patch.
+    taken : collection of str
+        Names that nothing here may get: those of the canonical graph.
     """
 
-    def __init__(self, share: Fraction = Fraction(1)) -> None:
+    def __init__(self, share: Fraction = Fraction(1), taken: Collection[str] = ()) -> None:
         self.share = share
+        self._taken = taken
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.views: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -35,7 +38,7 @@ class Graph:
         """Add an operation and return the name of its result."""
         from onnx import helper
 
-        output = f"s{len(self.nodes)}"
+        output = self._name(f"s{len(self.nodes)}")
         self.nodes.append(helper.make_node(operation, inputs, [output], output, **attributes))
         return output
 
@@ -51,7 +54,7 @@ class Graph:
         array = np.ascontiguousarray(values)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
-            self._known[key] = name = f"c{len(self.constants)}"
+            self._known[key] = name = self._name(f"c{len(self.constants)}")
             self.constants[name] = array.reshape(array.shape)
         return self._known[key]
 
@@ -68,3 +71,8 @@ class Graph:
     def reshaped(self, value: str, *shape: int) -> str:
         """Return a value in another shape."""
         return self.add("Reshape", [value, self.sizes(*shape)])
+
+    def _name(self, name: str) -> str:
+        while name in self._taken:
+            name += "_"
+        return name

@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from deepseg_lite.api.model import Model, Part
 from deepseg_lite.api.record import versions
 from deepseg_lite.atomic import make_folder, write_files
 from deepseg_lite.bundles.citation import bibtex, references_of, software
+from deepseg_lite.bundles.files import CANONICAL
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.inference.settings import Settings
 
@@ -74,8 +76,12 @@ def citation_files(name: str, model: Model, settings: Settings) -> dict[str, str
 
 
 def _describe(part: Part, engine: Engine, numbers: list[int]) -> str:
-    """Return a model in words: its name, version and hashes, and the numbers of its references."""
-    hashes = [engine.file(part.bundle, network).sha256[:12] for network in part.networks]
+    """Return a model in words: its name, version and hashes, and the numbers of its references.
+
+    Hashes are of the canonical form, whichever ran: its weights are those of all forms.
+    """
+    canonical = replace(engine, form=CANONICAL)
+    hashes = [canonical.file(part.bundle, network).sha256[:12] for network in part.networks]
     cited = f"[{', '.join(map(str, numbers))}]" if numbers else SOURCE_IS_SILENT
     return (
         f"the model {part.bundle.name}, version {part.bundle.version} "

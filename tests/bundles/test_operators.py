@@ -153,9 +153,17 @@ def test_weights_must_be_within_that_file(tmp_path, facts):
         check_graph(tmp_path / "a.onnx", tmp_path / "weights.onnx")
 
 
-@pytest.mark.parametrize("file", sorted(MODELS.glob("*/bundle/*.onnx")), ids=lambda file: file.name)
-def test_networks_of_the_repository_only_compute(file):
-    check_graph(file)
+@pytest.mark.parametrize(
+    "folder", sorted(MODELS.glob("*/bundle")), ids=lambda path: path.parent.name
+)
+def test_networks_of_the_repository_only_compute(folder):
+    networks = read_bundle(folder).networks
+    for whole in networks:
+        for file in (whole, *whole.variants):
+            check_graph(folder / file.path)
+        for form in whole.forms:
+            check_graph(folder / form.path, folder / whole.path)
+    assert networks
 
 
 def test_no_network_is_opened_without_the_check(tmp_path):

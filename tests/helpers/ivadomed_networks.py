@@ -11,16 +11,21 @@ from deepseg_export.exporting import convert
 from deepseg_export.families.ivadomed.rebuilding import rebuild
 from deepseg_export.network.verify import open_session, run
 
+LAYERS = 25
+"""Of the deepest network, each of which rounds."""
+
 
 class Distances(NamedTuple):
     """Largest differences from exact results, as shares of the largest value.
 
-    ``numpy`` computes with 64 bits; ``original`` and ``onnx`` with 32.
+    ``numpy`` computes with 64 bits; ``original`` and ``onnx`` with 32. ``rounded`` is how far exact
+    results move when every value of the image is half a step of 32 bits off.
     """
 
     numpy: float
     onnx: float
     original: float
+    rounded: float
 
 
 def measure(pickle: Path) -> Distances:
@@ -37,15 +42,21 @@ def measure(pickle: Path) -> Distances:
     assert all(each.shape == exact.shape for each in (computed, *found))
     scale = np.abs(exact).max()
     assert len(np.unique(exact)) > 1000  # or nothing would be proved
-    numpy, first, second, torch = (
-        float(np.abs(each - exact).max() / scale) for each in (computed, *found, original)
+    rng = np.random.default_rng(0)
+    steps = (1 + rng.choice([-1, 1], batch.shape) * 2.0**-24 for _ in range(4))
+    rounded = [network.on(NumpyLayers(axes), batch * step) for step in steps]
+    numpy, first, second, torch, *off = (
+        float(np.abs(each - exact).max() / scale) for each in (computed, *found, original, *rounded)
     )
-    return Distances(numpy, max(first, second), torch)
+    return Distances(numpy, max(first, second), torch, max(off))
 
 
 def check(pickle: Path) -> Distances:
-    """Check that a network is the same function, and as near to it in 32 bits as the original."""
+    """Check that a network is the same function, and as near to it in 32 bits as can be asked for.
+
+    That is as near as the original is on this processor, or as ``LAYERS`` roundings lead away.
+    """
     distances = measure(pickle)
     assert distances.numpy < 2e-7  # exact results are kept in 32 bits
-    assert distances.onnx < max(1e-6, 4 * distances.original)
+    assert distances.onnx < max(1e-6, 4 * distances.original, LAYERS * distances.rounded)
     return distances

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from deepseg_lite.api import phantom as phantoms
 from deepseg_lite.api.phantom import GRAY_MATTER, WHITE_MATTER, Phantom, make_phantom
+from deepseg_lite.cli.group import phantom as phantom_command
 from deepseg_lite.errors import OptionError
 
 SMALL: dict[str, Any] = {"shape": (120, 110, 4)}
@@ -30,6 +31,11 @@ def test_same_arguments_give_the_same_voxels():
     first, second = make_phantom(5, **SMALL), make_phantom(5, **SMALL)
     np.testing.assert_array_equal(first.image, second.image)
     np.testing.assert_array_equal(first.labels, second.labels)
+
+
+def test_the_command_line_draws_the_same_shape():
+    (shape,) = (option for option in phantom_command.params if option.name == "shape")
+    assert shape.default == phantoms.SHAPE
 
 
 @pytest.mark.parametrize("seed", [0, 1])

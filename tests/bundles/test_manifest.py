@@ -353,7 +353,7 @@ SEEN = {"step": "field_of_view", "shape": [None, 8, 8], "mode": "symmetric", "va
         ({"source": "x"}, SEEN, "a task or a position is needed"),
         ({"task": "sc"}, SEEN, "'source' is a required property"),
         ({"task": "../sc", "source": "x"}, SEEN, "does not match"),
-        ({"position": {}, "source": "x"}, SEEN, "non-empty"),
+        ({"position": {}, "source": "x"}, SEEN, "center.position: {}"),
         ({"position": {"A": 1.2}, "source": "x"}, SEEN, "1.2 is greater than"),
         ({"position": {"P": 0.4}, "source": "x"}, SEEN, "'P' was unexpected"),
         ({"task": "sc", "source": "x"}, RESAMPLE, "center needs the step field_of_view"),

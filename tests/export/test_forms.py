@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from deepseg_export import forms
 from deepseg_export.errors import NoFormError
+from deepseg_export.network import comparing
 from deepseg_export.network.slices import making
 from helpers.bundles import make_data, make_manifest, write_image
 from helpers.dna_networks import described
@@ -134,7 +135,8 @@ def test_forms_that_lose_too_much_are_not_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(making, "PRECISE", 0.0)
+    monkeypatch.setattr(comparing, "PRECISE", 0.0)
+    monkeypatch.setattr(comparing, "FACTOR", 0.0)
     with pytest.raises(NoFormError):
         forms.optimize(bundle_of(tmp_path / "a"), tmp_path / "b")
     assert "not precise enough" in caplog.text

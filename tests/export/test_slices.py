@@ -13,9 +13,9 @@ from deepseg_export.architectures.network import DirectNetwork
 from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import NoFormError
+from deepseg_export.network.comparing import check_form
 from deepseg_export.network.slices import making, rule
 from deepseg_export.network.slices.checking import (
-    check_form,
     check_on_small_patch,
     layer_error,
     precise_ways,

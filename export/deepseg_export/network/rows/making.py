@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from deepseg_export.errors import NoFormError
+from deepseg_export.network.comparing import FormAgreement
 from deepseg_export.network.conversion import INPUT, OUTPUT
+from deepseg_export.network.exact import correlated
 from deepseg_export.network.folding import needed_nodes, replace
 from deepseg_export.network.rows import rule
 from deepseg_export.network.rows.filtering import Layer, Part, in_rows
 from deepseg_export.network.rows.rewriting import Rewriting
 from deepseg_export.network.slices import making
-from deepseg_export.network.slices.checking import convolved
+from deepseg_export.network.slices.checking import exactly
 from deepseg_export.network.slices.form import Canonical, outside, read_canonical
 from deepseg_export.network.slices.graph import Graph
-from deepseg_export.network.verify import PRECISE, SEED, Agreement, open_session, padded, run
+from deepseg_export.network.verify import PRECISE, SEED, open_session, padded, run
 from deepseg_lite.engines.rows import Rows
 
 FORM = "rows"
@@ -26,7 +28,7 @@ _SIZES = (20, 12)
 """Voxels of the maps that a layer is tried on: five tiles."""
 
 
-def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> Agreement:
+def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> FormAgreement:
     """Write the form in rows of a 2-D network.
 
     Parameters
@@ -40,7 +42,7 @@ def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> A
 
     Returns
     -------
-    agreement : Agreement
+    agreement : FormAgreement
         How far the two agree.
 
     Raises
@@ -58,8 +60,8 @@ def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> A
     )
 
 
-def _rewritten(canonical: Canonical) -> making.Rewritten:
-    """Return the form in rows of a network."""
+def _rewritten(canonical: Canonical) -> Iterator[making.Rewritten]:
+    """Yield the form in rows of a network."""
     model = canonical.model
     making.check_opset(model)
     if min(canonical.shapes[model.graph.input[0].name]) < 1:
@@ -75,7 +77,7 @@ def _rewritten(canonical: Canonical) -> making.Rewritten:
     described = f"{saved:.0%} of the multiplications saved"
     if direct:
         described += f"; {len(direct)} layers computed as before, to be precise"
-    return making.Rewritten(_written(canonical, rewriting), described)
+    yield making.Rewritten(_written(canonical, rewriting), described, exactly(canonical))
 
 
 def in_rows_of(canonical: Canonical, direct: Collection[str] = ()) -> Rewriting:
@@ -168,6 +170,6 @@ def layer_error(weight: np.ndarray, bias: np.ndarray | None) -> float:
     noise = np.random.default_rng(SEED).standard_normal((2, channels, *_SIZES), dtype=np.float32)
     errors = []
     for item in (noise[:1], padded(noise[1:])):
-        right = convolved(item[0, :, None].astype(float), weight[:, :, None], bias)[:, 0]
-        errors.append(float(np.abs(run(session, item)[0] - right).max() / np.abs(right).max()))
+        right = correlated(item.astype(float), weight, bias, pads=(1,) * 4)
+        errors.append(float(np.abs(run(session, item) - right).max() / np.abs(right).max()))
     return max(errors)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
 from deepseg_export.errors import VerificationError
+from deepseg_export.network.comparing import Exact, FormAgreement, check_form
 from deepseg_export.network.conversion import INPUT
+from deepseg_export.network.exact import correlated, in_float64
 from deepseg_export.network.slices.convolutions import Convolution, convolve
 from deepseg_export.network.slices.form import (
     Canonical,
@@ -24,18 +24,8 @@ from deepseg_export.network.slices.graph import Graph
 from deepseg_export.network.slices.maps import Chunk, Maps, Shape
 from deepseg_export.network.slices.rewriting import Rewriting
 from deepseg_export.network.slices.rule import TAPS, Way
-from deepseg_export.network.verify import (
-    PRECISE,
-    SEED,
-    Agreement,
-    compare,
-    open_session,
-    padded,
-    run,
-)
-from deepseg_lite.engines.rows import Rows
+from deepseg_export.network.verify import PRECISE, SEED, open_session, padded
 from deepseg_lite.engines.slices import Slices
-from deepseg_lite.machine import give_memory_back
 
 LEAST_SIZES = (32, 64, 64)
 """Slices, rows and columns of a patch on which a network is tried."""
@@ -103,12 +93,12 @@ def layer_error(weight: np.ndarray, bias: np.ndarray | None, way: Way) -> float:
     noise = np.random.default_rng(SEED).standard_normal((2, *given), dtype=np.float32)
     errors = []
     for item in (noise[:1], padded(noise[1:])):
-        right = convolved(item[0].astype(float), weight, bias)
-        errors.append(float(np.abs(run(item)[0] - right).max() / np.abs(right).max()))
+        right = correlated(item.astype(float), weight, bias, pads=pads)
+        errors.append(float(np.abs(run(item) - right).max() / np.abs(right).max()))
     return max(errors)
 
 
-def check_on_small_patch(canonical: Canonical, rewriting: Rewriting) -> Agreement | None:
+def check_on_small_patch(canonical: Canonical, rewriting: Rewriting) -> FormAgreement | None:
     """Compare a form with its canonical network on a smaller patch.
 
     The layers are computed in the same ways, in the same chunks of slices, with the same weights.
@@ -123,7 +113,7 @@ def check_on_small_patch(canonical: Canonical, rewriting: Rewriting) -> Agreemen
 
     Returns
     -------
-    agreement : Agreement or None
+    agreement : FormAgreement or None
         None where a smaller patch will not do: it is not much smaller, or the network refuses it.
     """
     whole = canonical.shapes[canonical.model.graph.input[0].name][2:]
@@ -143,7 +133,7 @@ def check_on_small_patch(canonical: Canonical, rewriting: Rewriting) -> Agreemen
     try:
         for file, content in zip(files, contents, strict=True):
             file.write_bytes(content)
-        return check_form(files[0], files[1])
+        return check_form(files[0], files[1], exact=exactly(small))
     except VerificationError:  # the whole patch decides
         return None
     finally:
@@ -151,41 +141,9 @@ def check_on_small_patch(canonical: Canonical, rewriting: Rewriting) -> Agreemen
             file.unlink(missing_ok=True)
 
 
-def check_form(
-    canonical: Path,
-    form: Path,
-    calling: type[Slices] | type[Rows] = Slices,
-    patch: Sequence[int] | None = None,
-) -> Agreement:
-    """Compare a form with its canonical network on patches of noise, and of noise in zeros.
-
-    The two are opened one after the other: each takes as much memory as a run. ``calling`` makes of
-    the form's session what takes and gives what the canonical network does; ``patch`` has its
-    sizes, where it takes any.
-
-    Raises
-    ------
-    VerificationError
-        If they do not agree within `verify.TOLERANCE`.
-    """
-    session = open_session(canonical, lean=True)
-    _, channels, *axes = session.get_inputs()[0].shape
-    sizes = [
-        own if isinstance(own, int) else size for own, size in zip(axes, patch or axes, strict=True)
-    ]
-    shape = [1, channels, *sizes]
-    noise = np.random.default_rng(SEED).standard_normal(shape, dtype=np.float32)
-    batches = [noise, padded(noise)]
-    expected = [run(session, batch) for batch in batches]
-    del session
-    reuses = calling.reuses_buffers
-    called = calling(open_session(form, lean=reuses, chunked=not reuses))
-    give_memory_back()
-    pairs = [
-        compare(right, called(batch), right.shape)
-        for batch, right in zip(batches, expected, strict=True)
-    ]
-    return Agreement(*map(max, *pairs))
+def exactly(canonical: Canonical) -> Exact:
+    """Return a network in float64."""
+    return lambda batch: in_float64(canonical.model, canonical.array, batch)
 
 
 def small_patch(canonical: Canonical) -> tuple[int, int, int]:
@@ -202,15 +160,3 @@ def small_patch(canonical: Canonical) -> tuple[int, int, int]:
         return min(whole[axis], -(-LEAST_SIZES[axis] // stride) * stride)
 
     return smaller(0), smaller(1), smaller(2)
-
-
-def convolved(maps: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """Return the cross-correlation of (C, *P) with a kernel, zero beyond the border."""
-    kernel, sizes = weight.shape[2:], maps.shape[1:]
-    wide = np.pad(maps, [(0, 0), *(((size - 1) // 2, size // 2) for size in kernel)])
-    result = np.zeros((len(weight), *sizes))
-    depth, height, width = sizes
-    for z, y, x in np.ndindex(*kernel):
-        seen = wide[:, z : z + depth, y : y + height, x : x + width]
-        result += np.tensordot(weight[:, :, z, y, x].astype(float), seen, 1)
-    return result if bias is None else result + bias.reshape(-1, 1, 1, 1)

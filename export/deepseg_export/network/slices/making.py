@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepseg_export.errors import NoFormError, VerificationError
+from deepseg_export.network.comparing import Exact, FormAgreement, check_form
 from deepseg_export.network.exact_norm import NORM
-from deepseg_export.network.slices.checking import check_form, check_on_small_patch, precise_ways
+from deepseg_export.network.slices.checking import check_on_small_patch, exactly, precise_ways
 from deepseg_export.network.slices.form import Canonical, in_slices, read_canonical, written
 from deepseg_export.network.slices.rewriting import Rewriting
+from deepseg_export.network.slices.rule import TAPS
 from deepseg_export.network.slices.transforms import TRANSFORMS
-from deepseg_export.network.verify import PRECISE, Agreement
 from deepseg_lite.engines.rows import Rows
 from deepseg_lite.engines.slices import Slices
 from deepseg_lite.errors import reason
@@ -40,16 +42,19 @@ class Rewritten(NamedTuple):
         Its file.
     described : str
         What it does, in words.
+    exact : callable
+        The network in float64.
     smaller : callable, optional
         Compares it on a smaller patch; gives None where that will not do.
     """
 
     file: bytes
     described: str
-    smaller: Callable[[], Agreement | None] | None = None
+    exact: Exact
+    smaller: Callable[[], FormAgreement | None] | None = None
 
 
-def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> Agreement:
+def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> FormAgreement:
     """Write the form in slices of a network.
 
     Parameters
@@ -63,7 +68,7 @@ def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> A
 
     Returns
     -------
-    agreement : Agreement
+    agreement : FormAgreement
         How far the two agree.
 
     Raises
@@ -79,12 +84,12 @@ def make_form(path: Path, output: Path, patch: Sequence[int] | None = None) -> A
 def write_form(
     path: Path,
     output: Path,
-    rewritten: Callable[[], Rewritten],
+    rewritten: Callable[[], Iterator[Rewritten]],
     name: str,
     calling: type[Slices] | type[Rows],
     patch: Sequence[int] | None,
-) -> Agreement:
-    """Write a form that ``rewritten`` gives, and check it.
+) -> FormAgreement:
+    """Write the first form of those that ``rewritten`` yields that is precise enough.
 
     ``calling`` makes of the form's session what takes and gives what the canonical network does,
     which may take patches of any size.
@@ -94,51 +99,80 @@ def write_form(
     NoFormError
         Why there is none; nothing is written.
     """
-    try:
-        made = rewritten()
-    except (ValueError, LookupError, TypeError, VerificationError) as error:
-        if isinstance(error, NoFormError):
-            raise
-        raise NoFormError(f"it cannot be rewritten ({reason(error)})") from error
-    form = made.file
-    if len(form) > MOST_GROWTH * path.stat().st_size:
-        raise NoFormError(
-            f"the form takes {len(form) / 1e6:.1f} MB beside {path.stat().st_size / 1e6:.1f} MB"
-        )
-    output.write_bytes(form)
-    try:
-        agreement = (made.smaller and made.smaller()) or check_form(path, output, calling, patch)
-        if agreement.max_rel_error > PRECISE:
-            raise VerificationError(
-                f"it differs by {agreement.max_rel_error:.2g} of the largest value"
+    problem = None
+    tries = rewritten()
+    while made := _next(tries):
+        if len(made.file) > MOST_GROWTH * path.stat().st_size:
+            raise NoFormError(
+                f"the form takes {len(made.file) / 1e6:.1f} MB beside "
+                f"{path.stat().st_size / 1e6:.1f} MB"
             )
-    except VerificationError as error:
+        output.write_bytes(made.file)
+        try:
+            agreement = (made.smaller and made.smaller()) or check_form(
+                path, output, calling, patch, made.exact
+            )
+        except VerificationError as error:
+            problem = str(error)
+        else:
+            problem = agreement.problem
+            if problem is None:
+                logger.info(
+                    "Form in %s: %s; largest difference %.2g of the largest value%s",
+                    *(name, made.described, agreement.max_rel_error, _distances(agreement)),
+                )
+                return agreement
         output.unlink()
-        raise NoFormError(f"the form is not precise enough: {error}") from error
-    logger.info(
-        "Form in %s: %s; largest difference %.2g of the largest value",
-        *(name, made.described, agreement.max_rel_error),
+    raise NoFormError(f"the form is not precise enough: {problem}")
+
+
+def _next(tries: Iterator[Rewritten]) -> Rewritten | None:
+    try:
+        return next(tries, None)
+    except NoFormError:
+        raise
+    except (ValueError, LookupError, TypeError, VerificationError) as error:
+        raise NoFormError(f"it cannot be rewritten ({reason(error)})") from error
+
+
+def _distances(agreement: FormAgreement) -> str:
+    return "".join(
+        f"; {each.form:.2g} from what is exact, the canonical form {each.canonical:.2g} "
+        f"({each.patch})"
+        for each in agreement.from_exact
     )
-    return agreement
 
 
-def _rewritten(canonical: Canonical) -> Rewritten:
-    """Return the form in slices of a network."""
+def _rewritten(canonical: Canonical) -> Iterator[Rewritten]:
+    """Yield the form in slices of a network, the fastest first."""
     _check_known(canonical)
     first = in_slices(canonical)
     saved = _saved(canonical, first)
     if saved < LEAST_SAVED:
         raise NoFormError(f"{saved:.0%} of its multiplications would be saved")
-    ways = precise_ways(canonical, first)
-    rewriting = in_slices(canonical, ways) if ways else first
-    described = f"{saved:.0%} of the multiplications saved"
-    if ways:
-        described += f"; {len(ways)} layers computed otherwise, to be precise"
-    if rewriting.unknown:
-        kept = ", ".join(sorted(set(rewriting.unknown)))
-        described += f"; three-dimensional as before: {kept}"
-    file = written(canonical, rewriting)
-    return Rewritten(file, described, lambda: check_on_small_patch(canonical, rewriting))
+    precise = precise_ways(canonical, first)
+    for place in range(max(len(ways) for _, ways in first.layers.values())):
+        chosen = {
+            name: ways[max(min(place, len(ways) - 1), ways.index(precise.get(name, ways[0])))]
+            for name, (_, ways) in first.layers.items()
+        }
+        others = sum(chosen[name] != ways[0] for name, (_, ways) in first.layers.items())
+        rewriting = in_slices(canonical, chosen) if others else first
+        saved = _saved(canonical, rewriting)
+        if place and saved < LEAST_SAVED:
+            return
+        described = f"{saved:.0%} of the multiplications saved"
+        if others:
+            described += f"; {others} layers computed otherwise, to be precise"
+        if rewriting.unknown:
+            kept = ", ".join(sorted(set(rewriting.unknown)))
+            described += f"; three-dimensional as before: {kept}"
+        yield Rewritten(
+            written(canonical, rewriting),
+            described,
+            exactly(canonical),
+            partial(check_on_small_patch, canonical, rewriting),
+        )
 
 
 def _check_known(canonical: Canonical) -> None:
@@ -169,15 +203,16 @@ def _saved(canonical: Canonical, rewriting: Rewriting) -> float:
         made = canonical.shapes[node.output[0]]
         products = float(math.prod(canonical.shapes[node.input[1]][1:]) * math.prod(made))
         whole += products
-        _, ways = rewriting.layers.get(node.output[0], (None, []))
-        if ways and ways[0].tile in TRANSFORMS:
-            transform = TRANSFORMS[ways[0].tile]
+        name = node.output[0]
+        _, ways = rewriting.layers.get(name, (None, [TAPS]))
+        transform = TRANSFORMS.get(rewriting.chosen.get(name, ways[0]).tile)
+        if transform:
             tiles = -(-made[2] // transform.tile)
             saved += products * (1 - tiles * len(transform.inner) / (3 * made[2]))
     return saved / whole if whole else 0.0
 
 
-def describe_form(form: str, path: Path, agreement: Agreement, sha256: str) -> dict[str, Any]:
+def describe_form(form: str, path: Path, agreement: FormAgreement, sha256: str) -> dict[str, Any]:
     """Return the entry of a form's file in a manifest."""
     return {
         "form": form,
@@ -185,5 +220,5 @@ def describe_form(form: str, path: Path, agreement: Agreement, sha256: str) -> d
         "path": path.name,
         "sha256": sha256,
         "size": path.stat().st_size,
-        "agreement": agreement._asdict(),
+        "agreement": agreement.entry(),
     }

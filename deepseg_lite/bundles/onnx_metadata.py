@@ -49,9 +49,9 @@ def split_manifest(data: bytes) -> ManifestEntry | None:
         start = position
         number, value, position = _read_field(view, position)
         if number == _METADATA_PROPS and position == len(data) and not isinstance(value, int):
-            key, text = _read_pair(value)
-            if key == MANIFEST_KEY:
-                return ManifestEntry(text, start)
+            key, text = read_pair(value)
+            if key == MANIFEST_KEY.encode():
+                return ManifestEntry(text.decode(), start)
     return None
 
 
@@ -61,9 +61,33 @@ def append_manifest(network: bytes, manifest: str) -> bytes:
     return network + _bytes_field(_METADATA_PROPS, pair)
 
 
-def _read_pair(message: Any) -> tuple[str, str]:
-    found = dict(fields(memoryview(message)))
-    return bytes(found.get(1, b"")).decode(), bytes(found.get(2, b"")).decode()
+def read_pair(message: Any) -> tuple[bytes, bytes]:
+    """Return key and value of an entry of metadata (``StringStringEntryProto``).
+
+    Raises
+    ------
+    ValueError
+        If it is no such message, or cut short.
+    """
+    found = {1: b"", 2: b""}
+    for number, value in fields(message):
+        if number in found:
+            found[number] = content(value)
+    return found[1], found[2]
+
+
+def content(value: Any) -> bytes:
+    """Return the bytes of a field.
+
+    Raises
+    ------
+    ValueError
+        If it is a number. ``bytes`` of a number would be as many zeros, and a number of a file may
+        be any.
+    """
+    if isinstance(value, int):
+        raise ValueError("it has a number where text or data belongs")
+    return bytes(value)
 
 
 def fields(message: Any) -> Iterator[tuple[int, Any]]:
@@ -74,6 +98,8 @@ def fields(message: Any) -> Iterator[tuple[int, Any]]:
     ValueError
         If it is no such message, or cut short.
     """
+    if isinstance(message, int):
+        raise ValueError("it has a number where a message belongs")
     position = 0
     while position < len(message):
         number, value, position = _read_field(message, position)

@@ -14,10 +14,11 @@ import math
 import mmap
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepseg_lite.bundles.onnx_metadata import fields, read_varint
+from deepseg_lite.bundles.onnx_metadata import content, fields, read_pair, read_varint
 from deepseg_lite.errors import BundleError
 from deepseg_lite.text import shortened
 
@@ -38,6 +39,9 @@ ALLOWED = frozenset(_ALLOWED.split())
 GROWING = frozenset(("ConstantOfShape", "Expand", "Pad", "Range", "Resize", "Tile", "Upsample"))
 """Those whose result can be far larger than what they are given."""
 MAX_NODES = 50_000
+"""Of operators, and of constants whose numbers are kept."""
+_FEW = 16
+"""Of inputs, of axes and of the numbers of a constant: no size of a result takes more."""
 MAX_ELEMENTS = 2**28
 """Of what a growing operator makes of a constant."""
 _INT64, _INT32, _FLOAT = 7, 6, 1
@@ -65,9 +69,11 @@ def check_graph(path: Path, weights: Path | None = None) -> None:
             view = memoryview(data)
             try:
                 problem = _problem(view, elsewhere)
+            except ValueError as error:  # here, since its traceback keeps parts of the file open
+                problem = f"is not a readable ONNX network ({error})"
             finally:
                 view.release()
-    except (OSError, ValueError, BufferError) as error:
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped
         problem = f"is not a readable ONNX network ({error})"
     if problem:
         raise BundleError(f"{path} {problem}. Get the bundle again, from somebody you trust.")
@@ -81,10 +87,8 @@ class Elsewhere(NamedTuple):
 
     def has(self, entries: Sequence[Any], length: int) -> bool:
         """Return whether external data of so many bytes is in it."""
-        facts = {}
-        for entry in entries:
-            pair = dict(fields(entry))
-            facts[bytes(pair.get(1, b""))] = bytes(pair.get(2, b"")).decode(errors="replace")
+        pairs = map(read_pair, entries)
+        facts = {key: value.decode(errors="replace") for key, value in pairs}
         numbers = [facts.get(key, "") for key in (b"offset", b"length")]
         if facts.get(b"location") != self.name or not all(map(str.isdecimal, numbers)):
             return False
@@ -93,17 +97,19 @@ class Elsewhere(NamedTuple):
 
 
 def _problem(model: memoryview, elsewhere: Elsewhere | None) -> str | None:
-    graphs, count = [], 0
+    graph, count = None, 0
     for number, value in fields(model):
         if number == 25:
             return "has functions of its own, which no network of ours has"
         if number == 7:
-            graphs.append(value)
-    if len(graphs) != 1 or isinstance(graphs[0], int):
+            if graph is not None:
+                return "is not a readable ONNX network (it has several graphs)"
+            graph = value
+    if graph is None:
         return "is not a readable ONNX network (it has no graph)"
     constants: dict[bytes, list[float]] = {}
     growing: list[tuple[str, list[bytes]]] = []
-    for number, value in fields(graphs[0]):
+    for number, value in fields(graph):
         if number == 1:
             count += 1
             problem = _check_node(value, constants, growing)
@@ -111,8 +117,8 @@ def _problem(model: memoryview, elsewhere: Elsewhere | None) -> str | None:
             problem = _check_tensor(value, constants, elsewhere=elsewhere)
         else:
             problem = "has sparse constants, which no network of ours has" if number == 15 else None
-        if problem or count > MAX_NODES:
-            return problem or f"has more than {MAX_NODES} operators"
+        if problem or max(count, len(constants)) > MAX_NODES:
+            return problem or f"has more than {MAX_NODES} operators or small constants"
     for operator, names in growing:
         sizes = [size for name in names for size in constants.get(name, ())]
         if math.prod(max(1.0, abs(size)) for size in sizes) > MAX_ELEMENTS:
@@ -123,32 +129,28 @@ def _problem(model: memoryview, elsewhere: Elsewhere | None) -> str | None:
 def _check_node(
     node: Any, constants: dict[bytes, list[float]], growing: list[tuple[str, list[bytes]]]
 ) -> str | None:
-    inputs, outputs, operator, domain = [], [], "", ""
-    attributes = []
+    inputs: list[bytes] = []
+    output, operator, domain = b"", "", ""
     for number, value in fields(node):
-        if number == 1:
-            inputs.append(bytes(value))
+        if number == 1 and len(inputs) < _FEW:
+            inputs.append(content(value))
         elif number == 2:
-            outputs.append(bytes(value))
+            output = output or content(value)
         elif number == 4:
-            operator = bytes(value[:60]).decode(errors="replace")
-        elif number == 5:
-            attributes.append(value)
+            operator = content(value)[:60].decode(errors="replace")
         elif number == 7:
-            domain = bytes(value[:60]).decode(errors="replace")
+            domain = content(value)[:60].decode(errors="replace")
     if domain not in ("", "ai.onnx") or operator not in ALLOWED:
         name = f"{domain}.{operator}" if domain else operator
         return f"has an operator {shortened(ascii(name), 60)}, which is not one that only computes"
     if operator in GROWING:
         growing.append((operator, inputs))
-    for attribute in attributes:
-        for number, value in fields(attribute):
-            if number in (6, 11):
-                return f"has a graph within its operator {operator}"
-            if number in (5, 10) and (
-                problem := _check_tensor(value, constants, outputs[0] if outputs else b"")
-            ):
-                return problem
+    attributes = (value for number, value in fields(node) if number == 5)
+    for number, value in chain.from_iterable(map(fields, attributes)):
+        if number in (6, 11):
+            return f"has a graph within its operator {operator}"
+        if number in (5, 10) and (problem := _check_tensor(value, constants, output)):
+            return problem
     return None
 
 
@@ -159,24 +161,27 @@ def _check_tensor(
     elsewhere: Elsewhere | None = None,
 ) -> str | None:
     """Check a constant, and keep the numbers of small ones: they may be sizes."""
-    dims, kind, raw, is_elsewhere = [], 0, None, False
-    entries: list[Any] = []
+    dims: list[int] = []
     typed: list[float] = []
+    entries: list[Any] = []
+    kind, raw, is_elsewhere = 0, None, False
     for number, value in fields(tensor):
         if number == 1:
             dims += _packed(value)
         elif number == 2:
             kind = value
-        elif number == 7:
-            typed += _packed(value) if len(typed) < 64 else []
+        elif number == 7 and len(typed) < _FEW:
+            typed += _packed(value)
         elif number == 8:
-            name = name or bytes(value)
+            name = name or content(value)
         elif number == 9:
             raw = value
         elif number == 13:
             entries.append(value)
         elif number == 14:
             is_elsewhere = bool(value)
+        if max(len(dims), len(entries)) > _FEW:
+            return f"has a constant of more than {_FEW} axes, or places of its data"
     elements = math.prod(dims)
     if elsewhere is not None and is_elsewhere and kind == _FLOAT and min(dims, default=0) > 0:
         is_there = elsewhere.has(entries, elements * _WIDTHS[_FLOAT])
@@ -184,23 +189,24 @@ def _check_tensor(
     if entries or is_elsewhere:
         return "keeps weights in another file, which nothing proves to be the right one"
     if elements > 2 * len(tensor) or min(dims, default=0) < 0:
-        return f"has a constant of {elements} numbers in {len(tensor)} bytes"
-    if elements <= 16 and kind in _WIDTHS:
-        constants[name] = _numbers(raw, kind) if raw is not None else typed
+        numbers = shortened(str(elements), 30)
+        return f"has a constant of {numbers} numbers in {len(tensor)} bytes"
+    if elements <= _FEW and kind in _WIDTHS:
+        constants[name] = typed if raw is None else _numbers(content(raw), kind)
     return None
 
 
-def _numbers(raw: Any, kind: int) -> list[float]:
-    count = len(raw) // _WIDTHS[kind]
+def _numbers(raw: bytes, kind: int) -> list[float]:
+    """Return the first numbers of a constant."""
+    count = min(len(raw) // _WIDTHS[kind], _FEW)
     code = {_INT64: "q", _INT32: "i", _FLOAT: "f"}[kind]
-    return list(struct.unpack(f"<{count}{code}", raw[: count * _WIDTHS[kind]]))
+    return list(struct.unpack_from(f"<{count}{code}", raw))
 
 
 def _packed(value: Any) -> list[int]:
-    """Return one number, or those of a packed field, as signed."""
-    if isinstance(value, int):
-        return [value - (1 << 64) if value >> 63 else value]
-    return [number for packed in _varints(value) for number in _packed(packed)]
+    """Return one number, or the first of those of a packed field, as signed."""
+    numbers = [value] if isinstance(value, int) else islice(_varints(value), _FEW + 1)
+    return [number - (1 << 64) if number >> 63 else number for number in numbers]
 
 
 def _varints(data: memoryview) -> Iterator[int]:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import onnxruntime
 import pytest
+from helpers.onnx_files import message
 from helpers.paths import DATA
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,19 @@ def test_other_metadata_is_not_a_manifest():
 def test_a_truncated_file_is_not_a_message(cut):
     with pytest.raises(ValueError, match=r"cut short|not a protobuf"):
         split_manifest(append_manifest(NETWORK, "x" * 60)[:-cut])
+
+
+@pytest.mark.parametrize(
+    "entry", [3, message((1, 2**62)), message((1, MANIFEST_KEY), (2, 2**62))], ids=ascii
+)
+def test_a_number_in_the_place_of_text_is_no_number_of_bytes(entry):
+    """A file of 8 bytes took as much memory as it said."""
+    data = message((14, entry))
+    if isinstance(entry, int):
+        assert split_manifest(data) is None
+    else:
+        with pytest.raises(ValueError, match="a number where text or data belongs"):
+            split_manifest(data)
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: NETWORK + tail))

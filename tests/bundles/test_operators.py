@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import tracemalloc
 
 import pytest
 from helpers.bundles import write_bundle
@@ -95,11 +97,103 @@ HOSTILE = {
     "long": (network(node("A" * 10_000, ["x"], "y")), "AAA"),
     "many": (network(*[RELU] * 50_001), "more than 50000 operators"),
     "no graph": (message((1, 9)), "it has no graph"),
-    "graph is a number": (message((1, 9), (7, 3)), "it has no graph"),
+    "graph is a number": (message((1, 9), (7, 3)), "a number where a message belongs"),
     "empty": (b"", "not a readable ONNX network"),
     "text": (b"nonsense" * 30, "not a readable ONNX network"),
     "zeros": (bytes(500), "not a readable ONNX network"),
 }
+
+MANY = 2**62
+"""As a count of bytes, more than there is memory anywhere."""
+
+
+def within(*extra: tuple) -> bytes:
+    """Return a network whose only operator has more fields."""
+    return network(node("Relu", ["x"], "y", *extra))
+
+
+NUMBERS = {
+    "graph": message((1, 9), (7, MANY)),
+    "node": message((1, 9), (7, message((1, MANY)))),
+    "input": within((1, MANY)),
+    "output": network(message((2, MANY), (4, "Relu"))),
+    "operator": network(message((1, "x"), (2, "y"), (4, MANY))),
+    "domain": within((7, MANY)),
+    "attribute": within((5, MANY)),
+    "attribute's constant": within((5, message((5, MANY)))),
+    "constant": message((1, 9), (7, message((1, RELU), (5, MANY)))),
+    "name": network(RELU, constants=(message((1, 1), (2, 7), (8, MANY)),)),
+    "data": network(RELU, constants=(message((1, 1), (2, 7), (8, "s"), (9, MANY)),)),
+}
+
+
+@pytest.mark.parametrize("network", NUMBERS.values(), ids=NUMBERS)
+def test_a_number_in_the_place_of_data_is_no_number_of_bytes(tmp_path, network):
+    (tmp_path / "a.onnx").write_bytes(network)
+    with pytest.raises(BundleError, match=r"a number where .* belongs"):
+        check_graph(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("entry", [MANY, message((1, MANY)), message((1, "location"), (2, MANY))])
+def test_the_place_of_weights_is_text(tmp_path, entry):
+    weights = message((1, 5), (2, 1), (8, "w"), (13, entry), (14, 1))
+    (tmp_path / "a.onnx").write_bytes(network(RELU, constants=(weights,)))
+    (tmp_path / "weights.onnx").write_bytes(bytes(33))
+    with pytest.raises(BundleError, match=r"a number where .* belongs"):
+        check_graph(tmp_path / "a.onnx", tmp_path / "weights.onnx")
+
+
+TIMES = 1 << 14
+REPEATED = {
+    "graphs": (b"\x3a\x00" * TIMES, "several graphs"),
+    "inputs": (network(message(*[(1, "abc")] * 3, (4, "Relu")) + b"\x0a\x02ab" * TIMES), None),
+    "attributes": (network(RELU + b"\x2a\x00" * TIMES), None),
+    "numbers": (
+        network(RELU, constants=(message((1, 1), (2, 7), (8, "s"), (7, b"\x7f" * TIMES)),)),
+        None,
+    ),
+    "data": (
+        network(RELU, constants=(message((1, 1), (2, 6), (8, "s"), (9, b"\x7f" * TIMES)),)),
+        None,
+    ),
+    "axes": (network(RELU, constants=(message((8, "s")) + b"\x08\x7f" * TIMES,)), "16 axes"),
+    "packed axes": (
+        network(RELU, constants=(message((8, "s"), (1, b"\x7f" * TIMES)),)),
+        "16 axes",
+    ),
+    "places": (
+        network(RELU, constants=(message((8, "s"), (14, 1)) + b"\x6a\x00" * TIMES,)),
+        "places",
+    ),
+    "facts": (
+        network(RELU, constants=(message((1, 1), (2, 1), (13, b"\x1a\x00" * TIMES), (14, 1)),)),
+        "weights that are not",
+    ),
+}
+
+
+@pytest.mark.parametrize(("network", "problem"), REPEATED.values(), ids=REPEATED)
+def test_no_field_takes_many_times_its_bytes(tmp_path, network, problem):
+    """Lists of a field of two bytes took a hundred times the file."""
+    (tmp_path / "a.onnx").write_bytes(network)
+    (tmp_path / "weights.onnx").write_bytes(bytes(33))
+    refused = (
+        contextlib.nullcontext() if problem is None else pytest.raises(BundleError, match=problem)
+    )
+    tracemalloc.start()
+    with refused:
+        check_graph(tmp_path / "a.onnx", tmp_path / "weights.onnx")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * TIMES
+
+
+def test_constants_whose_numbers_are_kept_are_counted(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(
+        network(RELU, constants=tuple(tensor(str(i), [i]) for i in range(50_001)))
+    )
+    with pytest.raises(BundleError, match="more than 50000 operators or small constants"):
+        check_graph(tmp_path / "a.onnx")
 
 
 @pytest.mark.parametrize("content", GOOD.values(), ids=GOOD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -188,6 +189,21 @@ def undecided(matrix, new, old):
     return (np.min(distances, axis=0) < 1e-6).any(axis=0)
 
 
+SIDES = [2e-6 * np.array(signs) for signs in itertools.product((-1, 1), repeat=3)]
+"""Ways from a place to where the last bit decides nothing, in voxels."""
+
+
+def undone_beside(trail, scores, side):
+    """Return scores that are undone with all places moved a little."""
+    for record in reversed(trail):
+        if isinstance(record, Respaced):
+            matrix = record.matrix.copy()
+            matrix[:3, 3] += side
+            record = replace(record, matrix=matrix)
+        scores = record.undo(scores)
+    return scores
+
+
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transforms_and_their_inverse_equal_monai(name):
     from deepseg_export.families.monai.config import resolve
@@ -229,9 +245,10 @@ def test_transforms_and_their_inverse_equal_monai(name):
                 sure[:] = ~undecided(record.matrix, record.shape, from_shape)
         sure = sure[0] > 0
         np.testing.assert_allclose(scores[:, sure], restored[:, sure], atol=2e-6)
-        # Of what the last bit decides, a share is on the other side on some processors, never all.
+        # Of what the last bit decides, a share is on the other side on some processors, or all.
         assert np.isclose(found.data, expected, rtol=2e-6, atol=2e-5).mean() > 0.9
-        assert np.isclose(scores, restored, atol=2e-6).mean() > 0.5
+        sides = [undone_beside(trail, scores_of(found.shape), side) for side in SIDES]
+        assert np.isclose(sides, restored, atol=2e-5).any(axis=0).all()
         np.testing.assert_array_equal(volume.data, before)
 
 

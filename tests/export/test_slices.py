@@ -173,6 +173,53 @@ def test_transposed_convolutions_may_overlap_along_depth(
     assert "ConvTranspose" not in form_of(tmp_path / "model.onnx").unknown
 
 
+@pytest.mark.parametrize("factor", [2, 3, (1, 2, 3), (4, 1, 1)], ids=str)
+@pytest.mark.usefixtures("everywhere")
+def test_repeated_voxels_stay_in_slices(factor: int | tuple[int, ...], tmp_path: Path) -> None:
+    def compute(layers: Layers, image: Maps, weights: Weights) -> Maps:
+        maps = layers.convolution(image, weights.take("k", (3, 2, 3, 3, 3)), padding=1)
+        return layers.crop(layers.upsample(maps, factor=factor), margins)
+
+    size = (12,) * 3
+    each = (factor,) * 3 if isinstance(factor, int) else factor
+    margins = [(0, 12 * times - 12) for times in each]
+
+    assert error_of(tmp_path, DirectNetwork("Small", compute, MadeUpWeights(), size), size) < 1e-5
+    assert "Resize" not in form_of(tmp_path / "model.onnx").unknown
+
+
+@pytest.mark.parametrize(
+    ("change", "scales"),
+    [({}, [1, 1, 2.3, 2, 2]), ({"nearest_mode": "ceil"}, [1, 1, 2, 2, 2])],
+    ids=["no whole factor", "other places"],
+)
+@pytest.mark.usefixtures("everywhere")
+def test_other_resizing_stays_in_three_dimensions(
+    change: dict[str, str], scales: Sequence[float], tmp_path: Path
+) -> None:
+    from onnx import helper, load, numpy_helper, save
+
+    def compute(layers: Layers, image: Maps, weights: Weights) -> Maps:
+        maps = layers.convolution(image, weights.take("k", (3, 2, 3, 3, 3)), padding=1)
+        return layers.crop(layers.upsample(maps, factor=2), [(0, 2)] * 3)
+
+    network = DirectNetwork("Small", compute, MadeUpWeights(), (2, 2, 2))
+    path = write_network(tmp_path / "model.onnx", network, patch=(2, 2, 2))
+    model = load(path)
+    (node,) = (node for node in model.graph.node if node.op_type == "Resize")
+    for tensor in model.graph.initializer:
+        if tensor.name == node.input[2]:
+            tensor.CopyFrom(numpy_helper.from_array(np.array(scales, np.float32), tensor.name))
+    kept = [item for item in node.attribute if item.name not in change]
+    changed = [helper.make_attribute(*item) for item in change.items()]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *changed])
+    save(model, path)
+
+    assert "Resize" in form_of(path).unknown
+    assert check_form(path, path.with_name("form.onnx")).max_rel_error < 1e-5
+
+
 @pytest.mark.parametrize("transform", [F23, F43])
 def test_minimal_filtering_is_a_convolution(transform: Transform) -> None:
     rng = np.random.default_rng(0)

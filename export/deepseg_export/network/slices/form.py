@@ -175,9 +175,17 @@ def in_slices(
     NoFormError
         If it cannot be had.
     """
+    from onnx import TensorProto, numpy_helper
+
     source = canonical.model.graph
     weights = frozenset(tensor.name for tensor in source.initializer)
-    rewriting = Rewriting(canonical.shapes, weights, ways or {}, Graph(share, canonical.names))
+    scales = {
+        tensor.name: numpy_helper.to_array(tensor).tolist()
+        for tensor in source.initializer
+        if tensor.data_type == TensorProto.FLOAT and list(tensor.dims) == [5]
+    }
+    graph = Graph(share, canonical.names)
+    rewriting = Rewriting(canonical.shapes, weights, scales, ways or {}, graph)
     rewriting.start(source.input[0].name)
     for node in source.node:
         rewriting.node(node)

@@ -104,3 +104,17 @@ def pool(
             value = graph.reshaped(value, stop - start, made.channels, made.height, made.width)
         chunks.append(Chunk(start, stop, value))
     return Maps(made, chunks)
+
+
+def repeated(graph: Graph, maps: Maps, made: Shape, factors: Sequence[int]) -> Maps:
+    """Return maps of shape ``made`` whose voxels are there so many times along each axis."""
+    scales = graph.constant(np.array([factors[0], 1, *factors[1:]], np.float32))
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}
+    step = max(1, rule.chunk_of(made, graph.share) // factors[0])
+    chunks = []
+    for start in range(0, maps.shape.depth, step):
+        stop = min(start + step, maps.shape.depth)
+        inputs = [maps.taken(graph, start, stop), "", scales]
+        value = graph.add("Resize", inputs, nearest_mode="floor", **how)
+        chunks.append(Chunk(start * factors[0], stop * factors[0], value))
+    return Maps(made, chunks)

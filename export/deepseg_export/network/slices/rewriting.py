@@ -41,6 +41,8 @@ class Rewriting:
         Of every value of the canonical graph.
     weights : set of str
         Names of its constants.
+    scales : dict of str to sequence of float
+        Values of short constants in float32.
     chosen : dict of str to Way
         Ways of layers, by what they give, where they are not the rule's first.
     maps : dict of str to Maps
@@ -53,6 +55,7 @@ class Rewriting:
 
     shapes: Mapping[str, Sequence[int]]
     weights: Collection[str]
+    scales: Mapping[str, Sequence[float]] = field(default_factory=dict)
     chosen: Mapping[str, rule.Way] = field(default_factory=dict)
     graph: Graph = field(default_factory=Graph)
     maps: dict[str, Maps] = field(default_factory=dict)
@@ -132,7 +135,7 @@ class Rewriting:
             return layers.batch_norm(graph, first, node.input[1:], how.get("epsilon", 1e-5))
         if operation in ("MaxPool", "AveragePool"):
             return self._pool(node, how, first, made)
-        return None
+        return self._repeated(node, how, first, made) if operation == "Resize" else None
 
     def _convolution(self, node: Any, how: Mapping[str, Any], made: Shape) -> Maps | None:
         weight = self.shapes.get(node.input[1], ())
@@ -202,6 +205,16 @@ class Rewriting:
         if node.op_type == "AveragePool":
             flat["count_include_pad"] = how.get("count_include_pad", 0)
         return layers.pool(self.graph, maps, made, node.op_type, kernel, **flat)
+
+    def _repeated(self, node: Any, how: Mapping[str, Any], maps: Maps, made: Shape) -> Maps | None:
+        """Return maps whose voxels are repeated by whole factors; other resizing is not known."""
+        scales = self.scales.get(node.input[2]) if len(node.input) == 3 else None
+        names = ("mode", "coordinate_transformation_mode", "nearest_mode")
+        nearest = [how.get(name) for name in names] == [b"nearest", b"asymmetric", b"floor"]
+        factors = [new // old for new, old in zip(made, maps.shape, strict=True)]
+        if not nearest or "axes" in how or list(scales or ()) != [1, *factors] or factors[0] != 1:
+            return None
+        return layers.repeated(self.graph, maps, made, factors[1:])
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -18,6 +18,8 @@ CANONICAL = "canonical"
 """The form of a network that every device takes."""
 MAX_BYTES = 4 << 20
 """Of a manifest."""
+MAX_LONE_BYTES = 2 << 30
+"""Of an ``.onnx`` file, which is one protobuf message."""
 _PIECE_BYTES = 1 << 16
 _MAKERS = {
     "fp32": "export the model again",
@@ -252,6 +254,8 @@ def _compare(file: Path, listed: BundleFile, size: int, sha256: str) -> None:
 
 def _lone_manifest(path: Path) -> ManifestEntry:
     try:
+        if path.stat().st_size > MAX_LONE_BYTES:
+            raise ValueError(f"it has more than {MAX_LONE_BYTES >> 30} GiB, which no ONNX file has")
         entry = split_manifest(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} is not a readable .onnx file: {error}.") from error

@@ -79,6 +79,14 @@ def test_a_truncated_lone_file_is_refused(tmp_path):
         read_bundle(file)
 
 
+def test_a_lone_file_larger_than_any_network_is_not_read(tmp_path):
+    """It took as much memory as it has bytes."""
+    with (tmp_path / "model.onnx").open("wb") as file:
+        file.truncate(20 << 30)
+    with pytest.raises(BundleError, match="more than 2 GiB, which no ONNX file has"):
+        read_bundle(tmp_path / "model.onnx")
+
+
 def test_a_lone_file_without_manifest_is_refused():
     with pytest.raises(BundleError, match="carries no manifest"):
         read_bundle(DATA / "threshold_3d.onnx")

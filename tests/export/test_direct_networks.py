@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from deepseg_export.architectures.checking import check_direct as check_written
 from deepseg_export.architectures.network import DirectNetwork, small_patch
 from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.architectures.onnx_file import write_onnx
@@ -21,6 +23,7 @@ from deepseg_export.families.nnunet.network import (
     direct_network,
     read_architecture,
 )
+from deepseg_export.families.nnunet.torch_network import build_network
 from deepseg_export.network.conversion import to_onnx
 from deepseg_export.network.verify import open_session, padded, run
 from helpers.dna_networks import (
@@ -64,10 +67,11 @@ def of_torch(network: Any, batch: Any) -> Any:
         return network(torch.from_numpy(batch)).numpy()
 
 
-def computes_the_same(network: Any, written: DirectNetwork) -> None:
-    """Compare in float64, where a difference is no rounding."""
+def computes_the_same(network: Any, written: DirectNetwork, *, alone: bool = False) -> None:
+    """Compare in float64, where a difference is no rounding; items of a batch ``alone`` or not."""
     network.double()
     for batch in noise(written, np.float64):
+        batch = batch[:1] if alone else batch
         found = written.on(NumpyLayers(len(written.patch)), batch)
         expected = of_torch(network, batch)
         assert found.dtype == np.float64
@@ -144,18 +148,110 @@ def test_norms_are_those_of_torch_where_the_original_can_build_them(norm, number
     computes_the_same(network, written)
 
 
-OF_TORCH_ALONE = {
-    "nonlin": {"GLU", "MultiheadAttention"},
-    "norm_op": {"LayerNorm", "RMSNorm"},
+LAST_AXIS_NORMS: dict[str, list[dict[str, Any]]] = {
+    "LayerNorm": [{}, {"eps": 1e-2, "bias": False}, {"elementwise_affine": False}],
+    "RMSNorm": [{}, {"eps": 1e-2, "elementwise_affine": False}],
 }
+"""Their axis has as many voxels as there are channels."""
+LAZY_NORMS: dict[str, list[dict[str, Any]]] = {
+    "LazyBatchNorm": [{}, {"affine": False, "momentum": 0.3}],
+    "LazyInstanceNorm": [{}, {"track_running_stats": False, "bias": False}],
+}
+"""They take the number of channels for epsilon."""
+OTHER_NORMS = [
+    (norm, i) for norm, all in (LAST_AXIS_NORMS | LAZY_NORMS).items() for i in range(len(all))
+]
+
+
+def with_norm(norm: str, number: int, dimension: int, network: str) -> dict[str, Any]:
+    keywords = (LAST_AXIS_NORMS | LAZY_NORMS)[norm][number]
+    if norm in LAZY_NORMS:
+        path = f"torch.nn.{norm}{dimension}d"
+        return described(network, dimension, norm_op=path, norm_op_kwargs=keywords)
+    shapes: dict[str, Any] = {"features_per_stage": [16, 8, 4]}
+    if number % 2:  # the last axis is never halved
+        strides = [1, [2] * (dimension - 1) + [1], 1]
+        shapes = {"features_per_stage": [12, 12, 12], "strides": strides}
+    path = f"torch.nn.modules.normalization.{norm}"
+    return described(network, dimension, norm_op=path, norm_op_kwargs=keywords, **shapes)
+
+
+@pytest.mark.parametrize("network", ["PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet"])
+@pytest.mark.parametrize("dimension", [2, 3])
+@pytest.mark.parametrize(("norm", "number"), OTHER_NORMS)
+def test_norms_that_depend_on_the_number_of_channels(norm, number, dimension, network):
+    plan = with_norm(norm, number, dimension, network)
+    if norm == "RMSNorm":  # whose usual epsilon is that of the type
+        plan["arch_kwargs"]["norm_op_kwargs"] = {
+            "eps": 1e-3,
+            **plan["arch_kwargs"]["norm_op_kwargs"],
+        }
+    original = built(plan, CHANNELS, HEADS, 0)
+    computes_the_same(original, direct(plan, original))
+
+
+@pytest.mark.parametrize("network", ["PlainConvUNet", "ResidualEncoderUNet"])
+@pytest.mark.parametrize("dimension", [2, 3])
+@pytest.mark.parametrize("norm", [*LAST_AXIS_NORMS, *LAZY_NORMS])
+def test_files_with_such_norms_give_what_those_of_torch_give(norm, dimension, network):
+    plan = with_norm(norm, 0, dimension, network)
+    original = built(plan, CHANNELS, HEADS, 0)
+    written = direct(plan, original)
+    given, result = (CHANNELS, *written.patch), (HEADS, *written.patch)
+    data = b"".join(write_onnx(written, given, result).parts())
+    gives_the_same(data, to_onnx(original, given), noise(written))
+
+
+WITHOUT = {"affine": False, "track_running_stats": False}
+
+
+@pytest.mark.parametrize(
+    ("norm", "keywords"),
+    [
+        ("InstanceNorm2d", {"affine": True, "bias": False}),
+        ("BatchNorm2d", {"bias": False, "device": "cpu"}),
+        ("GroupNorm", {"num_channels": 8, "bias": False}),
+        ("InstanceNorm3d", {}),  # all maps of an item together
+        ("LazyInstanceNorm3d", WITHOUT),
+        ("BatchNorm2d", {"track_running_stats": False}),
+        ("SyncBatchNorm", WITHOUT),
+        ("LazyBatchNorm2d", {"track_running_stats": False}),
+    ],
+)
+def test_norms_with_other_settings(norm, keywords):
+    plan = described(
+        dimension=2,
+        features_per_stage=[8, 8, 8],
+        norm_op=f"torch.nn.{norm}",
+        norm_op_kwargs=keywords,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of maps taken for a batch
+        original = built(plan, CHANNELS, HEADS, 0)
+        written = direct(plan, original)
+        computes_the_same(original, written, alone="Batch" in norm)
+        given, result = (CHANNELS, *written.patch), (HEADS, *written.patch)
+        file = write_onnx(written, given, result)
+        assert check_written(written, file, given, result).max_rel_error < 1e-5
+
+
+def test_batch_norms_without_statistics_are_refused_where_torch_exports_them():
+    plan = described(norm_op="torch.nn.SyncBatchNorm", norm_op_kwargs=WITHOUT)
+    architecture = read_architecture({"architecture": plan})
+    state = state_of(built(plan, CHANNELS, HEADS, 0))
+    with pytest.raises(UnsupportedError, match="mixes the items of a batch; leave --with torch"):
+        build_network(architecture, CHANNELS, HEADS, state, "a file")
+
+
+OF_TORCH_ALONE = {"GLU", "MultiheadAttention"}
 
 
 def test_every_nonlinearity_and_norm_of_torch_is_taken_or_listed():
     from torch.nn.modules import activation, normalization
 
     taken = {**NONLINEARITIES, "Softmax2d": {}}
-    assert set(activation.__all__) - OF_TORCH_ALONE["nonlin"] == set(taken) - {"Identity"}
-    assert set(normalization.__all__) - OF_TORCH_ALONE["norm_op"] == set(NORMS)
+    assert set(activation.__all__) - OF_TORCH_ALONE == set(taken) - {"Identity"}
+    assert set(normalization.__all__) == {*NORMS, *LAST_AXIS_NORMS}
 
 
 def test_a_softmax_of_two_axes_is_that_of_torch():
@@ -265,10 +361,14 @@ def test_poolings_of_plain_encoders(pool):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"norm_op": "torch.nn.LayerNorm"}, "norm_op torch.nn.LayerNorm .*--with torch"),
+        ({"norm_op": "torch.nn.LazyBatchNorm2d"}, "LazyBatchNorm2d of 3-D maps .*--with torch"),
+        ({"norm_op": "torch.nn.LazyBatchNorm3d", "norm_op_kwargs": {"eps": 1e-5}},
+         "LazyBatchNorm3d takes the number of channels for eps, and no other"),
         ({"norm_op": "torch.nn.GroupNorm", "norm_op_kwargs": {"num_groups": 4}},
          "GroupNorm has no argument num_groups"),
         ({"norm_op": "torch.nn.InstanceNorm2d"}, "InstanceNorm2d of 3-D maps"),
+        ({"conv_op": "torch.nn.Conv2d", "kernel_sizes": 3, "strides": [1, 2, 2],
+          "norm_op": "torch.nn.InstanceNorm3d"}, "takes the items of a batch of 2-D maps"),
         ({"norm_op_kwargs": {"gain": 1}}, "InstanceNorm3d has no argument gain"),
         ({"nonlin": "torch.nn.GLU"}, "nonlin torch.nn.GLU is unknown.*--with torch"),
         ({"nonlin": "os.system"}, "nonlin is 'os.system', which is not of torch.nn"),

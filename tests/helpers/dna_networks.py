@@ -81,6 +81,9 @@ def built(plan: Mapping[str, Any], channels: int, heads: int, seed: int) -> Any:
         network = pydoc.locate(plan["network_class_name"])(  # type: ignore[operator]
             input_channels=channels, num_classes=heads, deep_supervision=False, **arguments
         )
+        if "Lazy" in str(plan["arch_kwargs"]["norm_op"]):  # which have no weights before they run
+            dimension = len(plan["arch_kwargs"]["kernel_sizes"][0])
+            network.eval()(torch.zeros(1, channels, *[16] * dimension))
         return randomised(network)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepseg_export.architectures.layers import Array, Layers, Maps
-from deepseg_export.architectures.modules import LocalNorm, Nonlinearity, Norm, Take
+from deepseg_export.architectures.modules import Nonlinearity, Take
+from deepseg_export.architectures.norms import AnyNorm
 from deepseg_export.architectures.weights import Weights
 
 Kernel = tuple[int, ...]
@@ -36,7 +37,7 @@ class Style:
         Whether residual blocks weigh their channels.
     """
 
-    norm: Norm | LocalNorm | None
+    norm: AnyNorm | None
     nonlinearity: Nonlinearity | None
     has_bias: bool
     has_dropout: bool

@@ -31,6 +31,7 @@ Activation = Literal[
     "sigmoid",
     "softplus",
     "softsign",
+    "sqrt",
     "tanh",
     "threshold",
 ]
@@ -49,6 +50,9 @@ class Layers(Protocol):
 
     def channels(self, maps: Maps) -> int:
         """Return the number of channels."""
+
+    def with_last_axis(self, maps: Maps, length: int) -> Maps:
+        """Return maps as they are, if their last axis has so many voxels; others are refused."""
 
     def convolution(
         self,

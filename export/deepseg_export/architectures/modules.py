@@ -7,10 +7,7 @@ class in torch 2. Nothing is imported of either.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from deepseg_export.architectures import activations
 from deepseg_export.architectures.layers import Array, Layers, Maps
@@ -44,86 +41,6 @@ def dimension_of(path: Any, kind: str) -> int:
     return int(name[-2])
 
 
-@dataclass(frozen=True)
-class Norm:
-    """A normalisation: of every map by itself, or by what was recorded in training."""
-
-    epsilon: float
-    is_affine: bool
-    is_recorded: bool
-
-    def on(self, layers: Layers, maps: Maps, take: Take) -> Maps:
-        """Return normalised maps."""
-        shape = (layers.channels(maps),)
-        scale, bias = (
-            (take("weight", shape), take("bias", shape)) if self.is_affine else (None, None)
-        )
-        if not self.is_recorded:
-            return layers.instance_norm(maps, scale, bias, epsilon=self.epsilon)
-        mean, variance = take("running_mean", shape), take("running_var", shape)
-        return layers.batch_norm(maps, mean, variance, scale, bias, epsilon=self.epsilon)
-
-
-@dataclass(frozen=True)
-class LocalNorm:
-    """Division by a power of the mean square of the channels around each, in as many as there are.
-
-    A plan gives the class the number of channels for the number of neighbours.
-    """
-
-    alpha: float
-    beta: float
-    k: float
-    is_even: bool
-    """Whether as many are taken on both sides; otherwise of an even number one more before."""
-
-    def on(self, layers: Layers, maps: Maps, take: Take) -> Maps:
-        """Return normalised maps."""
-        size = layers.channels(maps)
-        behind = (size - 1) // 2
-        before = behind if self.is_even else size // 2
-        band = np.tri(size, k=behind) * np.tri(size, k=before).T
-        if self.is_even:
-            band[:, 0] = 1  # torch's class never takes the first channel out of its sum
-        weight = band.astype(np.float32).reshape(size, size, *[1] * layers.axes)
-        total = layers.convolution(layers.multiply(maps, maps), weight)
-        scale = layers.add(layers.multiply(total, self.alpha / size), self.k)
-        power = layers.multiply(layers.activation(scale, "log"), -self.beta)
-        return layers.multiply(maps, layers.activation(power, "exp"))
-
-
-def read_norm(
-    path: str | None, arguments: Mapping[str, Any] | None, axes: int
-) -> Norm | LocalNorm | None:
-    """Return the normalisation of a class of torch.nn; None if there is none.
-
-    Raises
-    ------
-    UnsupportedError
-        If it is unknown here.
-    """
-    name = "Identity" if path is None else class_name(path, "norm_op")
-    if name == "Identity":
-        return None
-    if name in _LOCAL and not (name == "CrossMapLRN2d" and axes == 3):
-        found = _known(name, arguments, {"alpha": 1e-4, "beta": 0.75, "k": 1.0})
-        return LocalNorm(**{key: float(n) for key, n in found.items()}, is_even=_LOCAL[name])
-    if name == "GroupNorm":
-        # The plan's number of channels is the number of groups: each channel is a group.
-        found = _known(name, arguments, {"num_channels": None, "eps": 1e-5, "affine": True})
-        return Norm(float(found["eps"]), bool(found["affine"]), is_recorded=False)
-    of_map = name == f"InstanceNorm{axes}d"
-    if not of_map and name not in (f"BatchNorm{axes}d", "SyncBatchNorm"):
-        raise UnsupportedError(f"norm_op {path} of {axes}-D maps is unknown; {ADVICE}")
-    known = {"eps": 1e-5, "momentum": 0.1, "affine": not of_map, "track_running_stats": not of_map}
-    found = _known(name, arguments, known | ({"process_group": None} if name[0] == "S" else {}))
-    if not of_map and not found["track_running_stats"]:
-        raise UnsupportedError(f"{name} without running statistics mixes a batch's items")
-    return Norm(float(found["eps"]), bool(found["affine"]), bool(found["track_running_stats"]))
-
-
-_LOCAL = {"LocalResponseNorm": False, "CrossMapLRN2d": True}
-"""Whether they take as many neighbours on both sides."""
 Nonlinearity = Callable[[Layers, Maps, Take], Maps]
 
 
@@ -141,10 +58,10 @@ def read_nonlinearity(path: str | None, arguments: Mapping[str, Any] | None) -> 
     if name not in _NONLINEARITIES:
         raise UnsupportedError(f"nonlin {path} is unknown; {ADVICE}")
     defaults, make = _NONLINEARITIES[name]
-    return make(_known(name, arguments, {"inplace": False, **defaults}))
+    return make(known_arguments(name, arguments, {"inplace": False, **defaults}))
 
 
-def _known(
+def known_arguments(
     name: str, arguments: Mapping[str, Any] | None, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return all arguments of a class, those that were given in the place of the defaults."""

@@ -30,6 +30,7 @@ _ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": special.expit,
     "softplus": lambda x: np.logaddexp(0, x),
     "softsign": lambda x: x / (1 + np.abs(x)),
+    "sqrt": np.sqrt,
     "tanh": np.tanh,
     "threshold": lambda x, limit, value: np.where(x > limit, x, value),
 }
@@ -43,6 +44,11 @@ class NumpyLayers:
 
     def channels(self, maps: Array) -> int:
         return int(maps.shape[1])
+
+    def with_last_axis(self, maps: Array, length: int) -> Array:
+        if maps.shape[-1] != length:
+            raise ValueError(f"a last axis of {maps.shape[-1]} voxels where {length} are needed")
+        return maps
 
     def convolution(
         self,

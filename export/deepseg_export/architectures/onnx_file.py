@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ def write_onnx(
     CheckpointError
         If the weights are not those of the network.
     UnsupportedError
-        If they do not fit into one file, or the network gives another shape.
+        If they do not fit into one file, or the network gives another shape, or cannot take it.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -128,6 +128,8 @@ def write_onnx(
         ir_version=8,
         producer_name="deepseg_lite",
     )
+    if layers.last_axes:
+        _check_last_axes(network, onnx.shape_inference.infer_shapes(model), layers.last_axes)
     try:
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         flop = count_flop(model)
@@ -182,6 +184,19 @@ def _check_output(
         raise UnsupportedError(
             f"{network.name} gives maps of shape {tuple(found)}; {tuple(wanted)} is needed."
         )
+
+
+def _check_last_axes(network: DirectNetwork, model: Any, wanted: Mapping[str, int]) -> None:
+    for value in model.graph.value_info:
+        length = value.type.tensor_type.shape.dim[-1:]
+        channels = wanted.get(value.name)
+        if channels and length and length[0].dim_value != channels:
+            raise UnsupportedError(
+                f"{network.name} normalises the last axis of its maps, which must have as many "
+                f"voxels as they have channels; with patches of this size maps of {channels} "
+                f"channels have {length[0].dim_value or 'any number of'}, which PyTorch refuses, "
+                "too."
+            )
 
 
 def _renamed(nodes: Iterable[Any], logits: str) -> list[Any]:

@@ -23,6 +23,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "sigmoid": ("Sigmoid", {}),
     "softplus": ("Softplus", {}),
     "softsign": ("Softsign", {}),
+    "sqrt": ("Sqrt", {}),
     "tanh": ("Tanh", {}),
 }
 """Operator of each, and what it calls the numbers."""
@@ -39,15 +40,25 @@ class OnnxLayers(Graph):
         Its channels.
     axes : int
         Its spatial axes.
+
+    Attributes
+    ----------
+    last_axes : dict of str to int
+        How many voxels the last axis of values must have.
     """
 
     def __init__(self, image: str, channels: int, axes: int) -> None:
         super().__init__(image, channels)
         self.axes = axes
+        self.last_axes: dict[str, int] = {}
         self._shaped: dict[int, tuple[Array, Array]] = {}
 
     def channels(self, maps: str) -> int:
         return self._channels[maps]
+
+    def with_last_axis(self, maps: str, length: int) -> str:
+        self.last_axes[maps] = length
+        return maps
 
     def convolution(
         self,

@@ -13,13 +13,9 @@ from typing import Any
 
 from deepseg_export.architectures.blocks import Blocks, Style
 from deepseg_export.architectures.layers import Maps
-from deepseg_export.architectures.modules import (
-    ADVICE,
-    dimension_of,
-    read_nonlinearity,
-    read_norm,
-)
+from deepseg_export.architectures.modules import ADVICE, dimension_of, read_nonlinearity
 from deepseg_export.architectures.network import DirectNetwork, small_patch
+from deepseg_export.architectures.norms import AxesNorm, read_norm
 from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import UnsupportedError
 
@@ -173,11 +169,15 @@ def direct_unet(name: str, plan: Plan, heads: int, weights: Weights) -> DirectNe
         if name.endswith(_UNUSED)
         or (name.startswith("decoder.seg_layers.") and f".{last}." not in name)
     )
+    patch = small_patch([math.prod(steps) for steps in zip(*plan.strides, strict=True)])
+    norm = plan.style.norm
+    if isinstance(norm, AxesNorm) and norm.has_fixed_length:  # patches have no other last axis
+        patch = (*patch[:-1], plan.stem or plan.features[0])
     return DirectNetwork(
         name,
         lambda layers, image, given: _unet(Blocks(layers, given, plan.style), image, plan, heads),
         weights,
-        small_patch([math.prod(steps) for steps in zip(*plan.strides, strict=True)]),
+        patch,
     )
 
 

@@ -62,6 +62,8 @@ def build_network(
     CheckpointError
         If the weights are not of this network, or not finite.
     """
+    from torch.nn.modules.batchnorm import _BatchNorm
+
     name = architecture.name
     network_class, arguments = _located(architecture)
     try:
@@ -70,6 +72,12 @@ def build_network(
     except Exception as error:  # upstream asserts, and fails in every other way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnsupportedError(f"{name} cannot be built from the plans: {reason}.") from error
+    norms = (each for each in network.modules() if isinstance(each, _BatchNorm))
+    if any(each.running_mean is None for each in norms):
+        raise UnsupportedError(
+            f"{name} has batch norms without running statistics, with which PyTorch mixes the "
+            "items of a batch; leave --with torch and --check torch out."
+        )
     return load_into(network, without_prefixes(weights), where, described(architecture, heads))
 
 

@@ -185,6 +185,10 @@ def _check_known(canonical: Canonical) -> None:
     for node in model.graph.node:
         if node.op_type == NORM and len(canonical.shapes.get(node.input[0], ())) != 5:
             raise NoFormError("it normalises groups of channels")
+        if node.op_type == "ReduceMean":
+            given, made = (canonical.shapes.get(each[0], ()) for each in (node.input, node.output))
+            if len(made) == 5 and [*given[:4], 1] == list(made) != list(given):
+                raise NoFormError("it normalises the last axis of its maps")
 
 
 def check_opset(model: Any) -> None:

@@ -12,27 +12,12 @@ import pytest
 from deepseg_export.architectures.norms import read_norm
 from deepseg_export.architectures.numpy_layers import NumpyLayers
 from deepseg_export.architectures.unets import direct_unet, read_plan
-from deepseg_export.architectures.weights import Weights
 from deepseg_export.errors import NoFormError, UnsupportedError
 from helpers.dna_networks import described
+from helpers.made_up_weights import MadeUpWeights
 
 export = pytest.mark.export
 CHANNELS, HEADS = 2, 3
-
-
-class Drawn(Weights):
-    """Weights that are drawn when a layer asks for them."""
-
-    def __init__(self) -> None:
-        super().__init__({}, "a file")
-        self._rng = np.random.default_rng(0)
-
-    def take_one(self, names: Sequence[str], shape: Any = None) -> Any:
-        if names[0] not in self:
-            fan_in = float(np.prod(shape[1:]))
-            values = self._rng.standard_normal(shape, np.float32) / np.float32(np.sqrt(fan_in))
-            self._arrays[names[0]] = np.abs(values) if "running_var" in names[0] else values
-        return self.take(names[0], shape)
 
 
 def network_with(
@@ -48,7 +33,7 @@ def network_with(
         norm_op_kwargs={},
         **arguments,
     )
-    return direct_unet(name, read_plan(name, plan["arch_kwargs"]), HEADS, Drawn())
+    return direct_unet(name, read_plan(name, plan["arch_kwargs"]), HEADS, MadeUpWeights())
 
 
 def written(network: Any, patch: Sequence[int] | None = None) -> Any:

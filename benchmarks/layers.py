@@ -122,12 +122,13 @@ def _in_slices(
 ) -> Callable[[np.ndarray], Any]:
     graph, maps = Graph(), Maps(given, [Chunk(0, given.depth, INPUT)])
     layer = Convolution("w", "b", KERNEL, ONE, ONE, (1,) * 6)
-    before = rule.CHUNK_BYTES, rule.STEP
+    before = rule.CHUNK_BYTES, rule.MOST_TAKEN, rule.STEP
     rule.CHUNK_BYTES, rule.STEP = 4 * made.per_slice * slices, 1
+    rule.MOST_TAKEN = 4 * given.per_slice * slices
     try:
         result = convolve(graph, maps, layer, made, way)
     finally:
-        rule.CHUNK_BYTES, rule.STEP = before
+        rule.CHUNK_BYTES, rule.MOST_TAKEN, rule.STEP = before
     graph.constants |= {"w": weight, "b": bias}
     return Slices(_session(modelled(graph, INPUT, given, result)))
 
@@ -137,7 +138,7 @@ def chosen(row: dict[str, Any]) -> str:
     given, made = (Shape(channels, *row["voxels"]) for channels in row["channels"])
     first = rule.ways(given, made, KERNEL, ONE, ONE)[0]
     way = next((name for name, way in WAYS.items() if way == first), None)
-    return f"{way}, {rule.chunk_of(made)}" if way else "3-D"
+    return f"{way}, {rule.chunk_of(made, taken=given.per_slice)}" if way else "3-D"
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -288,6 +288,24 @@ def test_forms_of_large_patches_are_compared_on_smaller_ones(tmp_path: Path) -> 
     assert max(map(len, chunks.values())) > 2
 
 
+def test_few_channels_are_made_of_chunks_of_many(tmp_path: Path) -> None:
+    def compute(layers: Layers, image: Maps, weights: Weights) -> Maps:
+        maps = layers.convolution(image, weights.take("k", (32, 2, 3, 3, 3)), padding=1)
+        return layers.convolution(maps, weights.take("last", (3, 32, 1, 1, 1)))
+
+    network = DirectNetwork("Small", compute, MadeUpWeights(), (32, 64, 64))
+    path = write_network(tmp_path / "model.onnx", network, patch=(32, 64, 64))
+
+    rewriting = form_of(path)
+
+    large, small = (maps.shape for maps in list(rewriting.maps.values())[-2:])
+    assert (large.channels, small.channels) == (32, 3)
+    assert rule.chunk_of(small) == 32
+    bounds = list(rewriting.maps.values())[-1].bounds
+    assert bounds == [(0, 16), (16, 32)]
+    assert 16 * large.per_slice * 4 <= rule.MOST_TAKEN
+
+
 def test_forms_of_small_patches_are_compared_whole(tmp_path: Path) -> None:
     path = write_network(tmp_path / "model.onnx", made_up_unet(WIDE), patch=(32, 48, 64))
     canonical = read_canonical(path)

@@ -74,7 +74,8 @@ def convolve(graph: Graph, maps: Maps, layer: Convolution, made: Shape, way: rul
         return _as_it_is(graph, maps, layer, made)
     inputs = _weights(graph, layer, maps.shape.channels, made.channels, way)
     chunks = []
-    for start, stop in rule.bounds_of(made, graph.share):
+    taken = layer.stride[0] * maps.shape.per_slice
+    for start, stop in rule.bounds_of(made, graph.share, taken):
         if way == rule.TAPS:
             value = _by_taps(graph, maps, inputs, layer, start, stop)
         else:

@@ -17,6 +17,8 @@ VOXELS_PER_WEIGHT = 1024
 """Voxels of a map below which weights are used too seldom to be worth another form of them."""
 CHUNK_BYTES = 2 << 20
 """Bytes of a chunk of maps, at least: fewer and larger nodes are better where maps are small."""
+MOST_TAKEN = 4 * CHUNK_BYTES
+"""Bytes that a convolution takes for a chunk, at most: few channels may be made of many."""
 STEP = 4
 """Slices of which chunks are a multiple: tiles fill them."""
 WHOLE_PATCH = Fraction(1)
@@ -38,15 +40,27 @@ class Way:
 WHOLE, TAPS = Way(0), Way(1)
 
 
-def chunk_of(shape: Shape, share: Fraction = WHOLE_PATCH) -> int:
-    """Return the slices of a chunk of maps; ``share`` of their rows and columns are here."""
+def chunk_of(shape: Shape, share: Fraction = WHOLE_PATCH, taken: int = 0) -> int:
+    """Return the slices of a chunk of maps.
+
+    Parameters
+    ----------
+    shape : Shape
+        Of the maps.
+    share : Fraction
+        Of their rows and columns, which are here.
+    taken : int
+        Values that each slice is made of.
+    """
     slices = math.ceil(CHUNK_BYTES * share / (4 * shape.per_slice))
+    if taken:
+        slices = min(slices, max(1, int(MOST_TAKEN * share / (4 * taken))))
     return min(shape.depth, -(-slices // STEP) * STEP)
 
 
-def bounds_of(shape: Shape, share: Fraction = WHOLE_PATCH) -> list[tuple[int, int]]:
+def bounds_of(shape: Shape, share: Fraction = WHOLE_PATCH, taken: int = 0) -> list[tuple[int, int]]:
     """Return the chunks of maps: the first slice of each, and the one behind its last."""
-    step = chunk_of(shape, share)
+    step = chunk_of(shape, share, taken)
     return [(start, min(start + step, shape.depth)) for start in range(0, shape.depth, step)]
 
 

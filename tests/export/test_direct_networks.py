@@ -372,6 +372,7 @@ def test_poolings_of_plain_encoders(pool):
         ({"norm_op_kwargs": {"gain": 1}}, "InstanceNorm3d has no argument gain"),
         ({"nonlin": "torch.nn.GLU"}, "nonlin torch.nn.GLU is unknown.*--with torch"),
         ({"nonlin": "os.system"}, "nonlin is 'os.system', which is not of torch.nn"),
+        ({"dropout_op": "torch.nn.ReLU"}, "dropout_op torch.nn.ReLU is not a dropout of maps"),
         ({"conv_op": "torch.nn.Conv1d"}, "Conv1d is not Conv2d or Conv3d"),
         ({"novelty": 3}, "PlainConvUNet has no argument novelty; .*--with torch"),
         ({"strides": [1, 2]}, "strides has 2 entries for 3 stages"),

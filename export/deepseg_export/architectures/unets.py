@@ -13,7 +13,12 @@ from typing import Any
 
 from deepseg_export.architectures.blocks import Blocks, Style
 from deepseg_export.architectures.layers import Maps
-from deepseg_export.architectures.modules import ADVICE, dimension_of, read_nonlinearity
+from deepseg_export.architectures.modules import (
+    ADVICE,
+    class_name,
+    dimension_of,
+    read_nonlinearity,
+)
 from deepseg_export.architectures.network import DirectNetwork, small_patch
 from deepseg_export.architectures.norms import AxesNorm, read_norm
 from deepseg_export.architectures.weights import Weights
@@ -22,6 +27,10 @@ from deepseg_export.errors import UnsupportedError
 NAMES = ("PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet")
 _UNUSED = ("num_batches_tracked",)
 _MAX_BLOCKS = 1000
+_DROPOUTS = frozenset(
+    ("AlphaDropout", "Dropout", "Dropout2d", "Dropout3d", "FeatureAlphaDropout", "Identity")
+)
+"""Those that take maps and do nothing at inference."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ def read_plan(name: str, arguments: Mapping[str, Any]) -> Plan:
                 left.pop("nonlin", None), left.pop("nonlin_kwargs", None)
             ),
             has_bias=bool(left.pop("conv_bias", False)),
-            has_dropout=left.pop("dropout_op", None) is not None,
+            has_dropout=_has_dropout(left.pop("dropout_op", None)),
             nonlinearity_first=is_plain and bool(left.pop("nonlin_first", False)),
             squeezes=not is_plain and bool(left.pop("squeeze_excitation", False)),
         ),
@@ -239,6 +248,13 @@ def _up(blocks: Blocks, maps: Maps, name: str, outputs: int, stride: tuple[int, 
         take("bias", (outputs,)) if blocks.style.has_bias else None,
         stride=stride,
     )
+
+
+def _has_dropout(path: str | None) -> bool:
+    name = None if path is None else class_name(path, "dropout_op")
+    if name is not None and name not in _DROPOUTS:
+        raise UnsupportedError(f"dropout_op {path} is not a dropout of maps; {ADVICE}")
+    return name is not None
 
 
 def _whole(value: Any, key: str) -> int:

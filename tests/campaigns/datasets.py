@@ -3,8 +3,8 @@
     python tests/campaigns/datasets.py --cases 2000 --kills 20 --seed 1
 
 Every case must have one record, whole files and the right voxels at the end, whatever was killed,
-and the memory of processes must not grow. Cases whose process was killed twice have failed, as they
-should; a second command tries them again.
+and the memory of processes must not grow once they are warm. Cases whose process was killed twice
+have failed, as they should; a second command tries them again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ from helpers.bundles import make_affine, make_data, voxels, write_bundle, write_
 
 SHAPES = ((20, 18, 12), (26, 20, 10), (16, 24, 14))
 LOOK_S = 0.2
+WARM_S = 3.0
+"""Seconds of a processor until a process is warm; its start takes less, however long it waits."""
+LONG_S = 1.5
+"""Seconds of a processor that a warm process must have taken for its growth to count."""
+MOST_GROWTH = 0.1
+"""Growth that is a problem."""
+Weights = list[tuple[float, float]]
+"""Of one process at several times: seconds of a processor that it has had, and megabytes."""
 
 
 @dataclass
@@ -40,7 +48,7 @@ class Watched:
 
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
-    weights: dict[int, list[float]] = field(default_factory=dict)
+    weights: dict[int, Weights] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         Thread(target=self._listen, daemon=True).start()
@@ -65,7 +73,9 @@ class Watched:
             with suppress(OSError):
                 found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
                 if found:
-                    self.weights.setdefault(pid, []).append(int(found[1]) / 1024)
+                    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+                    seconds = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+                    self.weights.setdefault(pid, []).append((seconds, int(found[1]) / 1024))
 
 
 def make_data_set(folder: Path, count: int) -> None:
@@ -142,10 +152,32 @@ def check(folder: Path, out: Path, count: int, told: list[str]) -> dict[str, int
     }
 
 
-def growth(weights: list[float]) -> float:
-    """Return by how much the last quarter of the figures exceeds the second, as a fraction."""
-    quarter = len(weights) // 4
-    return median(weights[-quarter:]) / median(weights[quarter : 2 * quarter]) - 1
+def growth(weights: Weights) -> float | None:
+    """Return by how much a warm process grew, as a fraction; None where it did not live long.
+
+    That is the median of the last third of its warm time, over that of the first third.
+    """
+    last = weights[-1][0]
+    if last < WARM_S + LONG_S:
+        return None
+    third = (last - WARM_S) / 3
+    early = [megabytes for had, megabytes in weights if WARM_S <= had <= WARM_S + third]
+    late = [megabytes for had, megabytes in weights if had >= last - third]
+    return median(late) / median(early) - 1 if early else None
+
+
+def tell_memory(batch: Watched) -> int:
+    """Print what the processes of a batch weighed, and return the problems."""
+    own = batch.weights.pop(batch.process.pid)
+    found = {"the command": [own], f"{len(batch.weights)} workers": [*batch.weights.values()]}
+    problems = 0
+    for name, processes in found.items():
+        most = max(megabytes for weights in processes for _, megabytes in weights)
+        grown = [grew for weights in processes if (grew := growth(weights)) is not None]
+        told = f"{min(grown):+.1%} to {max(grown):+.1%}" if grown else "none lived long enough"
+        print(f"memory of {name}: {most:.0f} MB at most; growth of {len(grown)} when warm: {told}")
+        problems += sum(grew > MOST_GROWTH for grew in grown)
+    return problems
 
 
 def main() -> int:
@@ -175,16 +207,8 @@ def main() -> int:
         found = check(data, out, options.cases, told)
         for what, number in found.items():
             print(f"{what}: {number}")
-        own = batch.weights.pop(batch.process.pid)
-        print(f"memory of the command: {max(own):.0f} MB at most, growth {growth(own):+.1%}")
-        long = [weights for weights in batch.weights.values() if len(weights) >= 40]
-        most = max(map(max, batch.weights.values()))
-        grown = max((growth(weights) for weights in long), default=0.0)
-        print(
-            f"memory of {len(batch.weights)} workers: {most:.0f} MB at most, growth of those that "
-            f"lived long: {grown:+.1%}"
-        )
-        problems = sum(found.values()) + (kills == 0) + (code not in (0, 1))
+        grown = tell_memory(batch)
+        problems = sum(found.values()) + grown + (kills == 0) + (code not in (0, 1))
         print(f"all: {problems} problems")
         return int(problems > 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
@@ -152,7 +153,8 @@ def _structures(
     for file in files:
         data = file.data > FOREGROUND if file.data.dtype.kind == "f" else file.data
         data = apply_orientation(data, turn)
-        boxes = ndimage.find_objects(data.view(np.uint8) if data.dtype == bool else data)
+        last = max(chain((1,), *file.structures.values()))  # a mask by hand has any numbers
+        boxes = ndimage.find_objects(data.view(np.uint8) if data.dtype == bool else data, last)
         for name, values in file.structures.items():
             there = [v for v in values if 0 < v <= len(boxes) and boxes[v - 1] is not None]
             if not there:

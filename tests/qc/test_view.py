@@ -76,6 +76,15 @@ def test_structures_have_their_volume_and_the_smaller_lies_on_top():
     assert cord_.part.mask.sum() == 64
 
 
+def test_numbers_that_no_structure_has_take_no_memory():
+    """As many boxes were made as the largest number of a mask by hand, 48 bytes each."""
+    labels = np.zeros((4, 6, 6), np.int32)
+    labels[:, 1:5, 1:5] = 1
+    labels[0, 0, 0] = 2**31 - 1
+    view = make_view([labels], [Shown(labels, {"sc": (1,)})], AFFINE, 3.0)
+    assert [(each.name, each.mm3) for each in view.structures] == [("sc", 192.0)]
+
+
 def test_probabilities_count_above_one_half_and_a_series_is_averaged():
     soft = np.full((2, 3, 3), 0.5, np.float32)
     soft[0, 0, 0] = 0.51

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,38 @@ def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
         file = check_file(bundle, network)
     check_graph(file, weights)
     return file
+
+
+@contextmanager
+def checked_network(bundle: BundleFiles, network: NetworkFile) -> Iterator[Path]:
+    """Give the file of one network to open, as `check_network` returns it.
+
+    Weights in a file of their own are numbers alone, and the graph says where each is. So their
+    hash is taken in a second thread while the network is opened. If they are not the manifest's,
+    that is the error, whatever came of opening them.
+
+    Raises
+    ------
+    ChecksumError, BundleError
+        As `check_network`.
+    """
+    weights = network.weights
+    if bundle.lone_file or weights is None or not _has_its_size(bundle, weights):
+        yield check_network(bundle, network)
+        return
+    file = check_file(bundle, network)
+    check_graph(file, bundle.path / weights.path)
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(check_file, bundle, weights)
+        try:
+            yield file
+        finally:
+            checked.result()
+
+
+def _has_its_size(bundle: BundleFiles, listed: BundleFile) -> bool:
+    file = bundle.path / listed.path
+    return file.is_file() and file.stat().st_size == listed.size
 
 
 def check_listed(bundle: BundleFiles, listed: BundleFile) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from deepseg_lite.bundles.bundle import Bundle
-from deepseg_lite.bundles.files import BundleFiles, NetworkFile, check_network
+from deepseg_lite.bundles.files import BundleFiles, NetworkFile, checked_network
 from deepseg_lite.engines.cuda_buffers import DeviceBuffers, cuda_options
+from deepseg_lite.engines.names import NEEDLESS
 from deepseg_lite.engines.rows import Rows
 from deepseg_lite.engines.slices import Slices
 from deepseg_lite.errors import ProviderError, reason
@@ -32,7 +33,8 @@ PROVIDERS = {
     "rocm": "ROCMExecutionProvider",
 }
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-CALLING: dict[str, type[Slices] | type[Rows]] = {"slices": Slices, "rows": Rows}
+Calling = type[Slices] | type[Rows]
+CALLING: dict[str, Calling] = {"slices": Slices, "rows": Rows}
 """Forms whose networks are not called as the canonical one, and what calls them."""
 _logger = logging.getLogger(__name__)
 
@@ -101,7 +103,25 @@ class OnnxNetwork:
         providers: list[Any] = [provider] if provider == CPU else [provider, CPU]
         if provider == CUDA:
             providers[0] = (CUDA, cuda_options(network.precision))
-        path = check_network(bundle, network)
+        if calling is not None:
+            options.add_session_config_entry(
+                "optimization.disable_specified_optimizers", ";".join(NEEDLESS)
+            )
+        with checked_network(bundle, network) as path:
+            self._open(ort, path, options, providers, calling)
+        if self._session.get_providers()[0] != provider:
+            raise ProviderError(_problem(ort, provider))
+        self._buffers: DeviceBuffers | None = None
+        self.calls_at_once = 1
+        if provider == CUDA:
+            self.calls_at_once = 2  # one computes while the other's arrays are on their way
+            alone = patches is not None and patches.batch_size == 1
+            self._buffers = DeviceBuffers(ort, self._session, "cuda", pads=alone)
+
+    def _open(
+        self, ort: Any, path: Path, options: Any, providers: list[Any], calling: Calling | None
+    ) -> None:
+        """Open the session of a file that was checked, and look at its first input and output."""
         try:
             # A session keeps the bytes it is given all its life, hence the path. With its fallback
             # it would go on without the device that was asked for.
@@ -129,14 +149,6 @@ class OnnxNetwork:
             raise ProviderError(
                 f"ONNX Runtime {ort.__version__} cannot open {path}: {reason(error)}. {advice}"
             ) from error
-        if self._session.get_providers()[0] != provider:
-            raise ProviderError(_problem(ort, provider))
-        self._buffers: DeviceBuffers | None = None
-        self.calls_at_once = 1
-        if provider == CUDA:
-            self.calls_at_once = 2  # one computes while the other's arrays are on their way
-            alone = patches is not None and patches.batch_size == 1
-            self._buffers = DeviceBuffers(ort, self._session, "cuda", pads=alone)
 
     def __call__(self, batch: FloatArray) -> FloatArray:
         """Return the first output for an input, both with the batch as their first axis."""

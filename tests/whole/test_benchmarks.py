@@ -85,6 +85,18 @@ def test_a_stack_segments_several_cases_in_one_process(load, tiny_bundle, image_
     assert {"start", "import", "load", "read", "predict", "write", "other"} <= set(row["seconds"])
 
 
+def test_forms_are_compared_up_to_their_first_patch(load, tiny_bundle, image_file):
+    import sys
+
+    stack = load("stack").open_stacks({"deepseg_lite": sys.executable})["deepseg_lite"]
+    rows = load("startup").measure_first_patch(stack, tiny_bundle, image_file, 1, 1)
+    assert set(rows) == {"canonical", "auto"}
+    for row in rows.values():
+        assert 0 < row["opening_wall"] < row["wall"]
+        assert 0 < row["opening_cpu"] < row["cpu"]
+    assert not (image_file.parent / "results").exists()
+
+
 def test_byte_code_and_absent_distributions_are_told_apart(load, tmp_path, monkeypatch):
     installed = load("installed")
     module = tmp_path / "module.py"

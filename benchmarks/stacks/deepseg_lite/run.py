@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--form", default="auto")
     parser.add_argument("--keep-folds", action="store_true", help="In memory, between cases.")
+    parser.add_argument("--to-first-patch", action="store_true", help="Stop where it would begin.")
     options = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # as the command line sets them
@@ -36,10 +38,18 @@ def main() -> None:
         open_networks=False,
     )
 
+    def stop(patches):
+        """Print what was noted until now, and end without the network."""
+        notes.print(opening=opening_times, cpu=time.process_time())
+        sys.stdout.flush()
+        os._exit(0)
+
     class Noted(parts.Watch):
         """A watch that notes the calls of networks."""
 
         def called(self, network):
+            if options.to_first_patch:
+                network = stop
             return notes.network(network, batch=0)
 
     class Run(parts.FileRun):
@@ -55,7 +65,13 @@ def main() -> None:
         out = options.out / f"{index}.nii.gz"
         (case,) = parts.name_outputs(segmenter, [[image]], out, overwrite=True)
         runs.append(Run(segmenter, case, parts.make_settings(), watch=Noted()))
-    opening = notes.timed("load", segmenter.open)
+    opening_times = {}
+
+    def opening():
+        begun, cpu = time.perf_counter(), time.thread_time()
+        notes.timed("load", segmenter.open)()
+        opening_times.update(wall=time.perf_counter() - begun, cpu=time.thread_time() - cpu)
+
     with closing(parts.overlapped(runs, opening)) as outcomes:
         for outcome in outcomes:
             seconds = outcome()

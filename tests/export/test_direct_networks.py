@@ -235,11 +235,18 @@ def test_norms_with_other_settings(norm, keywords):
         assert check_written(written, file, given, result).max_rel_error < 1e-5
 
 
-def test_batch_norms_without_statistics_are_refused_where_torch_exports_them():
-    plan = described(norm_op="torch.nn.SyncBatchNorm", norm_op_kwargs=WITHOUT)
+@pytest.mark.parametrize(
+    ("norm", "keywords", "message"),
+    [
+        ("SyncBatchNorm", WITHOUT, "mixes the items of a batch; leave --with torch"),
+        ("LazyBatchNorm3d", {}, "has lazy layers, which have no weights before they run"),
+    ],
+)
+def test_some_norms_are_refused_where_torch_exports_them(norm, keywords, message):
+    plan = described(norm_op=f"torch.nn.{norm}", norm_op_kwargs=keywords)
     architecture = read_architecture({"architecture": plan})
     state = state_of(built(plan, CHANNELS, HEADS, 0))
-    with pytest.raises(UnsupportedError, match="mixes the items of a batch; leave --with torch"):
+    with pytest.raises(UnsupportedError, match=message):
         build_network(architecture, CHANNELS, HEADS, state, "a file")
 
 

@@ -25,6 +25,7 @@ def no_larger_than(weights: Mapping[str, Any]) -> Iterator[None]:
         As soon as one layer or weight too many is added.
     """
     from torch.nn.modules import module as hooks
+    from torch.nn.parameter import is_lazy
 
     most = 8 * sum(value.size for value in weights.values() if isinstance(value, np.ndarray))
     most += _SLACK_BYTES
@@ -38,6 +39,8 @@ def no_larger_than(weights: Mapping[str, Any]) -> Iterator[None]:
 
     def count_weights(_layer: Any, _name: str, weight: Any) -> None:
         nonlocal size
+        if is_lazy(weight):
+            raise UnsupportedError("it has lazy layers, which have no weights before they run")
         size += 0 if weight is None else weight.numel() * weight.element_size()
         if size > most:
             raise UnsupportedError(f"it has more than {most} bytes of weights, the file fewer")

@@ -187,8 +187,9 @@ def _check_known(canonical: Canonical) -> None:
             raise NoFormError("it normalises groups of channels")
         if node.op_type == "ReduceMean":
             given, made = (canonical.shapes.get(each[0], ()) for each in (node.input, node.output))
-            if len(made) == 5 and [*given[:4], 1] == list(made) != list(given):
-                raise NoFormError("it normalises the last axis of its maps")
+            is_of_last = len(made) == 5 and [*given[:4], 1] == list(made) != list(given)
+        if node.op_type == "LayerNormalization" or (node.op_type == "ReduceMean" and is_of_last):
+            raise NoFormError("it normalises the last axis of its maps")
 
 
 def check_opset(model: Any) -> None:

@@ -166,4 +166,6 @@ def slices_found(image: SpatialImage) -> int:
     found = data > 0.5 if data.dtype.kind == "f" else data != 0
     axes = nib.aff2axcodes(image.affine)
     axis = next((i for i, code in enumerate(axes) if code in ("S", "I")), 2)
-    return int(found.any(axis=tuple(i for i in range(found.ndim) if i != axis)).sum())
+    for i in range(found.ndim):  # one by one: numpy is slow at several of an array in C order
+        found = found if i == axis else found.any(axis=i, keepdims=True)
+    return int(found.sum())

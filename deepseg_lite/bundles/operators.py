@@ -44,8 +44,11 @@ _FEW = 16
 """Of inputs, of axes and of the numbers of a constant: no size of a result takes more."""
 MAX_ELEMENTS = 2**28
 """Of what a growing operator makes of a constant."""
-_INT64, _INT32, _FLOAT = 7, 6, 1
-_WIDTHS = {_INT64: 8, _INT32: 4, _FLOAT: 4}
+_FLOAT, _FLOAT_BYTES = 1, 4
+_CODES = {7: "q", 6: "i", _FLOAT: "f", 11: "d"}
+"""Of ``struct``, for the types of numbers that are kept: int64, int32, float, double."""
+_TYPED = {4: "f", 10: "d"}
+"""The same for fields of numbers that are not kept raw; 5 and 7 are integers."""
 
 
 def check_graph(path: Path, weights: Path | None = None) -> None:
@@ -149,6 +152,8 @@ def _check_node(
     for number, value in chain.from_iterable(map(fields, attributes)):
         if number in (6, 11):
             return f"has a graph within its operator {operator}"
+        if number in (22, 23):
+            return "has sparse constants, which no network of ours has"
         if number in (5, 10) and (problem := _check_tensor(value, constants, output)):
             return problem
     return None
@@ -170,8 +175,8 @@ def _check_tensor(
             dims += _packed(value)
         elif number == 2:
             kind = value
-        elif number == 7 and len(typed) < _FEW:
-            typed += _packed(value)
+        elif number in (4, 5, 7, 10) and len(typed) < _FEW:
+            typed += _numbers(value, _TYPED[number]) if number in _TYPED else _packed(value)
         elif number == 8:
             name = name or content(value)
         elif number == 9:
@@ -184,23 +189,23 @@ def _check_tensor(
             return f"has a constant of more than {_FEW} axes, or places of its data"
     elements = math.prod(dims)
     if elsewhere is not None and is_elsewhere and kind == _FLOAT and min(dims, default=0) > 0:
-        is_there = elsewhere.has(entries, elements * _WIDTHS[_FLOAT])
+        is_there = elsewhere.has(entries, elements * _FLOAT_BYTES)
         return None if is_there else f"has weights that are not in {elsewhere.name}"
     if entries or is_elsewhere:
         return "keeps weights in another file, which nothing proves to be the right one"
     if elements > 2 * len(tensor) or min(dims, default=0) < 0:
         numbers = shortened(str(elements), 30)
         return f"has a constant of {numbers} numbers in {len(tensor)} bytes"
-    if elements <= _FEW and kind in _WIDTHS:
-        constants[name] = typed if raw is None else _numbers(content(raw), kind)
+    if elements <= _FEW and kind in _CODES:
+        constants[name] = typed if raw is None else _numbers(raw, _CODES[kind])
     return None
 
 
-def _numbers(raw: bytes, kind: int) -> list[float]:
+def _numbers(raw: Any, code: str) -> list[float]:
     """Return the first numbers of a constant."""
-    count = min(len(raw) // _WIDTHS[kind], _FEW)
-    code = {_INT64: "q", _INT32: "i", _FLOAT: "f"}[kind]
-    return list(struct.unpack_from(f"<{count}{code}", raw))
+    data = content(raw if isinstance(raw, int) else raw[: 8 * _FEW])
+    count = min(len(data) // struct.calcsize(f"<{code}"), _FEW)
+    return list(struct.unpack_from(f"<{count}{code}", data))
 
 
 def _packed(value: Any) -> list[int]:

@@ -188,7 +188,7 @@ def _shown(image: SpatialImage, file: ResultFile, manual: Path | None) -> AnyArr
         return np.asanyarray(image.dataobj)
     mask = _on_grid(manual, image.shape)
     is_map = mask.dtype.kind == "f" and file.kind != "soft"
-    return np.round(mask).astype(np.uint16) if is_map else mask
+    return np.round(mask).astype(np.int32) if is_map else mask
 
 
 def _check_grid(path: Path, images: Sequence[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import struct
 import tracemalloc
 
 import pytest
@@ -85,6 +86,17 @@ HOSTILE = {
             node("ConstantOfShape", ["s"], "y"),
         ),
         "fill the memory",
+    ),
+    "resizes by numbers that are not raw": (
+        network(
+            node("Resize", ["x", "", "s"], "y"),
+            constants=(message((1, 4), (2, 1), (4, struct.pack("<4f", 1, 1, 2e5, 2e5)), (8, "s")),),
+        ),
+        "fill the memory",
+    ),
+    "sparse by an attribute": (
+        network(node("Constant", [], "y", (5, message((1, "sparse_value"), (22, RELU))))),
+        "sparse constants",
     ),
     "range": (
         network(

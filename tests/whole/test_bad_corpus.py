@@ -1,4 +1,4 @@
-"""Every eighth input of the corpus of bad inputs; all of them run in CI (tests/campaigns)."""
+"""Every eighth input of the corpus of bad inputs; tests/campaigns/README.md runs all of them."""
 
 from __future__ import annotations
 

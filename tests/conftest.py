@@ -28,9 +28,14 @@ class Outcome(NamedTuple):
 
 Command = Callable[..., Outcome]
 
-# A shell's background job ignores it, and so would the commands that tests interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Programs started by nohup, or in a shell's background, ignore them, and so would the commands that
+# tests send them to.
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 # How fast a machine is fails no test.
 hypothesis.settings.register_profile(

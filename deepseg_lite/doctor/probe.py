@@ -1,6 +1,6 @@
 """Probes: what is loaded or run in a process of its own, because it may end that process.
 
-``python -m deepseg_lite.doctor.probe WHAT NAME`` prints one JSON object.
+``python -m deepseg_lite.doctor.probe WHAT NAME SECONDS`` prints one JSON object.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def ask(what: str, name: str = "") -> dict[str, Any]:
         "deepseg_lite.doctor.probe",
         what,
         name,
+        str(PATIENCE_S),
         environment={"DEEPSEG_LITE_LOCK": "off"},  # it is of the user's models, not of this one
         on_line=answers.append,
     )
@@ -111,10 +112,10 @@ _PROBES: dict[str, Callable[[str], dict[str, Any]]] = {
 def main() -> None:
     """Answer a probe on standard output."""
     end_with_parent()
-    timer = threading.Timer(PATIENCE_S, os._exit, [_NO_END])
+    what, name, patience_s = sys.argv[1:]
+    timer = threading.Timer(float(patience_s), os._exit, [_NO_END])
     timer.daemon = True
     timer.start()
-    what, name = sys.argv[1:]
     try:
         answer = _PROBES[what](name)
     except Exception as error:

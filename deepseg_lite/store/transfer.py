@@ -283,6 +283,8 @@ def _answer(request: Request, meter: _Meter) -> Any:
     def connected(kind: type[HTTPConnection]) -> Callable[..., HTTPConnection]:
         def connect(host: str, **choices: Any) -> HTTPConnection:
             connection: Any = kind(host, **choices)
+            if connection.port > 65535:  # the system would take another
+                raise ValueError(f"{connection.port} is no port")
             connection.response_class = partial(_Response, meter=meter)
             return connection  # type: ignore[no-any-return]
 

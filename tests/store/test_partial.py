@@ -350,6 +350,13 @@ def test_no_redirect_opens_anything_else(location, tmp_path, monkeypatch):
     assert not (tmp_path / "a").exists()
 
 
+def test_a_number_above_65535_is_no_port(server, tmp_path):
+    """The system would take what is left of it by 65536."""
+    host, _, port = server.url.rpartition(":")
+    with pytest.raises(NetworkError, match="is no port"):
+        download.download(f"{host}:{int(port) + 65536}/a", tmp_path / "a", limit=len(CONTENT))
+
+
 def test_a_proxy_is_used(server, tmp_path, monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name)

@@ -152,9 +152,12 @@ def write_folds(folder: Path, source: Path, count: int = 5) -> None:
     trained = content["network_weights"]
     for fold in range(count):
         torch.manual_seed(fold)
+        own = {  # nnU-Net names the encoder's weights twice
+            weight.data_ptr(): weight * (1 + 0.02 * bool(fold) * torch.randn_like(weight))
+            for weight in trained.values()
+        }
         content["network_weights"] = {
-            name: weight * (1 + 0.02 * bool(fold) * torch.randn_like(weight))
-            for name, weight in trained.items()
+            name: own[weight.data_ptr()] for name, weight in trained.items()
         }
         (folder / f"fold_{fold}").mkdir()
         torch.save(content, folder / f"fold_{fold}" / "checkpoint_final.pth")

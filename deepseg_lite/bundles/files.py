@@ -203,8 +203,7 @@ def check_network(bundle: BundleFiles, network: NetworkFile) -> Path:
     """
     if bundle.lone_file:  # its manifest is at the end, so it has to be read whole
         read_network(bundle, network)
-        file = bundle.path
-        weights = None
+        file, weights = bundle.path, None
     else:
         weights = None if network.weights is None else check_network(bundle, network.weights)
         file = check_file(bundle, network)
@@ -227,7 +226,7 @@ def checked_network(bundle: BundleFiles, network: NetworkFile) -> Iterator[Path]
     """
     weights = network.weights
     if bundle.lone_file or weights is None or not _has_its_size(bundle, weights):
-        yield check_network(bundle, network)
+        yield check_network(bundle, network)  # which says what is wrong with them
         return
     file = check_file(bundle, network)
     check_graph(file, bundle.path / weights.path)

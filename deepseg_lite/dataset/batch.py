@@ -123,16 +123,14 @@ class Batch:
 
             return run_on_cluster(jobs, options["scheduler"], threads=threads, stop=stop)
         workers = _workers(options["jobs"], jobs)
-        from deepseg_lite.dataset.sizing import all_cores_busy, cores
-
-        share = threads or max(1, cores() // max(1, workers))
-        alone = all_cores_busy([task.model for task in self.tasks.values()], workers, share)
         if workers == 0:
-            return run_jobs(jobs, overlap=overlap, networks_alone=alone, hooks=Hooks(stop))
+            return run_jobs(jobs, overlap=overlap, hooks=Hooks(stop))
         from deepseg_lite.dataset.crew import Crew
+        from deepseg_lite.dataset.sizing import cores
         from deepseg_lite.dataset.supervisor import supervise
 
-        return supervise(jobs, Crew(workers, share, overlap, alone, options["time_limit"]), stop)
+        share = threads or max(1, cores() // workers)
+        return supervise(jobs, Crew(workers, share, overlap, options["time_limit"]), stop)
 
     def _key(self, job: Job) -> str | None:
         """Return the key of a job; None where its images cannot be read."""

@@ -42,9 +42,7 @@ class Crew:
     threads : int or None
         CPU threads of each; None leaves it to the jobs.
     overlap : bool
-        Whether a process works at several jobs at a time.
-    networks_alone : bool
-        Whether nothing is done beside networks, see `run_jobs`.
+        Whether a process prepares its next job while networks run.
     time_limit : float or None
         Seconds without a sign of life after which a process counts as hung.
     tries : int
@@ -54,7 +52,6 @@ class Crew:
     workers: int = 1
     threads: int | None = None
     overlap: bool = True
-    networks_alone: bool = False
     time_limit: float | None = None
     tries: int = 2
 
@@ -71,9 +68,9 @@ class Left:
     Attributes
     ----------
     tried : list of Job
-        Under way: in networks, or where none was, the one that was read or written.
+        Under way: in networks, or where none was, in another step.
     doubtful : list of Job
-        Read or written beside networks or another job, which may have ended the process as well.
+        Read or written beside networks, which may have ended the process as well.
     waiting : list of Job
         Not begun, or waiting between two steps.
     """
@@ -104,12 +101,7 @@ class Worker:
     def __init__(
         self, crew: Crew, heard: SimpleQueue[tuple[Worker, dict[str, Any] | None]]
     ) -> None:
-        given = {
-            "threads": crew.threads,
-            "overlap": crew.overlap,
-            "networks_alone": crew.networks_alone,
-            "parent": os.getpid(),
-        }
+        given = {"threads": crew.threads, "overlap": crew.overlap, "parent": os.getpid()}
         limits = {"PYTHONSAFEPATH": "1", **dict.fromkeys(THREAD_VARIABLES, "1")}
         self.jobs: dict[str, Job] = {}
         self._steps: dict[str, str] = {}
@@ -165,8 +157,6 @@ class Worker:
         """Return the jobs that a process which died has left behind."""
         begun = [job for job in self.jobs.values() if self._steps[job.id] != WAIT]
         tried = [job for job in begun if self._steps[job.id] == PREDICT] or begun
-        if len(tried) > 1:  # one is read, one is written
-            tried = []
         doubtful = [job for job in begun if job not in tried]
         return Left(tried, doubtful, [job for job in self.jobs.values() if job not in begun])
 

@@ -27,7 +27,7 @@ from deepseg_lite.dataset.keys import case_key, model_key
 from deepseg_lite.dataset.state import MANUAL, look, manual_hashes
 from deepseg_lite.errors import Cancelled, DeepsegError, OptionError
 from deepseg_lite.inference.fitting import fit_settings
-from deepseg_lite.inference.overlap import alternating, in_turn, overlapped
+from deepseg_lite.inference.overlap import in_turn, overlapped
 from deepseg_lite.inference.settings import Settings, make_settings
 from deepseg_lite.notice import ignore
 from deepseg_lite.qc.options import QualityOptions
@@ -237,7 +237,6 @@ def run_jobs(
     *,
     threads: int | None = None,
     overlap: bool = True,
-    networks_alone: bool = False,
     hooks: Hooks | None = None,
     models: Models | None = None,
 ) -> Iterator[Outcome]:
@@ -252,8 +251,6 @@ def run_jobs(
         CPU threads where a job does not say.
     overlap : bool
         Whether the next job is prepared, and the last one written, while networks run.
-    networks_alone : bool
-        Whether both are done between networks, at a time, where they overlap.
     hooks : Hooks, optional
         What is asked and told.
     models : Models, optional
@@ -275,8 +272,7 @@ def run_jobs(
             pending.append(JobRun(job, models, images, hooks))
             yield pending[-1]
 
-    way = in_turn if not overlap else alternating if networks_alone else overlapped
-    order = way(runs())
+    order = overlapped(runs()) if overlap else in_turn(runs())
     with closing(order) as outcomes:
         for outcome in outcomes:
             run = pending.popleft()

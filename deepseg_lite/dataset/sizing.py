@@ -10,7 +10,6 @@ from typing import cast
 
 from deepseg_lite.api import loader
 from deepseg_lite.api.load_options import LoadOptions
-from deepseg_lite.api.model import Model
 from deepseg_lite.dataset.cgroups import Groups
 from deepseg_lite.dataset.job import Job
 from deepseg_lite.engines.engine import device_of
@@ -101,17 +100,6 @@ def memory_of_worker(
             peaks.append(memory_of(plans, settings))
             kept.append(sum(part.resident_bytes for part in plans[0].parts))
     return max(1, max(peaks) + sum(kept) - max(kept)), on_gpu
-
-
-def all_cores_busy(models: Iterable[Model], workers: int, threads: int) -> bool:
-    """Return whether networks leave no core to the reading and writing of other cases.
-
-    Those of ONNX Runtime on the CPU are that way where processes have all cores between them; those
-    of OpenVINO were measured to gain from what is done beside them (docs/developers/tried.md), and
-    a GPU leaves all cores.
-    """
-    engines = {device_of(model.engine) for model in models}
-    return engines == {"cpu"} and max(1, workers) * threads >= cores()
 
 
 def _bytes(job: Job) -> int:

@@ -46,8 +46,8 @@ def supervise(
 
     That is done after all others, one at a time in a process of its own, with no other beside it.
     A job whose process dies then, too, has failed. Jobs that waited in a process that died, read
-    or not, are run as if nothing had been; one that was read or written beside networks, or while
-    another was, is run alone, and that does not count against it.
+    or not, are run as if nothing had been; one that was read or written beside networks is run
+    alone, and that does not count against it.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def _round(
                 if worker.jobs and not stopped:
                     losses.add(left, death)
                     groups.extendleft(reversed([*grouped(in_order(left.waiting))]))
-                    deaths, idle = deaths + 1, 0 if left.tried or left.doubtful else idle + 1
+                    deaths, idle = deaths + 1, 0 if left.tried else idle + 1
                 if groups:
                     if idle >= IDLE_DEATHS or (not results and deaths >= EARLY_DEATHS):
                         raise ProviderError(_hopeless(idle, deaths, death))

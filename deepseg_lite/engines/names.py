@@ -8,12 +8,3 @@ FORMS = ("auto", "canonical")
 
 PRECISIONS = ("fp32", "bf16", "int8", "fp16", "fp16-weights")
 """Types of the numbers that networks compute with."""
-
-NEEDLESS = (
-    "CommonSubexpressionElimination",
-    "GatherSliceToSplitFusion",
-    "NhwcTransformer",
-    "TransposeOptimizer",
-)
-"""Rewritings by ONNX Runtime that find little in a form's graph. After each that finds anything,
-every node is looked at again, and forms have hundreds or thousands."""

@@ -15,7 +15,6 @@ import numpy as np
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.bundles.files import BundleFiles, NetworkFile, checked_network
 from deepseg_lite.engines.cuda_buffers import DeviceBuffers, cuda_options
-from deepseg_lite.engines.names import NEEDLESS
 from deepseg_lite.engines.rows import Rows
 from deepseg_lite.engines.slices import Slices
 from deepseg_lite.errors import ProviderError, reason
@@ -103,10 +102,6 @@ class OnnxNetwork:
         providers: list[Any] = [provider] if provider == CPU else [provider, CPU]
         if provider == CUDA:
             providers[0] = (CUDA, cuda_options(network.precision))
-        if calling is not None:
-            options.add_session_config_entry(
-                "optimization.disable_specified_optimizers", ";".join(NEEDLESS)
-            )
         with checked_network(bundle, network) as path:
             self._open(ort, path, options, providers, calling)
         if self._session.get_providers()[0] != provider:

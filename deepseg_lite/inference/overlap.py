@@ -1,4 +1,4 @@
-"""Overlapping: the next case is prepared and the last one finished beside networks, or between."""
+"""Overlapping: the next case is prepared and the last one finished while networks run."""
 
 from __future__ import annotations
 
@@ -86,40 +86,6 @@ def overlapped(cases: Iterable[Case[T]], first: Callable[[], None] | None = None
                 outcome = case.finish if ready is None else helper.submit(case.finish).result
             case, prepared = following, ready
         if outcome is not None:
-            yield outcome
-    finally:
-        helper.shutdown(cancel_futures=True)
-
-
-def alternating(cases: Iterable[Case[T]]) -> Outcomes[T]:
-    """Run cases in order; one is finished while the next is prepared, and networks run alone.
-
-    It is for networks that keep all cores busy: beside them another thread would only take turns
-    with theirs, while what comes before and after them keeps one core busy. The next case is
-    prepared in the caller's thread.
-
-    Parameters
-    ----------
-    cases : iterable of Case
-        None of them begun. Each is asked for when the networks of the one before have run.
-
-    Yields
-    ------
-    outcome : callable
-        See `overlapped`.
-    """
-    helper = ThreadPoolExecutor(1)
-    try:
-        coming = iter(cases)
-        case = next(coming, None)
-        prepared = None if case is None else _done(case.prepare)
-        while case is not None and prepared is not None:
-            failure = prepared.exception() or _done(case.predict).exception()
-            outcome: Callable[[], T] = (
-                helper.submit(case.finish).result if failure is None else partial(_raise, failure)
-            )
-            case = next(coming, None)
-            prepared = None if case is None else _done(case.prepare)
             yield outcome
     finally:
         helper.shutdown(cancel_futures=True)

@@ -6,7 +6,6 @@ import pytest
 from helpers.bundles import write_bundle
 from helpers.jobs import make_images, make_job
 
-from deepseg_lite.api.loader import load
 from deepseg_lite.dataset import sizing
 from deepseg_lite.dataset.cgroups import Groups
 from deepseg_lite.machine import available_threads
@@ -41,28 +40,6 @@ def test_a_gpu_or_memory_that_nobody_knows_make_one_worker(jobs, monkeypatch):
     monkeypatch.setattr(sizing, "free_memory", lambda: 1 << 40)
     monkeypatch.setattr(sizing, "device_of", lambda engine: "cuda")
     assert sizing.choose_workers(jobs) == 1
-
-
-@pytest.mark.parametrize(
-    ("devices", "workers", "threads", "expected"),
-    [
-        (["cpu"], 1, 4, True),
-        (["cpu"], 0, 4, True),  # the command itself
-        (["cpu"], 4, 1, True),
-        (["cpu"], 1, 3, False),
-        (["openvino"], 1, 4, False),
-        (["cuda"], 1, 4, False),
-        (["cpu", "openvino"], 1, 4, False),
-    ],
-)
-def test_when_networks_keep_all_cores_busy(
-    tiny_bundle, monkeypatch, devices, workers, threads, expected
-):
-    monkeypatch.setattr(sizing, "cores", lambda: 4)
-    names = iter(devices)
-    monkeypatch.setattr(sizing, "device_of", lambda engine: next(names))
-    models = [load(tiny_bundle, open_networks=False)] * len(devices)
-    assert sizing.all_cores_busy(models, workers, threads) == expected
 
 
 def test_more_tasks_take_more_memory(jobs, tmp_path):

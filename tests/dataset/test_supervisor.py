@@ -104,29 +104,21 @@ def test_a_worker_that_dies_takes_no_other_case_along(tiny_bundle, tmp_path, bad
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("networks_alone", [True, False])
-def test_only_the_case_under_way_counts_as_tried(
-    tiny_bundle, tmp_path, bad_worker, pids, networks_alone
-):
+def test_only_the_case_under_way_counts_as_tried(tiny_bundle, tmp_path, bad_worker, pids):
     """Where a single try is all there is, those that waited in its process are done still."""
     names = ["a", "kill-always", "b", "c", "segv-always", "d", "e"]
     jobs = [make_job(tiny_bundle, image) for image in make_images(tmp_path / "in", names)]
-    crew_of = Crew(threads=1, tries=1, networks_alone=networks_alone)
-    outcomes = {o.id: o for o in supervise(jobs, crew_of)}
+    outcomes = {o.id: o for o in supervise(jobs, Crew(threads=1, tries=1))}
     found = [(outcomes[job.id].status, outcomes[job.id].attempts) for job in jobs]
     deaths = [("failed" if "always" in name else "done", 1) for name in names]
     assert found == deaths
     assert 3 <= len(pids) <= 5  # one more for each that was read or written at the moment
 
 
-@pytest.mark.parametrize("networks_alone", [True, False])
-def test_a_case_that_ends_its_process_as_it_is_read_is_found(
-    tiny_bundle, tmp_path, bad_worker, networks_alone
-):
+def test_a_case_that_ends_its_process_as_it_is_read_is_found(tiny_bundle, tmp_path, bad_worker):
     names = ["a", "b", "reading_kill-always", "c", "d"]
     jobs = [make_job(tiny_bundle, image) for image in make_images(tmp_path / "in", names)]
-    crew_of = Crew(threads=1, networks_alone=networks_alone)
-    outcomes = {o.id: o for o in supervise(jobs, crew_of)}
+    outcomes = {o.id: o for o in supervise(jobs, Crew(threads=1))}
     found = [(outcomes[job.id].status, outcomes[job.id].signal) for job in jobs]
     assert found == [("failed", 9) if "kill" in name else ("done", None) for name in names]
     assert outcomes[jobs[2].id].attempts == 2
@@ -144,9 +136,6 @@ def test_what_a_process_that_died_leaves_behind(tiny_bundle, tmp_path):
         assert worker.left() == Left([b], [a], [c, d])
         worker.hear({"step": [b.id, "wait"]})
         assert worker.left() == Left([a], [], [b, c, d])
-        worker.hear({"step": [c.id, "prepare"]})
-        assert worker.left() == Left([], [a, c], [b, d])  # one is written as the other is read
-        worker.hear({"step": [c.id, "wait"]})
         worker.forget(a.id)
         assert worker.left() == Left([], [], [b, c, d])
     finally:

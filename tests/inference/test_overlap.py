@@ -1,4 +1,4 @@
-"""Cases that overlap, with networks or between them: the same results in order, no thread left."""
+"""Cases that overlap: the same results in the same order, one case ahead, no thread left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from deepseg_lite.errors import ImageError
-from deepseg_lite.inference.overlap import alternating, in_turn, overlapped, run_through
+from deepseg_lite.inference.overlap import in_turn, overlapped, run_through
 
 PATIENCE = 60  # seconds until a test that would wait for ever fails
 
@@ -45,7 +45,7 @@ def interrupt():
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("way", [in_turn, overlapped, alternating])
+@pytest.mark.parametrize("way", [in_turn, overlapped])
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_results_come_in_order(way, count):
     events = []
@@ -85,32 +85,6 @@ def test_the_next_is_prepared_and_the_last_finished_beside_the_networks():
     assert [outcome() for outcome in overlapped(cases)] == [f"result of {i}" for i in range(3)]
 
 
-def test_networks_that_run_alone_have_nothing_beside_them():
-    """A case is finished while the next is prepared: each waits for the other to be begun."""
-    under_way, seen = set(), []
-    finishing, preparing = threading.Event(), threading.Event()
-
-    def prepare():
-        preparing.set()
-        assert finishing.wait(PATIENCE)
-
-    def finish():
-        finishing.set()
-        assert preparing.wait(PATIENCE)
-
-    class Busy(Noted):
-        def _note(self, step):
-            under_way.add((self.name, step))
-            if step == "predict":
-                seen.append(set(under_way))
-            super()._note(step)
-            under_way.discard((self.name, step))
-
-    cases = [Busy(0, [], finish=finish), Busy(1, [], prepare=prepare), Busy(2, [])]
-    assert [outcome() for outcome in alternating(cases)] == [f"result of {i}" for i in range(3)]
-    assert seen == [{(i, "predict")} for i in range(3)]
-
-
 def test_no_more_than_one_case_is_ahead():
     events, begun = [], []
     next_prepared = [threading.Event() for _ in range(6)]
@@ -128,7 +102,7 @@ def test_no_more_than_one_case_is_ahead():
     assert begun == [set(range(min(i + 2, 6))) for i in range(6)]
 
 
-@pytest.mark.parametrize("way", [in_turn, overlapped, alternating])
+@pytest.mark.parametrize("way", [in_turn, overlapped])
 @pytest.mark.parametrize("stage", ["prepare", "predict", "finish"])
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_the_error_of_a_case_is_its_own(way, stage, failing):
@@ -142,7 +116,7 @@ def test_the_error_of_a_case_is_its_own(way, stage, failing):
             assert outcome() == f"result of {i}"
 
 
-@pytest.mark.parametrize("way", [in_turn, overlapped, alternating])
+@pytest.mark.parametrize("way", [in_turn, overlapped])
 def test_an_interrupt_ends_the_run(way):
     before, events = threading.active_count(), []
     cases = [case(0, events), case(1, events, predict=interrupt), case(2, events), case(3, events)]

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from numpy.random import Generator
-from scipy import ndimage
 
 from deepseg_lite.errors import OptionError
 from deepseg_lite.volume import Affine, FloatArray, LabelArray, Spacing
@@ -217,7 +217,7 @@ def _draw_neck(points: Points, spacing: Spacing, rng: Generator) -> FloatArray:
         signal = _blend(signal, distance - 1.0, FASCIA_SIGNAL)
         signal = _blend(signal, distance, muscle.signal * rng.uniform(0.9, 1.1))
     sigma = np.divide(GRAIN_MM, spacing)
-    grain = ndimage.gaussian_filter(rng.standard_normal(points.shape), sigma)
+    grain = scipy.ndimage.gaussian_filter(rng.standard_normal(points.shape), sigma)
     signal = signal * (1 + 0.09 * grain / grain.std())
     for vessel in VESSELS:
         signal = _blend(signal, _pair(points, vessel), vessel.signal)
@@ -240,7 +240,7 @@ def _draw_spine(signal: FloatArray, points: Points, z: FloatArray, rng: Generato
 
 def _scan(signal: FloatArray, spacing: Spacing, noise: float, rng: Generator) -> FloatArray:
     """Blur, take the magnitude of signal and complex noise (Rician), round to whole counts."""
-    blurred = ndimage.gaussian_filter(signal, np.divide(BLUR_MM, spacing))
+    blurred = scipy.ndimage.gaussian_filter(signal, np.divide(BLUR_MM, spacing))
     real, imaginary = noise * rng.standard_normal((2, *signal.shape))
     counts = np.rint(WHITE_MATTER_COUNTS * np.hypot(blurred + real, imaginary))
     return np.asarray(counts, np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.bundles.bundle import SlidingWindow
 from deepseg_lite.errors import ImageError, OptionError
@@ -197,7 +197,7 @@ def importance_map(patch_size: PatchSize, kind: str) -> FloatArray:
     for size in patch_size:
         delta = np.zeros(size)
         delta[size // 2] = 1
-        axes.append(ndimage.gaussian_filter1d(delta, size / 8, mode="constant"))
+        axes.append(scipy.ndimage.gaussian_filter1d(delta, size / 8, mode="constant"))
     x, y, z = axes
     weights = x[:, None, None] * y[:, None] * z
     half = (weights / (weights.max() / 10)).astype(np.float16)

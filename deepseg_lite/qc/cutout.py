@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.volume import AnyArray, Slices
 
@@ -31,7 +31,7 @@ class Cutout:
     @classmethod
     def of(cls, mask: AnyArray) -> Cutout:
         """Return the cutout of a mask (S, A, L); its box is empty where nothing is in the mask."""
-        found = ndimage.find_objects(mask.astype(np.uint8))
+        found = scipy.ndimage.find_objects(mask.astype(np.uint8))
         box = found[0] if found else (slice(0, 0),) * 3
         return cls(mask[box], box, mask.shape)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.qc.cutout import Cutout
 from deepseg_lite.qc.findings import FAIL, WARN, Finding
@@ -65,7 +65,7 @@ def _reaches(part: Cutout, above: float, below: float) -> bool:
 
 
 def _heights_of_large_pieces(part: Cutout) -> list[float]:
-    pieces, count = ndimage.label(part.mask, np.ones((3, 3, 3)))
+    pieces, count = scipy.ndimage.label(part.mask, np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
     large = np.flatnonzero(sizes >= SECOND_SHARE * sizes.max()) + 1
     return [_height(Cutout(pieces == number, part.box, part.shape)) for number in large]

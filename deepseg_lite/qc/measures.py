@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.qc.cutout import Cutout
 from deepseg_lite.volume import AnyArray, Spacing
@@ -64,15 +64,15 @@ class Measures:
         """Return what it encloses in every slice (S,) without having it."""
         holes = np.zeros(len(self.area_mm2))
         in_plane = np.zeros((3, 3, 3), bool)
-        in_plane[1] = ndimage.generate_binary_structure(2, 1)
+        in_plane[1] = scipy.ndimage.generate_binary_structure(2, 1)
         around = np.pad(self.part.mask, ((0, 0), (1, 1), (1, 1)))
-        enclosed = ndimage.binary_fill_holes(around, in_plane) & ~around
+        enclosed = scipy.ndimage.binary_fill_holes(around, in_plane) & ~around
         holes[self.part.box[0]] = enclosed.sum(axis=(1, 2)) * self.spacing[1] * self.spacing[2]
         return holes
 
     def pieces_mm3(self) -> AnyArray:
         """Return the volume of each piece, the largest first; faces, edges, corners connect."""
-        pieces, _ = ndimage.label(self.part.mask, np.ones((3, 3, 3)))
+        pieces, _ = scipy.ndimage.label(self.part.mask, np.ones((3, 3, 3)))
         sizes: AnyArray = np.sort(np.bincount(pieces.ravel())[1:])[::-1] * self.voxel_mm3
         return sizes
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.qc import font
 from deepseg_lite.qc.png import Color, colored_png, gray_png
@@ -265,7 +265,7 @@ def _names(labels: AnyArray, view: View, corner: tuple[int, int], named: Named) 
         if each.name.startswith(named)
     }
     found = []
-    for number, place in enumerate(ndimage.find_objects(labels) if short else (), 1):
+    for number, place in enumerate(scipy.ndimage.find_objects(labels) if short else (), 1):
         if place is not None and number in short:
             row = (place[0].start + place[0].stop) // 2
             found.append((short[number], corner[1] + place[1].stop + 2, corner[0] + row))

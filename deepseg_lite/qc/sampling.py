@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.volume import AnyArray
 
@@ -46,13 +46,13 @@ def sampled(array: AnyArray, grid: Sequence[AnyArray], order: int) -> AnyArray:
     """Return an array at voxel coordinates that broadcast; beyond it is 0."""
     places = np.stack(np.broadcast_arrays(*grid))
     if order == 0:
-        found: AnyArray = ndimage.map_coordinates(array, places, order=0, mode="constant")
+        found: AnyArray = scipy.ndimage.map_coordinates(array, places, order=0, mode="constant")
         return found
     low = np.maximum(np.floor(places.reshape(3, -1).min(axis=1)).astype(int), 0)
     high = np.ceil(places.reshape(3, -1).max(axis=1)).astype(int) + 1
     part = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     places -= low.reshape(3, *[1] * (places.ndim - 1))
-    sampled: AnyArray = ndimage.map_coordinates(
+    sampled: AnyArray = scipy.ndimage.map_coordinates(
         part.astype(np.float32), places, order=order, mode="constant"
     )
     return sampled

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+import scipy
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
-from scipy import ndimage
 
 from deepseg_lite.qc.cutout import Cutout
 from deepseg_lite.volume import Affine, AnyArray, Slices, Spacing
@@ -154,7 +154,9 @@ def _structures(
         data = file.data > FOREGROUND if file.data.dtype.kind == "f" else file.data
         data = apply_orientation(data, turn)
         last = max(chain((1,), *file.structures.values()))  # a mask by hand has any numbers
-        boxes = ndimage.find_objects(data.view(np.uint8) if data.dtype == bool else data, last)
+        boxes = scipy.ndimage.find_objects(
+            data.view(np.uint8) if data.dtype == bool else data, last
+        )
         for name, values in file.structures.items():
             there = [v for v in values if 0 < v <= len(boxes) and boxes[v - 1] is not None]
             if not there:

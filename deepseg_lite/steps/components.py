@@ -7,7 +7,7 @@ Source of all but `spots`: the Spinal Cord Toolbox, whose options ``-largest``, 
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.volume import AnyArray
 
@@ -31,7 +31,7 @@ def keep_largest(array: AnyArray) -> AnyArray:
     """
     if array.dtype.kind == "f":
         array = np.where(array < SOFT_FLOOR, 0, array).astype(array.dtype)
-    components, count = ndimage.label(array)
+    components, count = scipy.ndimage.label(array)
     if count < 2:
         return array
     sizes = np.bincount(components.ravel())[1:]
@@ -52,7 +52,7 @@ def fill_holes(mask: AnyArray) -> AnyArray:
         Background is a hole where no path of voxels that share a face, an edge or a corner leads
         out of it.
     """
-    filled: AnyArray = ndimage.binary_fill_holes(mask, np.ones((3, 3, 3)))
+    filled: AnyArray = scipy.ndimage.binary_fill_holes(mask, np.ones((3, 3, 3)))
     return filled.astype(mask.dtype)
 
 
@@ -70,7 +70,7 @@ def remove_small(array: AnyArray, minimum_voxels: int) -> AnyArray:
     -------
     kept : array of shape (X, Y, Z)
     """
-    components, count = ndimage.label(array, ndimage.generate_binary_structure(3, 2))
+    components, count = scipy.ndimage.label(array, scipy.ndimage.generate_binary_structure(3, 2))
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     small = sizes < minimum_voxels
     small[0] = False
@@ -94,7 +94,9 @@ def spots(mask: AnyArray, share: float, connectivity: int) -> AnyArray:
     small : bool array of shape (X, Y, Z)
         The largest component is never part of it, nor is anything of an empty mask.
     """
-    components, count = ndimage.label(mask, ndimage.generate_binary_structure(3, connectivity))
+    components, count = scipy.ndimage.label(
+        mask, scipy.ndimage.generate_binary_structure(3, connectivity)
+    )
     sizes = np.zeros(count + 1, np.int64)
     for plane in components:  # numpy counts in 64 bits, for which all of it at once is too large
         sizes += np.bincount(plane.ravel(), minlength=count + 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.errors import ImageError
 from deepseg_lite.steps.box import Cropped, cut
@@ -114,13 +114,13 @@ def prior_box(
     Source: ivadomed 2.9.10, ``object_detection/utils.py``. The last voxel of the component is left
     out, and lengths are cut to whole voxels: the original does so.
     """
-    components, count = ndimage.label(mask)
+    components, count = scipy.ndimage.label(mask)
     if count == 0:
         raise ImageError(
             "The first stage found nothing to crop to; an image that shows what it looks for is "
             "needed. Check the image's contrast and field of view."
         )
-    (found,) = ndimage.find_objects(components, max_label=1)
+    (found,) = scipy.ndimage.find_objects(components, max_label=1)
     starts, sizes = [], []
     for axis, part in enumerate(found):
         extent = part.stop - 1 - part.start
@@ -255,7 +255,7 @@ def nonzero_mask(data: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bo
     Source: nnunetv2 2.8.1, ``preprocessing/cropping/cropping.py``, ``create_nonzero_mask``.
     """
     mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = (data != 0).any(axis=0)
-    return mask if mask.all() else ndimage.binary_fill_holes(mask)
+    return mask if mask.all() else scipy.ndimage.binary_fill_holes(mask)
 
 
 def crop_to_nonzero(volume: Volume) -> tuple[Volume, Cropped | None]:
@@ -271,5 +271,5 @@ def crop_to_nonzero(volume: Volume) -> tuple[Volume, Cropped | None]:
     mask = (volume.data != 0).any(axis=0)
     if not mask.any():
         return volume, None
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    (box,) = scipy.ndimage.find_objects(mask.astype(np.uint8))
     return cut(volume, [part.start for part in box], [part.stop - part.start for part in box])

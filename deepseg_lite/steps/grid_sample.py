@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.steps.pairs import Pairs
 from deepseg_lite.volume import Affine, AnyArray, FloatArray
@@ -91,7 +91,7 @@ def pull(
     if sampling.method == "spline":
         grid = _spline_coordinates(old, matrix, new, sampling.align_corners)
         for image, pulled in zip(arrays, result, strict=True):
-            pulled[:] = ndimage.map_coordinates(
+            pulled[:] = scipy.ndimage.map_coordinates(
                 image, grid, order=sampling.order, mode=sampling.padding
             )
         return result
@@ -112,7 +112,7 @@ def pull(
             if sampling.method == "nearest":
                 pulled[rows] = np.where(inside, image.reshape(-1)[nearest], 0)
             else:
-                pulled[rows] = ndimage.map_coordinates(image, grid, order=1, mode=mode)
+                pulled[rows] = scipy.ndimage.map_coordinates(image, grid, order=1, mode=mode)
     return result
 
 

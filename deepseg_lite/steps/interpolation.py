@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.volume import FloatArray
 
@@ -207,7 +207,7 @@ def axis_matrix(size: int, new_size: int, order: int) -> FloatArray:
         matrix[np.arange(new_size), nearest] = 1
         return matrix
     columns = [
-        ndimage.zoom(unit, new_size / size, order=order, mode="nearest", grid_mode=True)
+        scipy.ndimage.zoom(unit, new_size / size, order=order, mode="nearest", grid_mode=True)
         for unit in np.eye(size)
     ]
     return np.stack(columns, axis=1)
@@ -222,5 +222,5 @@ def centre_matrix(size: int, new_size: int, order: int) -> FloatArray:
     Source: ``scipy.ndimage.zoom`` with its default settings, which it calls: rounding may put the
     last position beyond the axis, where it gives 0, and this must give that, too.
     """
-    columns = [ndimage.zoom(unit, new_size / size, order=order) for unit in np.eye(size)]
+    columns = [scipy.ndimage.zoom(unit, new_size / size, order=order) for unit in np.eye(size)]
     return np.stack(columns, axis=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.steps import components
 from deepseg_lite.volume import AnyArray, FloatArray, Spacing
@@ -153,10 +153,10 @@ def keep_components(
 
 def _largest(mask: AnyArray, connectivity: int, count: int) -> AnyArray:
     """Return the largest components of a mask; of equal ones, those that come last."""
-    structure = ndimage.generate_binary_structure(3, connectivity)
-    boxes = ndimage.find_objects(mask.view(np.uint8))
+    structure = scipy.ndimage.generate_binary_structure(3, connectivity)
+    boxes = scipy.ndimage.find_objects(mask.view(np.uint8))
     box = boxes[0] if boxes else ()  # what is outside it need not be looked through
-    components, found = ndimage.label(mask[box], structure)
+    components, found = scipy.ndimage.label(mask[box], structure)
     if found <= count:
         return mask
     sizes = np.bincount(components.ravel())

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.volume import AnyArray, FloatArray
 
@@ -36,7 +36,7 @@ class Pairs(NamedTuple):
         ``mode`` is one of its modes, for places beyond the ends.
         """
         unit = np.arange(size)[:, None], places[None]
-        weights = ndimage.map_coordinates(
+        weights = scipy.ndimage.map_coordinates(
             np.eye(size), np.stack(np.broadcast_arrays(*unit)), order=1, mode=mode
         )
         used = weights != 0

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from nibabel.affines import to_matvec, voxel_sizes
-from scipy import ndimage
 
 from deepseg_lite.steps.affine_arithmetic import inverse, product
 from deepseg_lite.volume import Affine, AnyArray, Shape, Volume, check_grid
@@ -115,7 +115,7 @@ def _pull(source: AnyArray, matrix: Affine, target: AnyArray, axes: str) -> None
     """
     stored = _stored(axes)
     turn, shift = to_matvec(matrix)
-    ndimage.affine_transform(
+    scipy.ndimage.affine_transform(
         source.transpose(stored),
         turn,
         shift,

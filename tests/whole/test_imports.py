@@ -90,3 +90,9 @@ def test_a_model_of_one_network_does_not_load_what_the_spine_needs():
     loaded = _loaded(SEGMENTING)
     assert "deepseg_lite.inference.pipeline" in loaded
     assert sorted(loaded.intersection({"deepseg_lite.workflows.spine", "scipy.interpolate"})) == []
+
+
+def test_scipy_is_loaded_with_the_first_image_while_networks_are_opened():
+    loaded = _loaded("import deepseg_lite; deepseg_lite.load('sc_gm_t2star', device='cpu')")
+    assert "onnxruntime" in loaded
+    assert "scipy.ndimage" not in loaded

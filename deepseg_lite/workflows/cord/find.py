@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 
 import numpy as np
+import scipy
 from nibabel.spaces import vox2out_vox
-from scipy import ndimage
 
 from deepseg_lite.bundles.detector import DetectorSettings
 from deepseg_lite.steps.box import Box
@@ -120,7 +120,9 @@ def resample_to_world(las: Volume, grid: tuple[float, ...]) -> FloatArray:
         return np.asarray(data, np.float32)
     shape, affine = vox2out_vox((las.shape, las.affine), grid)
     to_image = np.linalg.inv(las.affine) @ affine
-    resampled = ndimage.affine_transform(data, to_image[:3, :3], to_image[:3, 3], shape, order=1)
+    resampled = scipy.ndimage.affine_transform(
+        data, to_image[:3, :3], to_image[:3, 3], shape, order=1
+    )
     return np.asarray(resampled, np.float32)
 
 

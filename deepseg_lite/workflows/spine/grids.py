@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+import scipy
 from nibabel.affines import voxel_sizes
-from scipy import ndimage
 
 from deepseg_lite.errors import ImageError
 from deepseg_lite.steps.frame import to_frame
@@ -232,7 +232,7 @@ def points_to_grid(
     reach = ceil((new / old).max())
     margin = reach * ceil((old / new).max())
 
-    cubes = ndimage.grey_dilation(np.pad(points, margin), size=[2 * reach + 1] * 3)
+    cubes = scipy.ndimage.grey_dilation(np.pad(points, margin), size=[2 * reach + 1] * 3)
     x, y, z = (size + 2 * margin for size in grid.shape)
     padded = Grid((x, y, z), _widened(grid.affine, margin))
     brought = labels_to_grid(cubes, _widened(affine, margin), padded)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 from scipy.interpolate import splev, splrep
 
 from deepseg_lite.errors import ImageError
@@ -53,7 +53,7 @@ def extract_levels(labels: LabelArray) -> LabelArray:
     tests/parity/test_spine_levels.py.
     """
     line = _centerline(labels)
-    boxes = dict(enumerate(ndimage.find_objects(labels, DISCS[-1]), 1))
+    boxes = dict(enumerate(scipy.ndimage.find_objects(labels, DISCS[-1]), 1))
     discs = [value for value in DISCS if boxes[value]]
     if not discs:
         raise ImageError("the spine has no disc; levels need one; check the image and its contrast")

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 Ids = npt.NDArray[np.int32]
 LabelMap = npt.NDArray[np.uint8]
 
-_CROSS = ndimage.generate_binary_structure(3, 1)
+_CROSS = scipy.ndimage.generate_binary_structure(3, 1)
 _CUBE = np.ones((3, 3, 3), bool)
 
 
@@ -66,7 +66,7 @@ def find_parts(
     count = 0
     for classes in groups:
         mask = np.isin(labels, classes)
-        for box in map(_widen, ndimage.find_objects(mask.view(np.uint8))):  # one, or none
+        for box in map(_widen, scipy.ndimage.find_objects(mask.view(np.uint8))):  # one, or none
             found = _components(mask[box], minimum_voxels)
             np.add(found, count, out=ids[box], where=found > 0)
             count += int(found.max())
@@ -76,7 +76,9 @@ def find_parts(
 def _components(mask: Mask, minimum_voxels: int) -> Ids:
     """Return numbers from 1, in array order, of components that a gap of 2 voxels may part."""
     ids: Ids
-    ids, count = ndimage.label(ndimage.binary_dilation(mask, _CROSS), _CUBE, output=np.int32)
+    ids, count = scipy.ndimage.label(
+        scipy.ndimage.binary_dilation(mask, _CROSS), _CUBE, output=np.int32
+    )
     sizes = np.bincount(ids[mask], minlength=count + 1)
     kept = sizes >= minimum_voxels
     kept[0] = False
@@ -149,10 +151,10 @@ def add_unsure(parts: Parts, unsure: Mask, line: Centerline) -> Parts:
     ``tests/parity/test_spine_labelling.py``.
     """
     ids = parts.ids.copy()
-    boxes = ndimage.find_objects(parts.ids)
+    boxes = scipy.ndimage.find_objects(parts.ids)
     for number in reversed(parts.order):
         box = _widen(boxes[number - 1])
-        reached = ndimage.binary_dilation(_between(parts.ids[box] == number), _CROSS)
+        reached = scipy.ndimage.binary_dilation(_between(parts.ids[box] == number), _CROSS)
         ids[box][reached & unsure[box]] = number
     return in_order(ids, line)
 

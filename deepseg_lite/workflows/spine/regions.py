@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from deepseg_lite.volume import AnyArray, FloatArray, LabelArray, Slices
 
@@ -18,8 +18,8 @@ CORD, CANAL = 1, 2  # values in labelled maps
 DISCS = range(63, 101)  # values of discs, with gaps
 GAP_VOXELS = 5  # parts of the spine may be twice as far from each other and still belong together
 
-_CROSS = ndimage.generate_binary_structure(3, 1)
-_CUBE = ndimage.generate_binary_structure(3, 3)
+_CROSS = scipy.ndimage.generate_binary_structure(3, 1)
+_CUBE = scipy.ndimage.generate_binary_structure(3, 3)
 
 
 def largest_part(labels: LabelArray) -> LabelArray:
@@ -45,8 +45,8 @@ def largest_part(labels: LabelArray) -> LabelArray:
     kept = np.zeros_like(labels)
     box = bounding_box(labels, GAP_VOXELS)
     inside = labels[box]
-    near = ndimage.binary_dilation(inside, _CROSS, iterations=GAP_VOXELS)
-    parts, count = ndimage.label(near, _CUBE)
+    near = scipy.ndimage.binary_dilation(inside, _CROSS, iterations=GAP_VOXELS)
+    parts, count = scipy.ndimage.label(near, _CUBE)
     if count:
         kept[box] = np.where(parts == _largest(parts, inside != 0), inside, 0)
     return kept
@@ -137,7 +137,7 @@ def alternate_discs(labels: LabelArray) -> LabelArray:
     Source: totalspineseg 20260807, ``extract_alternate``; checked by
     tests/parity/test_spine_regions.py.
     """
-    boxes = dict(enumerate(ndimage.find_objects(labels, DISCS.stop - 1), 1))
+    boxes = dict(enumerate(scipy.ndimage.find_objects(labels, DISCS.stop - 1), 1))
     mask = np.zeros(labels.shape, np.uint8)
     for value in [value for value in DISCS if boxes[value]][::2]:
         mask[boxes[value]] |= labels[boxes[value]] == value
@@ -168,7 +168,7 @@ def soft_map(probabilities: FloatArray, labels: LabelArray, values: tuple[int, .
     """
     structure = np.isin(labels, values)
     box = bounding_box(structure, 1)
-    near = ndimage.binary_dilation(structure[box], _CROSS)
+    near = scipy.ndimage.binary_dilation(structure[box], _CROSS)
     kept = np.zeros(labels.shape, np.float32)
     kept[box] = np.where(near, probabilities[box], 0)
     return kept
@@ -181,7 +181,7 @@ def _largest(parts: npt.NDArray[np.int32], mask: BoolArray) -> int:
 
 def _outside_largest(mask: BoolArray) -> BoolArray:
     """Return the part of a mask that its largest piece leaves over."""
-    pieces, count = ndimage.label(mask, _CUBE)
+    pieces, count = scipy.ndimage.label(mask, _CUBE)
     return mask & (pieces != _largest(pieces, mask)) if count > 1 else np.zeros_like(mask)
 
 

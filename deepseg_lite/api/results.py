@@ -15,7 +15,7 @@ from deepseg_lite.inference.pipeline import Segmentation
 from deepseg_lite.inference.settings import Settings
 from deepseg_lite.nifti.writing import make_image
 from deepseg_lite.notice import EMPTY, STRUCTURE_EMPTY, Notice, Warn, log
-from deepseg_lite.steps.components import fill_holes, keep_largest, remove_small
+from deepseg_lite.steps.components import count_values, fill_holes, keep_largest, remove_small
 from deepseg_lite.volume import AnyArray, Spacing
 
 SOFT_SUFFIX = "softseg"
@@ -185,7 +185,7 @@ def notice_empty(
         if array.dtype.kind == "f":
             found = {structure(file, outputs): bool(array.max() > 0.5)}
         elif file.kind == "labels":
-            values = set(np.flatnonzero(np.bincount(array.ravel())).tolist())
+            values = set(np.flatnonzero(count_values(array)).tolist())
             found = {label.name: bool(values & set(label.values)) for label in outputs.labels}
         else:
             found = {structure(file, outputs): bool(array.any())}

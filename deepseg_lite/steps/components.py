@@ -7,6 +7,7 @@ Source of all but `spots`: the Spinal Cord Toolbox, whose options ``-largest``, 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import scipy
 
 from deepseg_lite.volume import AnyArray
@@ -34,8 +35,8 @@ def keep_largest(array: AnyArray) -> AnyArray:
     components, count = scipy.ndimage.label(array)
     if count < 2:
         return array
-    sizes = np.bincount(components.ravel())[1:]
-    return np.where(components == sizes.argmax() + 1, array, 0).astype(array.dtype)
+    largest = count_values(components)[1:].argmax() + 1
+    return np.where(components == largest, array, 0).astype(array.dtype)
 
 
 def fill_holes(mask: AnyArray) -> AnyArray:
@@ -70,9 +71,8 @@ def remove_small(array: AnyArray, minimum_voxels: int) -> AnyArray:
     -------
     kept : array of shape (X, Y, Z)
     """
-    components, count = scipy.ndimage.label(array, scipy.ndimage.generate_binary_structure(3, 2))
-    sizes = np.bincount(components.ravel(), minlength=count + 1)
-    small = sizes < minimum_voxels
+    components, _ = scipy.ndimage.label(array, scipy.ndimage.generate_binary_structure(3, 2))
+    small = count_values(components) < minimum_voxels
     small[0] = False
     return np.where(small[components], 0, array).astype(array.dtype)
 
@@ -94,14 +94,23 @@ def spots(mask: AnyArray, share: float, connectivity: int) -> AnyArray:
     small : bool array of shape (X, Y, Z)
         The largest component is never part of it, nor is anything of an empty mask.
     """
-    components, count = scipy.ndimage.label(
-        mask, scipy.ndimage.generate_binary_structure(3, connectivity)
-    )
-    sizes = np.zeros(count + 1, np.int64)
-    for plane in components:  # numpy counts in 64 bits, for which all of it at once is too large
-        sizes += np.bincount(plane.ravel(), minlength=count + 1)
+    structure = scipy.ndimage.generate_binary_structure(3, connectivity)
+    components, _ = scipy.ndimage.label(mask, structure)
+    sizes = count_values(components)
     sizes[0] = 0
     small = sizes / max(sizes.max(), 1) < share
     small[0] = False
     found: AnyArray = small[components]
     return found
+
+
+def count_values(array: AnyArray) -> npt.NDArray[np.int64]:
+    """Return how many voxels of (X, Y, Z) have each value, from 0 to the largest.
+
+    ``array`` has whole numbers from 0 on. They are counted plane by plane, as numpy counts in 64
+    bits, for which all of them at once take long and much memory.
+    """
+    counts = np.zeros(int(array.max(initial=0)) + 1, np.int64)
+    for plane in array:
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    return counts

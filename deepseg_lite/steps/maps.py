@@ -156,15 +156,15 @@ def _largest(mask: AnyArray, connectivity: int, count: int) -> AnyArray:
     structure = scipy.ndimage.generate_binary_structure(3, connectivity)
     boxes = scipy.ndimage.find_objects(mask.view(np.uint8))
     box = boxes[0] if boxes else ()  # what is outside it need not be looked through
-    components, found = scipy.ndimage.label(mask[box], structure)
+    parts, found = scipy.ndimage.label(mask[box], structure)
     if found <= count:
         return mask
-    sizes = np.bincount(components.ravel())
+    sizes = components.count_values(parts)
     sizes[0] = 0
     keep = np.zeros(len(sizes), bool)
     keep[np.argsort(sizes)[::-1][:count]] = True
     kept: AnyArray = np.zeros_like(mask)
-    kept[box] = keep[components]
+    kept[box] = keep[parts]
     return kept
 
 

@@ -128,6 +128,8 @@ def _read_field(data: Any, position: int) -> tuple[int, Any, int]:
 
 def read_varint(data: Any, position: int) -> tuple[int, int]:
     """Return a number of variable length, and the position after it."""
+    if position < len(data) and data[position] < 0x80:  # most are of one byte
+        return data[position], position + 1
     result = 0
     for shift in range(0, 70, 7):
         if position >= len(data):

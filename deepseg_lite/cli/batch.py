@@ -184,7 +184,7 @@ def _run(batch: Any, given: dict[str, Any]) -> int:
 def _script(batch: Any, count: int) -> str:
     """Return the script of a job array that runs this command line in parts."""
     from deepseg_lite.dataset.parts import sbatch_script
-    from deepseg_lite.dataset.sizing import cores, memory_of_worker
+    from deepseg_lite.dataset.sizing import cores, memory_to_ask_for
 
     words, left = ["deepseg-lite"], sys.argv[1:]
     while left:
@@ -196,8 +196,8 @@ def _script(batch: Any, count: int) -> str:
     jobs = batch.options["jobs"]
     workers = int(jobs) if jobs.isdecimal() else 1
     cpus = workers * batch.options["threads"] if batch.options["threads"] else cores()
-    memory, _ = memory_of_worker(batch.jobs, max(1, cpus // workers))
-    return sbatch_script(words, count, memory=workers * memory, cpus=cpus)
+    memory = memory_to_ask_for(batch.jobs, workers, max(1, cpus // workers))
+    return sbatch_script(words, count, memory=memory, cpus=cpus)
 
 
 batch = BatchCommand(

@@ -24,6 +24,8 @@ SHARE = 0.8
 """Part of the free memory that processes are planned to take."""
 LOOKED_AT = 8
 """Cases of a task whose headers are looked at: those of the largest files."""
+SUPERVISOR_BYTES = 80 << 20
+"""Memory of the process that watches over several workers."""
 _CORES = ("SLURM_CPUS_PER_TASK", "PBS_NCPUS", "NCPUS", "LSB_DJOB_NUMPROC", "NSLOTS")
 _MIB = 2**20
 
@@ -72,6 +74,16 @@ def choose_workers(jobs: Sequence[Job]) -> int:
     if on_gpu or free is None:
         return 1
     return max(1, min(most, int(SHARE * free / memory)))
+
+
+def memory_to_ask_for(jobs: Iterable[Job], workers: int, threads: int) -> int:
+    """Return the bytes that a queue is asked for: what is planned is `SHARE` of them.
+
+    A queue kills what takes more, and a plan is not exact.
+    """
+    memory, _ = memory_of_worker(jobs, threads)
+    watching = SUPERVISOR_BYTES if workers > 1 else 0
+    return int((workers * memory + watching) / SHARE)
 
 
 def memory_of_worker(

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+
+import nibabel as nib
 import pytest
 from helpers.bundles import write_bundle
 from helpers.jobs import make_images, make_job
 
+from deepseg_lite.api.phantom import make_phantom
 from deepseg_lite.dataset import sizing
 from deepseg_lite.dataset.cgroups import Groups
 from deepseg_lite.machine import available_threads
 
 MIB = 2**20
+PEAKS = """
+import os, subprocess, sys, time
+from pathlib import Path
+
+def parts(number, name):
+    try:
+        return Path("/proc", number, name).read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return ["0"] * 3
+
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+peak = 0
+while process.poll() is None:
+    parents = {n: parts(n, "stat")[1] for n in filter(str.isdigit, os.listdir("/proc"))}
+    family = {str(process.pid)}
+    while more := {n for n, parent in parents.items() if parent in family} - family:
+        family |= more
+    memory = [parts(number, "statm") for number in family]
+    own = sum(int(pages) - int(shared) for _, pages, shared, *_ in memory)
+    peak = max(peak, own * os.sysconf("SC_PAGE_SIZE"))
+    time.sleep(0.01)
+assert process.returncode == 0
+print(peak >> 20)
+"""
+"""Prints the most memory, in MiB, that a command and its processes had to themselves at a time."""
 
 
 @pytest.fixture
@@ -46,6 +77,30 @@ def test_more_tasks_take_more_memory(jobs, tmp_path):
     second = write_bundle(tmp_path / "second")
     more = [*jobs, make_job(second, tmp_path / "in" / "a.nii.gz")]
     assert sizing.memory_of_worker(more, 1)[0] > sizing.memory_of_worker(jobs, 1)[0]
+
+
+def test_a_queue_is_asked_for_a_quarter_more_and_for_who_watches(jobs):
+    each, _ = sizing.memory_of_worker(jobs, 1)
+    assert sizing.memory_to_ask_for(jobs, 1, 1) == int(each / 0.8)
+    assert sizing.memory_to_ask_for(jobs, 3, 1) == int((3 * each + sizing.SUPERVISOR_BYTES) / 0.8)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="getrusage has kilobytes on Linux alone")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_batch_takes_less_than_a_queue_is_asked_for(workers, tmp_path):
+    for seed in range(4):
+        phantom = make_phantom(seed, shape=(112, 112, 3))
+        image = nib.Nifti1Image(phantom.image, phantom.affine)
+        nib.save(image, tmp_path / f"{seed}.nii.gz")
+    words = ["batch", tmp_path, tmp_path / "out", "--task", "sc_gm_t2star", "--threads", 1]
+    words = [*map(str, words), "--device", "cpu", "--jobs", str(workers)]
+    command = [sys.executable, "-m", "deepseg_lite", *words]
+    script = subprocess.run([*command, "--sbatch", "2"], capture_output=True, text=True, check=True)
+    (asked,) = re.findall(r"--mem=(\d+)M", script.stdout)
+    measured = subprocess.run(
+        [sys.executable, "-c", PEAKS, *command], capture_output=True, text=True, check=True
+    )
+    assert 50 < int(measured.stdout) < int(asked), (measured.stdout, asked)
 
 
 def test_a_queue_says_how_many_cores_there_are():

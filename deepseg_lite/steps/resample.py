@@ -21,7 +21,7 @@ from deepseg_lite.steps.interpolation import (
 )
 from deepseg_lite.volume import AnyArray, FloatArray, Spacing, Volume, check_grid
 
-SLAB_VOXELS = 2**21
+SLAB_VOXELS = 2**19
 """Voxels (over all channels) of scores that are on the fine grid at a time."""
 
 

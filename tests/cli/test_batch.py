@@ -19,14 +19,10 @@ import pytest
 from helpers.bundles import make_affine, make_data, make_manifest, write_bundle, write_image
 from helpers.datasets import files_of, make_dataset
 from helpers.jobs import make_images
+from helpers.limits import lowest_limit
 
-import deepseg_lite
 from deepseg_lite.cli.batch import one_by_one
 from deepseg_lite.cli.progress import Progress
-from deepseg_lite.inference.settings import make_settings
-from deepseg_lite.performance.plan.case import memory_of, plan_case
-from deepseg_lite.performance.plan.costs import Costs
-from deepseg_lite.performance.plan.limit import choices
 from deepseg_lite.qc.report import read_entries
 
 T2 = [f"sub-0{number}/anat/sub-0{number}_T2w" for number in (1, 2, 3)]
@@ -260,13 +256,7 @@ def test_memory_is_kept_below_what_was_asked_for(command, tmp_path, out, dataset
     assert "at least" in refused.err
     assert not out.exists()
 
-    model = deepseg_lite.load(bundle, device="cpu", threads=1, open_networks=False)
-    costs = Costs(model.engine, model.threads)
-    *more, least = (
-        memory_of([plan_case(model, [image], chosen, costs)], chosen)
-        for _, chosen in choices(make_settings())
-    )
-    limit = (least + min(more)) // 2
+    limit = lowest_limit(bundle, image)
     outcome = command(*words, limit, "--json", "-q", "--participant-label", "02")
     assert outcome.code == 0, outcome.err
     (result,) = json.loads(outcome.out)["results"]

@@ -85,7 +85,7 @@ def test_a_queue_is_asked_for_a_quarter_more_and_for_who_watches(jobs):
     assert sizing.memory_to_ask_for(jobs, 3, 1) == int((3 * each + sizing.SUPERVISOR_BYTES) / 0.8)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="getrusage has kilobytes on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_batch_takes_less_than_a_queue_is_asked_for(workers, tmp_path):
     for seed in range(4):

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.bundles import make_affine, make_manifest, write_bundle, write_image
+from helpers.limits import lowest_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
 import deepseg_lite
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.settings import Settings, make_settings
-from deepseg_lite.performance.plan.case import memory_of, plan_case
-from deepseg_lite.performance.plan.costs import Costs
 from deepseg_lite.performance.plan.limit import choices, fit, in_words, parse_size
 
 settings_of_runs = st.builds(
@@ -120,14 +119,7 @@ print(peak_memory(), file=sys.stderr)
 @pytest.mark.skipif(sys.platform != "linux", reason="what is kept of freed memory is glibc's")
 def test_a_real_process_stays_below_with_what_it_gave_up_on_record(big, tmp_path):
     bundle, _, image, *_ = big
-    model = deepseg_lite.load(bundle, device="cpu", threads=1, open_networks=False)
-    costs = Costs(model.engine, model.threads)
-    *more, least = (
-        memory_of([plan_case(model, [image], chosen, costs)], chosen)
-        for _, chosen in choices(make_settings())
-    )
-    assert least < min(more)
-    limit = (least + min(more)) // 2
+    limit = lowest_limit(bundle, image)
     arguments = ["run", *big, "-o", tmp_path / "out", "--json", "--max-ram", limit]
     done = subprocess.run(
         [sys.executable, "-c", RUN, *map(str, arguments)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from deepseg_lite.dataset.job import Job, in_order
 from deepseg_lite.dataset.keys import model_key
 from deepseg_lite.dataset.layouts import Layout, place
 from deepseg_lite.dataset.manual import LABELS, list_manual, manual_of
+from deepseg_lite.dataset.names import parse
 from deepseg_lite.dataset.options import BatchOptions
 from deepseg_lite.errors import OptionError
 from deepseg_lite.inference.fitting import fit_settings
@@ -194,13 +196,28 @@ def plan_jobs(
     for task in tasks:
         cases = source.find(task.channels, wanted_of(options, task.channels), warn)
         if not cases:
-            raise OptionError(
-                f"no images for {task.name} were found in {shown(source.root)}; look at the names "
-                "of the images, and give a filter such as `filter=suffix=T2w`."
-            )
+            raise OptionError(_nothing_for(task, source))
         jobs += list(_jobs_of(cases, task, source, layout, out, options, command))
     _check_names(jobs)
     return in_order(jobs)
+
+
+def _nothing_for(task: PlannedTask, source: Source) -> str:
+    """Return in words which images a task looks for, and which are there."""
+    channels = task.channels
+    filters = [each.wanted for channel in channels for each in channel.filters]
+    looked_for = dict.fromkeys(suffix for each in filters for suffix in each.get("suffix", ()))
+    first = channels[0]
+    anything = Wanted(channels={first.name: Filter()})
+    found = source.find([first], anything, lambda notice: None)
+    there = Counter(parse(case.id.rpartition("/")[2])[1] or "no suffix" for case in found)
+    known = f" ({', '.join(looked_for)})" if source.bids and looked_for else ""
+    kinds = ", ".join(f"{count} of {shown(suffix)}" for suffix, count in there.most_common(5))
+    return (
+        f"no images for {task.name}{known} were found in {shown(source.root)}, which has "
+        f"{kinds or 'none'}; look at the names of the images and at what was asked for, or name "
+        "their suffix, as in `filter=suffix=T2w`."
+    )
 
 
 def _jobs_of(

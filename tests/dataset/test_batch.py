@@ -278,6 +278,15 @@ def test_wrong_options_are_refused_before_any_work(dataset, out, tiny_bundle, op
     assert not out.exists()
 
 
+def test_where_no_image_fits_it_is_said_what_is_there(dataset, out, tiny_bundle):
+    with pytest.raises(OptionError, match=r"which has 3 of T2w; .*suffix=T2w"):
+        run(dataset, out, tiny_bundle, filter=["suffix=bold"])
+    for image in dataset.rglob("*.nii.gz"):
+        image.unlink()
+    with pytest.raises(OptionError, match="which has none; "):
+        run(dataset, out, tiny_bundle)
+
+
 def test_the_folder_of_the_images_is_no_folder_of_results(dataset, tiny_bundle):
     with pytest.raises(OptionError, match="folder of the images"):
         run(dataset, dataset, tiny_bundle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -28,11 +29,9 @@ def is_image_name(path: Path | str) -> bool:
 
 def stem(path: Path | str) -> str:
     """Return a file's name without the suffix of a NIfTI file or pair."""
-    name = Path(path).name
-    for suffix in _READ:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
+    name = os.path.basename(path)  # Path takes ten times as long
+    lower = name.lower()
+    return next((name[: -len(end)] for end in _READ if lower.endswith(end)), name)
 
 
 def pair(path: Path) -> tuple[Path, Path] | None:

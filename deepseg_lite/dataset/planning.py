@@ -206,7 +206,7 @@ def _nothing_for(task: PlannedTask, source: Source) -> str:
     """Return in words which images a task looks for, and which are there."""
     channels = task.channels
     filters = [each.wanted for channel in channels for each in channel.filters]
-    looked_for = dict.fromkeys(suffix for each in filters for suffix in each.get("suffix", ()))
+    looked_for = sorted({suffix for each in filters for suffix in each.get("suffix", ()) if suffix})
     first = channels[0]
     anything = Wanted(channels={first.name: Filter()})
     found = source.find([first], anything, lambda notice: None)

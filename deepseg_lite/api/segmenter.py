@@ -207,6 +207,8 @@ class Segmenter:
         float32: models of cropped images look for the cord in it. ``soft_labels`` are for models
         of whole images.
         """
+        if not isinstance(volume, Volume):
+            raise ImageError("segment takes a Volume; give images and arrays to the model itself.")
         settings = settings or make_settings()
         self.check_settings(settings)
         run = VolumeRun(self, volume, stored, settings, watch or Watch(), soft_labels)

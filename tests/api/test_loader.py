@@ -102,6 +102,11 @@ def test_channels_are_given_in_order(tmp_path):
     np.testing.assert_array_equal(np.asarray(mixed.dataobj), expected)
 
 
+def test_segment_takes_volumes_alone(segmenter):
+    with pytest.raises(ImageError, match="to the model itself"):
+        segmenter.segment(make_data())
+
+
 @pytest.mark.parametrize(
     ("images", "options", "error", "message"),
     [

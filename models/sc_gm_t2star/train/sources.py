@@ -43,26 +43,21 @@ def finetuning_sources(data: Path, left_out: str | None) -> list[Source]:
     return [
         *(Source(0.6 / len(persons), scans) for scans in persons.values()),
         Source(0.08, read_gray_only(data)),
-        Source(0.17, [draw_shapes(data, DRAWN_SLICES, SEED + 1)]),
+        Source(0.17, [draw_shapes(data, DRAWN_SLICES, SEED + 1, others_share=0.0)]),
         Source(0.03, draw_phantoms(PHANTOMS // 4)),
         Source(0.12, read_cord_only(data)),
     ]
 
 
 def refining_sources(data: Path, left_out: str | None) -> list[Source]:
-    """Return mostly the persons' scans, and drawn slices.
-
-    Those of the template teach only where the cord ends, those of other people's masks gray matter
-    as thin as some raters mark it.
-    """
+    """Return mostly the persons' scans; drawn slices teach only where the cord ends."""
     persons = read_challenge(data, left_out)
-    template = draw_shapes(data, DRAWN_SLICES // 4, SEED + 2, others_share=0.0)
-    cord = np.where(template.labels == OUTSIDE, OUTSIDE, CORD_OF_SOME_KIND).astype(np.uint8)
+    drawn = draw_shapes(data, DRAWN_SLICES // 4, SEED + 2)
+    cord = np.where(drawn.labels == OUTSIDE, OUTSIDE, CORD_OF_SOME_KIND).astype(np.uint8)
     return [
-        *(Source(0.72 / len(persons), scans) for scans in persons.values()),
+        *(Source(0.78 / len(persons), scans) for scans in persons.values()),
         Source(0.08, read_gray_only(data)),
-        Source(0.08, [draw_shapes(data, DRAWN_SLICES // 4, SEED + 3, others_share=1.0)]),
-        Source(0.05, [replace(template, labels=cord)]),
+        Source(0.07, [replace(drawn, labels=cord)]),
         Source(0.07, read_cord_only(data)),
     ]
 

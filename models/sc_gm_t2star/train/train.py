@@ -54,9 +54,9 @@ class Schedule(NamedTuple):
 
 
 SCHEDULES = {
-    "pretrain": Schedule(1800, 1.2e-3, gray_weight=0.0, faded=0.35, as_scanned=0.0),
+    "pretrain": Schedule(1800, 1.2e-3, gray_weight=1.0, faded=0.35, as_scanned=0.0),
     "finetune": Schedule(1200, 8e-4, gray_weight=1.0, faded=0.6, as_scanned=0.0),
-    "refine": Schedule(1000, 5e-4, gray_weight=2.0, faded=0.6, as_scanned=0.25),
+    "refine": Schedule(1000, 5e-4, gray_weight=2.0, faded=0.6, as_scanned=0.5),
 }
 
 

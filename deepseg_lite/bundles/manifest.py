@@ -64,6 +64,8 @@ def _cross_check(manifest: Mapping[str, Any]) -> Iterator[str]:
     known = [contrast for channel in contrasts or () for contrast in channel]
     yield from _check_names("inputs.invert", manifest["inputs"].get("invert"), known)
     for index, step in enumerate(manifest["preprocessing"]):
+        if step["step"] == "crop_around_prior" and index:
+            yield f"preprocessing[{index}]: crop_around_prior must be the first step"
         if step["step"] == "normalize":
             yield from _check_count(f"preprocessing[{index}].channels", step["channels"], channels)
     for axis in manifest["mirror_axes"]:

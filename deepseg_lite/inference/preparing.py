@@ -7,10 +7,15 @@ from typing import Any
 
 from deepseg_lite.bundles.bundle import Bundle
 from deepseg_lite.inference.unusual import check_intensity, check_orientation, check_spacing
-from deepseg_lite.notice import Warn, log
+from deepseg_lite.notice import Notice, Warn, log
 from deepseg_lite.steps.frame import reoriented_spacing, to_frame
 from deepseg_lite.steps.table import PREPROCESSING, Record, apply_step
 from deepseg_lite.volume import AnyArray, Volume
+
+_NO_PRIOR = (
+    "The model that runs first found nothing to look around. Check the image's contrast and field "
+    "of view."
+)
 
 
 def prepare(
@@ -59,6 +64,8 @@ def prepare(
         "stride": window.stride,
     }
     if prior is not None:
+        if not prior.any():
+            warn(Notice("no-prior", _NO_PRIOR))
         mask = Volume(prior[None], volume.affine, volume.spacing)
         context["prior"] = to_frame(mask, orientation, inputs.axes)[0]
     trail: list[Record] = [frame]

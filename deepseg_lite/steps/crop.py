@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,41 @@ def crop_to_prior(
     ]
     box = prior_box(prior.data[0], safety_factor, scale, patch_size, stride)
     return cut(volume, *box)
+
+
+def crop_around_prior(
+    volume: Volume, prior: Volume, *, margin_mm: Sequence[float | None]
+) -> tuple[Volume, Cropped | None]:
+    """Crop a volume to the box around an earlier result, and a margin.
+
+    Parameters
+    ----------
+    volume : Volume
+        Data of shape (C, X, Y, Z).
+    prior : Volume
+        The earlier result on the same grid; anything but 0 counts.
+    margin_mm : sequence of 3 floats or None
+        Added on both sides as far as there is an image; None leaves the axis as it is.
+
+    Returns
+    -------
+    cropped : Volume
+        The volume itself where the prior is empty: there is nothing to look around, so the networks
+        look everywhere.
+    record : Cropped or None
+        ``record.undo`` maps back.
+    """
+    found = np.asarray(prior.data.any(axis=0))
+    if not found.any():
+        return volume, None
+    start, size = [0, 0, 0], list(volume.shape)
+    for axis, margin in enumerate(margin_mm):
+        if margin is not None:
+            marked = np.flatnonzero(found.any(axis=tuple({0, 1, 2} - {axis})))
+            reach = math.ceil(margin / volume.spacing[axis])
+            start[axis] = max(int(marked[0]) - reach, 0)
+            size[axis] = min(int(marked[-1]) + reach + 1, volume.shape[axis]) - start[axis]
+    return cut(volume, start, size)
 
 
 def prior_box(

@@ -123,6 +123,12 @@ PREPROCESSING: dict[str, Step] = {
         at_most=extents.prior,
         unknown="what the first model finds",
     ),
+    "crop_around_prior": Step(
+        crop.crop_around_prior,
+        needs=("prior",),
+        at_most=extents.whole,
+        unknown="what the first model finds",
+    ),
     "drop_constant_slices": Step(
         drop_constant_slices, at_most=extents.whole, unknown="which slices are empty"
     ),

@@ -366,6 +366,18 @@ def test_a_manifest_says_where_the_cord_is_to_be_looked_for(center, step, messag
     assert [message in problem for problem in problems] == [True] * (message is not None), problems
 
 
+def test_a_crop_around_a_prior_comes_first_and_with_a_prior():
+    manifest, step = make_manifest(), {"step": "crop_around_prior", "margin_mm": [None, 12, 12]}
+    prior = {"bundle": "other", "channels": ["t2"]}
+    steps = list(manifest["preprocessing"])
+    assert manifest_problems({**manifest, "preprocessing": [step, *steps], "prior": prior}) == []
+    (alone,) = manifest_problems({**manifest, "preprocessing": [step, *steps]})
+    assert "need prior" in alone
+    late = {"step": "normalize", "channels": [{"scheme": "none"}]}
+    (problem,) = manifest_problems({**manifest, "preprocessing": [late, step], "prior": prior})
+    assert problem == "preprocessing[1]: crop_around_prior must be the first step"
+
+
 @pytest.mark.parametrize("part", ["cord_crop", "prior", "center"])
 def test_a_bundle_is_not_its_own_companion(part):
     """Fault 18."""

@@ -81,6 +81,32 @@ def test_moved_network_class_is_found_by_its_name(make_model):
     assert type(by_torch).__name__ == "ResidualEncoderUNet"
 
 
+@pytest.mark.parametrize(
+    ("configuration", "margins"), [("2d", [None, 12.0, 12.0]), ("3d_fullres", [12.0] * 3)]
+)
+def test_a_model_can_look_around_what_another_one_finds(make_model, configuration, margins):
+    model = make_model(configuration=configuration)
+    manifest = manifest_of(model, prior="other", prior_margin=12.0)
+    assert manifest["preprocessing"][0] == {"step": "crop_around_prior", "margin_mm": margins}
+    first_channel = manifest["inputs"]["channel_names"][0]
+    assert manifest["prior"] == {"bundle": "other", "channels": [first_channel]}
+    assert "prior" not in manifest_of(model)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prior": "other"}, "belong together"),
+        ({"prior_margin": 12.0}, "belong together"),
+        ({"prior": "other", "prior_margin": -1.0}, "not a length from 0 to 1000 mm"),
+        ({"prior": "other", "prior_margin": float("nan")}, "not a length"),
+    ],
+)
+def test_half_of_what_is_needed_to_look_around_is_refused(make_model, options, message):
+    with pytest.raises(OptionError, match=message):
+        load(make_model(), Options(**options))
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
 def test_wrapper_prefixes_of_weights_are_removed(make_model, prefix):
     assert load(make_model(prefix=prefix), Options()).networks

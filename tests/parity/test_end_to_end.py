@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers.nnunet_original import CHECKPOINTS, DATA, dice, nnunet_predictor, nnunet_segment
 
+from deepseg_lite.api.loader import load
 from deepseg_lite.api.segmenter import Segmenter
 from deepseg_lite.engines.engine import Engine
 from deepseg_lite.engines.onnxruntime_network import CPU
@@ -109,3 +110,32 @@ def test_labels_equal_nnunet(model, folds, mirror, image, bundle_of, record_prop
     assert differing[True] <= expected.size / 50_000
     assert differing[False] <= expected.size / 10_000
     assert worst[False] >= 0.999
+
+
+@pytest.mark.parametrize("image", [T2STAR[4], OTHERS[0]])
+def test_a_look_around_equals_nnunet_on_the_box_around_its_own_result(image, tmp_path, capsys):
+    from deepseg_export.exporting import export_model
+    from deepseg_export.families.nnunet import Options
+
+    options = {"folds": ("all",), "prior": "first", "prior_margin": 9.5}
+    export_model("nnunet", MODELS["2d"], tmp_path / "first", Options(name="first", folds=("all",)))
+    export_model("nnunet", MODELS["2d"], tmp_path / "second", Options(name="second", **options))
+    opened = nib.load(DATA / image)
+    predictor = nnunet_predictor(MODELS["2d"], ("all",), mirror=False)
+    first = nnunet_segment(predictor, [opened])
+    codes = nib.aff2axcodes(opened.affine)
+    box = []
+    for axis, length in enumerate(opened.shape):
+        marked = np.flatnonzero(first.any(axis=tuple({0, 1, 2} - {axis})))
+        reach = int(np.ceil(9.5 / opened.header.get_zooms()[axis]))
+        whole = codes[axis] in "IS"
+        start = 0 if whole else max(marked[0] - reach, 0)
+        box.append(slice(start, length if whole else min(marked[-1] + reach + 1, length)))
+    expected = np.zeros_like(first)
+    expected[tuple(box)] = nnunet_segment(predictor, [opened.slicer[tuple(box)]])
+    found = np.asarray(load(tmp_path / "second", device="cpu")(opened).dataobj)
+    differing = int((found != expected).sum())
+    with capsys.disabled():
+        print(f"\n  {expected.size} voxels; differing: {differing}", end=" ")
+    assert (expected != first).any()
+    assert differing <= expected.size / 50_000

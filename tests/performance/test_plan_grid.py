@@ -101,8 +101,15 @@ def test_where_voxels_decide_the_plan_is_the_most_there_can_be(step):
         assert np.all(np.array(plan.shapes[-1]) >= prepare(volume, bundle)[0].shape)
 
 
-def test_a_crop_to_a_prior_is_planned_for_a_prior_that_fills_the_image():
-    step = {"step": "crop_to_prior", "safety_factor": [1.5, 1.0, 1.2]}
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"step": "crop_to_prior", "safety_factor": [1.5, 1.0, 1.2]},
+        {"step": "crop_around_prior", "margin_mm": [3, None, 2]},
+    ],
+    ids=lambda step: step["step"],
+)
+def test_a_crop_to_a_prior_is_planned_for_a_prior_that_fills_the_image(step):
     window = {
         **{"patch_size": [8, 8, 8], "stride": [4, 8, 3], "placement": "clamped_stride"},
         "importance_map": "constant",

@@ -8,7 +8,7 @@ from nibabel.affines import apply_affine
 
 from deepseg_lite.errors import ImageError
 from deepseg_lite.steps.box import cut
-from deepseg_lite.steps.crop import center_crop, crop_to_prior, prior_box
+from deepseg_lite.steps.crop import center_crop, crop_around_prior, crop_to_prior, prior_box
 from deepseg_lite.volume import Volume
 
 
@@ -81,3 +81,31 @@ def test_the_first_component_counts_not_the_largest():
 def test_an_empty_prior_is_refused():
     with pytest.raises(ImageError, match="found nothing"):
         prior_box(np.zeros((3, 3, 3)), (1, 1, 1), (1, 1, 1), (2, 2, 2), (1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("margin", "start", "size"),
+    [
+        ((0, 0, 0), (3, 2, 4), (2, 1, 3)),
+        ((1.5, None, 3), (1, 0, 3), (6, 9, 5)),
+        ((100, 2, None), (0, 1, 0), (8, 3, 9)),
+    ],
+)
+def test_the_box_around_a_prior_has_a_margin_and_ends_with_the_image(margin, start, size):
+    volume = _numbered((8, 9, 9))  # voxels of 1, 2 and 3 mm
+    prior = Volume(np.zeros((1, 8, 9, 9), np.uint8), volume.affine, volume.spacing)
+    prior.data[0, 3, 2, 4] = 1
+    prior.data[0, 4, 2, 6] = 2
+    cropped, record = crop_around_prior(volume, prior, margin_mm=margin)
+    assert (record.start, cropped.shape) == (start, size)
+    box = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
+    np.testing.assert_array_equal(cropped.data[0], volume.data[0][box])
+    assert record.undo(cropped.data).sum() == cropped.data.sum()
+
+
+def test_around_an_empty_prior_is_everywhere():
+    volume = _numbered((8, 9, 9))
+    prior = Volume(np.zeros((1, 8, 9, 9), np.uint8), volume.affine, volume.spacing)
+    cropped, record = crop_around_prior(volume, prior, margin_mm=(1, 1, 1))
+    assert cropped is volume
+    assert record is None

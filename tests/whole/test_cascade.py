@@ -66,6 +66,19 @@ def cascade(tmp_path):
     )
 
 
+@pytest.fixture
+def around(tmp_path):
+    """Write a model that looks around what another finds."""
+    largest = [{"step": "keep_largest"}]
+    write_bundle(tmp_path / "tiny.first", name="tiny.first", postprocessing=largest)
+    return write_bundle(
+        tmp_path / "tiny",
+        name="tiny",
+        prior={"bundle": "tiny.first", "channels": ["t2"]},
+        preprocessing=[{"step": "crop_around_prior", "margin_mm": [None, 2, 2]}],
+    )
+
+
 def _run(command, *words):
     outcome = command("run", *words, "--json", "--overwrite")
     assert outcome.code == 0, outcome.err
@@ -164,6 +177,25 @@ def test_nothing_found_by_the_first_is_an_error(command, cascade, images):
     assert outcome.code == 1
     assert "first stage found nothing" in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_the_second_model_looks_around_what_the_first_found(command, around, images):
+    image = nib.load(images[0])
+    data = np.asarray(image.dataobj).copy()
+    data[18, 16, 3] = data[10, 8, 0] = 0.9  # far in plane, and in another slice
+    result, (labels,) = _run(command, around, "-i", write_image(images[0], data, image.affine))
+    expected = np.zeros(labels.shape, bool)
+    expected[BLOCK] = expected[10, 8, 0] = True
+    np.testing.assert_array_equal(labels > 0, expected)
+    assert result["Warnings"] == []
+
+
+def test_where_the_first_found_nothing_the_second_looks_everywhere(command, around, images):
+    _, second = images
+    dark = write_image(second.with_name("dark.nii"), np.full((20, 18, 12), 0.2, np.float32))
+    result, (labels,) = _run(command, around, "-i", dark)
+    assert not labels.any()
+    assert "no-prior" in [notice["code"] for notice in result["Warnings"]]
 
 
 def test_a_missing_first_model_is_told_before_any_work(cascade, images):

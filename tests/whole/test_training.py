@@ -325,7 +325,9 @@ def test_every_resolution_counts_in_the_loss(load):
     for level in range(4):
         wrong = [-logits if i == level else logits for i, logits in enumerate(outputs)]
         assert train.loss_of_all(wrong, shares, 1.0) > best + 1
-    assert len(train.build_network()(torch.zeros(1, 1, 64, 64))) == 5
+    assert len(train.build_network("plans.json")(torch.zeros(1, 1, 64, 64))) == 5
+    assert len(train.build_network("plans_crop.json")(torch.zeros(1, 1, 64, 64))) == 5
+    assert len(train.build_network("plans_find.json")(torch.zeros(1, 1, 64, 64))) == 4
 
 
 @pytest.mark.export
@@ -336,7 +338,8 @@ def test_fluid_fades_to_the_signal_of_the_cord_and_nothing_else_changes(load):
     cord[..., 26:38, 26:38] = 1
     image[..., 22:42, 22:42] = 0.9
     image = torch.where(cord > 0, 0.4, image)
-    faded = artefacts.fade_fluid(image, cord, 0.586, 1.0, np.random.default_rng(0))
+    pull = artefacts.pull_fluid(cord, 0.586, 1.0, np.random.default_rng(0))
+    faded = artefacts.fade_fluid(image, cord, pull)
     ring = faded[..., 25, 26:38]
     assert (ring < 0.75).all()
     assert (ring > 0.3).all()
@@ -362,9 +365,9 @@ def test_patches_are_reproducible_and_labelled_everywhere(load):
     torch = pytest.importorskip("torch")
     augmentation, synthetic = load("augmentation"), load("synthetic")
     stacks = synthetic.draw_phantoms(1) * 6
-    shares = {"faded": 0.5, "as_scanned": 0.5}
-    batch = augmentation.cut(stacks, 96, np.random.default_rng(3), **shares)
-    again = augmentation.cut(stacks, 96, np.random.default_rng(3), **shares)
+    options = {"framing": augmentation.Framing(0.6, (-0.3, 0.3)), "faded": 0.5, "as_scanned": 0.5}
+    batch = augmentation.cut(stacks, 96, np.random.default_rng(3), **options)
+    again = augmentation.cut(stacks, 96, np.random.default_rng(3), **options)
     assert batch.image.shape == (6, 1, 96, 96)
     assert torch.equal(batch.image, again.image)
     assert torch.isfinite(batch.image).all()
@@ -373,13 +376,77 @@ def test_patches_are_reproducible_and_labelled_everywhere(load):
 
 
 @pytest.mark.export
+def test_fluid_fades_in_patches_that_are_otherwise_as_scanned(load, monkeypatch):
+    torch = pytest.importorskip("torch")
+    augmentation, images = load("augmentation"), load("images")
+    monkeypatch.setattr(augmentation, "_normalize", lambda image, *_: image)
+    labels = np.zeros((1, 100, 100), np.uint8)
+    labels[0, 40:60, 40:60] = images.WHITE
+    signal = np.full((1, 100, 100), 0.9, np.float32)
+    signal[labels == images.WHITE] = 0.4
+    stack = images.Stack(signal, labels, (0.5, 0.5))
+
+    framing = augmentation.Framing(0.586, (0, 0))
+
+    def cut(faded: float):
+        rng = np.random.default_rng(4)
+        return augmentation.cut([stack] * 8, 96, rng, framing=framing, faded=faded, as_scanned=1.0)
+
+    plain, faint = cut(0.0), cut(1.0)
+    cord = 1 - plain.shares[:, :1]
+    ring = (cord == 0) & (torch.nn.functional.max_pool2d(cord, 5, 1, 2) == 1) & (plain.inside > 0)
+    assert ring.any()
+    assert (plain.image[ring] > 0.8).all()
+    assert (faint.image[ring] < 0.8).all()
+    torch.testing.assert_close(faint.image[cord == 1], plain.image[cord == 1])
+
+
+@pytest.fixture
+def cord(load):
+    """Return the module of augmentation, and a stack with a square cord of 15 mm in a corner."""
+    pytest.importorskip("torch")
+    augmentation, images = load("augmentation"), load("images")
+    labels = np.zeros((1, 200, 200), np.uint8)
+    labels[0, 15:45, 15:45] = images.WHITE
+    signal = np.full((1, 200, 200), 0.5, np.float32)
+    return augmentation, images.Stack(signal, labels, (0.5, 0.5))
+
+
+def _areas(augmentation, stack, framing) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    batch = augmentation.cut([stack] * 24, 96, rng, framing=framing, faded=0.0, as_scanned=1.0)
+    return (1 - batch.shares[:, 0]).sum((1, 2)).numpy()
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("log_size", [0.4, 0.0, -0.4])
+@pytest.mark.parametrize("pixel_mm", [0.45, 1.2])
+def test_a_magnified_cord_has_more_pixels(cord, log_size, pixel_mm):
+    augmentation, stack = cord
+    framing = augmentation.Framing(pixel_mm, (log_size, log_size), around_cord=True)
+    expected = (15 / pixel_mm) ** 2 * np.exp(2 * log_size)
+    assert np.median(_areas(augmentation, stack, framing)) == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.export
+def test_patches_around_the_cord_all_show_it(cord):
+    augmentation, stack = cord
+    shown = {
+        around: _areas(augmentation, stack, augmentation.Framing(0.4, (0, 0), around_cord=around))
+        for around in (True, False)
+    }
+    assert (shown[True] > 0.5 * (15 / 0.4) ** 2).all()
+    assert (shown[False] < 0.5 * (15 / 0.4) ** 2).any()
+
+
+@pytest.mark.export
 def test_a_run_that_was_cut_short_ends_as_an_uninterrupted_one(load, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     train, synthetic = load("train"), load("synthetic")
-    monkeypatch.setattr(train, "PATCHES", ((64, 1),))
     monkeypatch.setattr(train, "SAVE_EVERY", 2)
     sources = [train.Source(1.0, synthetic.draw_phantoms(1))]
-    schedule = train.Schedule(4, 1e-3, 1.0, 0.35, 0.0)
+    show = train.WHOLE._replace(patches=((64, 1),))
+    schedule = train.Schedule(show, 4, 1e-3, gray_weight=1.0, faded=0.35, as_scanned=0.0)
 
     def learn(state: Path, stop_at: int | None = None) -> dict[str, torch.Tensor]:
         def draw(sources, iteration, schedule, rng):

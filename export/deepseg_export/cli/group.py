@@ -42,6 +42,18 @@ def cli() -> None:
 @click.argument("model", type=PATH)
 @output_options
 @model_options
+@click.option(
+    "--prior",
+    metavar="NAME",
+    help="Bundle of a model that runs first, on the first channel; the image is cropped around "
+    "what it finds. It is looked for beside this one and in the local cache.",
+)
+@click.option(
+    "--prior-margin",
+    type=float,
+    metavar="MM",
+    help="How far around; a 2-D network keeps all slices.",
+)
 @reference_options
 @run_options
 def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:

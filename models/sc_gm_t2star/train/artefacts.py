@@ -34,15 +34,13 @@ def field(shape: tuple[int, int], size: int, rng: Generator) -> Tensor:
     return F.interpolate(numbers, (size, size), mode="bicubic", align_corners=True)[0]
 
 
-def fade_fluid(
-    image: Tensor, cord: Tensor, pixel_mm: float, share: float, rng: Generator
-) -> Tensor:
-    """Pull what is around the cord towards the cord's signal, at times beyond it.
+def pull_fluid(cord: Tensor, pixel_mm: float, share: float, rng: Generator) -> Tensor:
+    """Draw how far what is around the cord is pulled towards the cord's signal.
 
     Parameters
     ----------
-    image, cord : Tensor
-        Signal, and share of the cord in each pixel, shape (N, 1, P, P).
+    cord : Tensor
+        Share of the cord in each pixel, shape (N, 1, P, P).
     pixel_mm : float
         Size of a pixel.
     share : float
@@ -52,16 +50,24 @@ def fade_fluid(
 
     Returns
     -------
-    image : Tensor
-        Where fluid is brighter than the cord, as on T2*-weighted images, or darker, as on
-        T1-weighted ones: it becomes hardly different, equal, or the opposite.
+    pull : Tensor
+        For `fade_fluid`: 0 where nothing changes, 1 where all of the contrast goes, at times more.
     """
-    strength = sometimes(share, rng.uniform(0.4, 1.15, len(image)), rng)
+    strength = sometimes(share, rng.uniform(0.4, 1.15, len(cord)), rng)
     reach = 2 * round(rng.uniform(0.6, 1.4) * FLUID_MM / pixel_mm) + 1
     near = F.max_pool2d(cord, reach, 1, reach // 2)
     near = F.avg_pool2d(near, 5, 1, 2, count_include_pad=False)
+    return strength * near * (1 - cord)
+
+
+def fade_fluid(image: Tensor, cord: Tensor, pull: Tensor) -> Tensor:
+    """Pull what is around the cord towards the cord's signal, at times beyond it.
+
+    Where fluid is brighter than the cord, as on T2*-weighted images, or darker, as on T1-weighted
+    ones, it becomes hardly different, equal, or the opposite.
+    """
     within = (image * cord).sum((2, 3), keepdim=True) / cord.sum((2, 3), keepdim=True).clamp(min=1)
-    return image + strength * near * (1 - cord) * (within - image)
+    return image + pull * (within - image)
 
 
 def drop_signal(image: Tensor, rng: Generator) -> Tensor:

@@ -13,13 +13,23 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
-from artefacts import column, drop_signal, fade_fluid, field, ghost, move, shade, sometimes
+from artefacts import (
+    column,
+    drop_signal,
+    fade_fluid,
+    field,
+    ghost,
+    move,
+    pull_fluid,
+    shade,
+    sometimes,
+)
 from images import GRAY, LABEL_COUNT, OUTSIDE, Stack
 from numpy.random import Generator
 from torch import Tensor
 
-PATCH_MM = 0.5859375  # pixel size of the network, as in plans.json
 ON_CORD, WITHIN_IMAGE = 0.8, 0.7  # shares of patches; the others are anywhere
+OFF_CENTRE_MM = 6.0  # of patches around the cord, along each axis
 FLIP_X, FLIP_Y = 0.5, 0.08
 CURVE_POINTS = 8
 
@@ -32,8 +42,33 @@ class Batch(NamedTuple):
     inside: Tensor
 
 
+class Framing(NamedTuple):
+    """How patches lie in slices.
+
+    Attributes
+    ----------
+    pixel_mm : float
+        Size of a pixel.
+    magnified : tuple of 2 floats
+        Limits of the logarithm of how much larger or smaller things are shown.
+    around_cord : bool
+        Whether the cord is in the middle of every patch, as in crops around it; otherwise most
+        patches hold it somewhere, and the others lie anywhere.
+    """
+
+    pixel_mm: float
+    magnified: tuple[float, float]
+    around_cord: bool = False
+
+
 def cut(
-    stacks: list[Stack], size: int, rng: Generator, *, faded: float, as_scanned: float
+    stacks: list[Stack],
+    size: int,
+    rng: Generator,
+    *,
+    framing: Framing,
+    faded: float,
+    as_scanned: float,
 ) -> Batch:
     """Cut one randomly placed and bent patch out of each stack, and distort its signal.
 
@@ -45,33 +80,40 @@ def cut(
         Pixels of a patch, each way.
     rng : Generator
         Source of every choice; PyTorch's own seed is not touched.
+    framing : Framing
+        How they lie.
     faded : float
-        Share of patches whose fluid is pulled towards the cord's signal, before the next.
+        Share of patches whose fluid is pulled towards the cord's signal.
     as_scanned : float
-        Share of patches whose signal is left alone.
+        Share of patches whose signal is otherwise left alone.
 
     Returns
     -------
     batch : Batch
         float32.
     """
-    parts = [_cut_one(stack, size, rng) for stack in stacks]
+    parts = [_cut_one(stack, size, framing, rng) for stack in stacks]
     batch = Batch(*(torch.stack(part) for part in zip(*parts, strict=True)))
     image = _change_tissues(batch, rng)
     cord = 1 - batch.shares[:, OUTSIDE : OUTSIDE + 1]
-    image = fade_fluid(image, cord, PATCH_MM, faded, rng)
+    pull = pull_fluid(cord, framing.pixel_mm, faded, rng)
+    image = fade_fluid(image, cord, pull)
     image = drop_signal(shade(_bend_signal(image, rng), rng), rng)
     image = _scan(move(image + ghost(image, rng), rng), rng)
-    image = torch.lerp(image, batch.image, sometimes(as_scanned, np.ones(len(image)), rng))
+    scanned = fade_fluid(batch.image, cord, pull)
+    image = torch.lerp(image, scanned, sometimes(as_scanned, np.ones(len(image)), rng))
     return Batch(_normalize(image, batch.inside, rng), batch.shares, batch.inside)
 
 
-def _cut_one(stack: Stack, size: int, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _cut_one(
+    stack: Stack, size: int, framing: Framing, rng: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """Cut one patch."""
     index = int(rng.integers(len(stack.image)))
     plane = torch.from_numpy(_thicken(stack, index, rng))[None, None]
     labels = torch.from_numpy(stack.labels[index])
-    points = _points(size, rng) + torch.from_numpy(_middle(stack, index, size, rng))
+    points = _points(size, framing, rng)
+    points = points + torch.from_numpy(_middle(stack, index, size * framing.pixel_mm, framing, rng))
     extent = torch.tensor([(n - 1) * mm for n, mm in zip(labels.shape, stack.spacing, strict=True)])
     grid = (2 * points / extent - 1).flip(-1)[None]  # x before y, from -1 to 1
     image = F.grid_sample(plane, grid, "bicubic", "border", align_corners=True)[0]
@@ -94,35 +136,37 @@ def _thicken(stack: Stack, index: int, rng: Generator) -> np.ndarray:
     return plane
 
 
-def _middle(stack: Stack, index: int, size: int, rng: Generator) -> np.ndarray:
-    """Choose the middle of a patch in mm; most patches stay within the image if they can."""
+def _middle(
+    stack: Stack, index: int, length: float, framing: Framing, rng: Generator
+) -> np.ndarray:
+    """Choose the middle of a patch of that length in mm; most stay within the image if they can."""
     labels, spacing = stack.labels[index], np.array(stack.spacing)
     marked, extent = np.argwhere(labels != OUTSIDE), (np.array(labels.shape) - 1) * spacing
-    reach = 0.4 * size * PATCH_MM
-    if len(marked) and rng.random() < ON_CORD:
+    reach = OFF_CENTRE_MM if framing.around_cord else 0.4 * length
+    if len(marked) and (framing.around_cord or rng.random() < ON_CORD):
         middle = marked.mean(0) * spacing + rng.uniform(-reach, reach, 2)
     else:
         middle = rng.random(2) * extent
-    if rng.random() < WITHIN_IMAGE:
-        margin = np.minimum(size * PATCH_MM / 2, extent / 2)
+    if not framing.around_cord and rng.random() < WITHIN_IMAGE:
+        margin = np.minimum(length / 2, extent / 2)
         middle = np.clip(middle, margin, extent - margin)
     return middle.astype(np.float32)
 
 
-def _points(size: int, rng: Generator) -> Tensor:
+def _points(size: int, framing: Framing, rng: Generator) -> Tensor:
     """Return the places of the pixels around the middle in mm, (P, P, 2)."""
-    axis = (torch.arange(size) - (size - 1) / 2) * PATCH_MM
+    axis = (torch.arange(size) - (size - 1) / 2) * framing.pixel_mm
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     angle = math.radians(rng.normal(0, 12) if rng.random() < 0.9 else rng.uniform(-90, 90))
-    magnified = math.exp(rng.uniform(-0.32, 0.28))
+    size_factor = math.exp(rng.uniform(*framing.magnified))
     stretch = math.exp(rng.normal(0, 0.05))
-    y = y / (magnified * stretch) * (-1 if rng.random() < FLIP_Y else 1)
-    x = x / (magnified / stretch) * (-1 if rng.random() < FLIP_X else 1)
+    y = y / (size_factor * stretch) * (-1 if rng.random() < FLIP_Y else 1)
+    x = x / (size_factor / stretch) * (-1 if rng.random() < FLIP_X else 1)
     cos, sin = math.cos(angle), math.sin(angle)
     points = torch.stack((cos * y - sin * x, sin * y + cos * x), -1)
     if rng.random() < 0.5:
-        knots = max(3, round(size * PATCH_MM / rng.uniform(12, 40)))
-        reach_mm = rng.uniform(0, 0.06) * size * PATCH_MM / knots
+        knots = max(3, round(size * framing.pixel_mm / rng.uniform(12, 40)))
+        reach_mm = rng.uniform(0, 0.06) * size * framing.pixel_mm / knots
         bend = field((2, knots), size, rng) * reach_mm
         points = points + bend.permute(1, 2, 0)
     return points

@@ -7,8 +7,8 @@
     python evaluate.py others --data DATA --bundle BUNDLE      other images; --pictures FOLDER
     python evaluate.py orientations --image IMAGE --bundle BUNDLE
 
-WORK holds a bundle ``without_<person>`` for each person; ``--bundle`` in its place takes one for
-all, and ``--persons`` only some of them. Tables have their worst line first.
+WORK holds a bundle ``without_<person>/sc_gm_t2star`` for each person; ``--bundle`` in its place
+takes one for all, and ``--persons`` only some of them. Tables have their worst line first.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def orientations(given: argparse.Namespace) -> None:
 def scans(given: argparse.Namespace) -> Iterator[tuple[str, Segment]]:
     """Yield the scans of the persons asked for, and the model that never saw each."""
     segments = {
-        person: segmenter(given.bundle or given.bundles / f"without_{person}")
+        person: segmenter(given.bundle or given.bundles / f"without_{person}" / "sc_gm_t2star")
         for person in given.persons
     }
     for scan, person in CHALLENGE.items():

@@ -63,6 +63,7 @@ def refining_sources(data: Path, left_out: str | None) -> list[Source]:
 
 
 SOURCES = {
+    "find": finetuning_sources,
     "pretrain": pretraining_sources,
     "finetune": finetuning_sources,
     "refine": refining_sources,

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
-from augmentation import Batch, cut
+from augmentation import Batch, Framing, cut
 from images import CORD_OF_SOME_KIND, GRAY, OUTSIDE, PERHAPS_WHITE, PERSONS
 from numpy.random import Generator
 from sources import SEED, SOURCES, Source
@@ -31,7 +31,6 @@ from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
 MODEL_FOLDER = "nnUNetTrainer__nnUNetPlans__2d"
-PATCHES = ((128, 8), (192, 4), (128, 8), (256, 2))  # pixels each way, patches; in turn
 WARM_UP, SAVE_EVERY, REPORT_EVERY = 50, 100, 50
 AVERAGE_DECAY = 0.995  # of the running mean of the weights, which is what is kept
 MIN_PIXELS = 20  # a structure with less has no Dice of its own
@@ -39,13 +38,37 @@ MAX_GRADIENT = 5.0
 OUTPUT_WEIGHTS = (1.0, 0.5, 0.25, 0.125)  # of the loss at full, half, ... resolution
 
 
-class Schedule(NamedTuple):
-    """How long and how fast a phase learns, and how its patches are distorted.
+class Show(NamedTuple):
+    """Network, and what it is shown.
 
-    ``gray_weight`` is that of telling gray from white matter, ``faded`` and ``as_scanned`` are for
+    ``plans`` is the file that describes the network, ``patches`` are pixels each way and how many
+    patches, in turn.
+    """
+
+    plans: str
+    patches: tuple[tuple[int, int], ...]
+    framing: Framing
+
+
+COARSE = Show("plans_find.json", ((96, 8), (64, 16), (128, 4)), Framing(1.2, (-0.4, 0.4)))
+WHOLE = Show(
+    "plans.json",
+    ((128, 8), (192, 4), (128, 8), (256, 2)),
+    Framing(0.5859375, (-0.32, 0.28)),
+)
+CROPPED = Show(
+    "plans_crop.json", ((96, 14), (128, 8)), Framing(0.45, (-0.38, 0.3), around_cord=True)
+)
+
+
+class Schedule(NamedTuple):
+    """What a phase learns with, how long and how fast, and how its patches are distorted.
+
+    ``gray_weight`` is that of telling gray from white matter; ``faded`` and ``as_scanned`` are for
     ``augmentation.cut``.
     """
 
+    show: Show
     iterations: int
     learning_rate: float
     gray_weight: float
@@ -54,9 +77,10 @@ class Schedule(NamedTuple):
 
 
 SCHEDULES = {
-    "pretrain": Schedule(1800, 1.2e-3, gray_weight=1.0, faded=0.35, as_scanned=0.0),
-    "finetune": Schedule(1200, 8e-4, gray_weight=1.0, faded=0.6, as_scanned=0.0),
-    "refine": Schedule(1000, 5e-4, gray_weight=2.0, faded=0.6, as_scanned=0.5),
+    "find": Schedule(COARSE, 2400, 1.5e-3, gray_weight=0.0, faded=0.4, as_scanned=0.2),
+    "pretrain": Schedule(WHOLE, 1800, 1.2e-3, gray_weight=1.0, faded=0.35, as_scanned=0.0),
+    "finetune": Schedule(CROPPED, 1200, 8e-4, gray_weight=1.0, faded=0.6, as_scanned=0.0),
+    "refine": Schedule(CROPPED, 900, 5e-4, gray_weight=2.0, faded=0.5, as_scanned=0.5),
 }
 
 
@@ -76,10 +100,12 @@ def main() -> None:
     schedule = SCHEDULES[given.phase]
     if given.iterations:
         schedule = schedule._replace(iterations=given.iterations)
-    network = build_network().to(given.device, memory_format=_memory_format(given.device))
+    network = build_network(schedule.show.plans)
+    network = network.to(given.device, memory_format=_memory_format(given.device))
     common = given.work / "pretrained"
     run = given.work / (f"without_{given.left_out}" if given.left_out else "everybody")
     run, start = {
+        "find": (run / "find", None),
         "pretrain": (common, None),
         "finetune": (run, common / "pretrain.pt"),
         "refine": (run, run / "finetune.pt"),
@@ -89,12 +115,12 @@ def main() -> None:
     run.mkdir(parents=True, exist_ok=True)
     sources = SOURCES[given.phase](given.data, given.left_out)
     average = learn(network, sources, schedule, run / f"{given.phase}.pt")
-    write_model(average, run / MODEL_FOLDER)
+    write_model(average, run / MODEL_FOLDER, schedule.show.plans)
 
 
-def build_network() -> nn.Module:
-    """Build the network of ``plans.json`` as nnU-Net does, with an output at every resolution."""
-    plans = json.loads((HERE / "plans.json").read_text(encoding="utf-8"))
+def build_network(plans_file: str = "plans.json") -> nn.Module:
+    """Build the network of a file of plans as nnU-Net does, with an output at every resolution."""
+    plans = json.loads((HERE / plans_file).read_text(encoding="utf-8"))
     architecture = plans["configurations"]["2d"]["architecture"]
     arguments = dict(architecture["arch_kwargs"])
     for name in architecture["_kw_requires_import"]:
@@ -156,10 +182,17 @@ def _rate(iteration: int, iterations: int) -> float:
 
 def _draw(sources: list[Source], iteration: int, schedule: Schedule, rng: Generator) -> Batch:
     """Draw the patches of one iteration."""
-    size, count = PATCHES[iteration % len(PATCHES)]
+    size, count = schedule.show.patches[iteration % len(schedule.show.patches)]
     chosen = rng.choice(len(sources), count, p=[source.share for source in sources])
     stacks = [sources[i].stacks[rng.integers(len(sources[i].stacks))] for i in chosen]
-    return cut(stacks, size, rng, faded=schedule.faded, as_scanned=schedule.as_scanned)
+    return cut(
+        stacks,
+        size,
+        rng,
+        framing=schedule.show.framing,
+        faded=schedule.faded,
+        as_scanned=schedule.as_scanned,
+    )
 
 
 def _step(
@@ -222,12 +255,12 @@ def loss_of(logits: Tensor, shares: Tensor, gray_weight: float) -> Tensor:
     return 10 * entropy.sum() / known.sum() + gray_weight * of_gray + 2 - dice
 
 
-def write_model(weights: dict[str, Tensor], folder: Path) -> None:
+def write_model(weights: dict[str, Tensor], folder: Path, plans: str = "plans.json") -> None:
     """Write a trained-model folder of nnU-Net v2, of float16 values: half the size in a zip."""
     fold = folder / "fold_all"
     fold.mkdir(parents=True, exist_ok=True)
-    for name in ("plans.json", "dataset.json"):
-        shutil.copy(HERE / name, folder / name)
+    shutil.copy(HERE / plans, folder / "plans.json")
+    shutil.copy(HERE / "dataset.json", folder / "dataset.json")
     checkpoint = {
         "network_weights": {
             name: value.cpu().half().float().contiguous() for name, value in weights.items()

@@ -50,6 +50,7 @@ from deepseg_lite.errors import OptionError
 logger = logging.getLogger(__name__)
 
 _CROP_VERSION = "sc_crop_version"
+MAX_MARGIN = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +67,18 @@ class Options(shared.Options):
         Axis codes of the training images, or ``"file"``.
     checkpoints : sequence of str
         Usual names of a fold's file, the preferred first.
+    prior : str or None
+        Bundle of a model that runs first; the image is cropped around what it finds.
+    prior_margin : float or None
+        How far around, in mm.
     """
 
     folds: Sequence[str] | None = None
     checkpoint: str | None = None
     orientation: str | None = None
     checkpoints: Sequence[str] = USUAL
+    prior: str | None = None
+    prior_margin: float | None = None
 
 
 def load(model: Path | Sequence[Path], options: Options) -> Checkpoint:
@@ -116,6 +123,12 @@ def _check_options(options: Options) -> None:
         raise OptionError(
             f"--orientation {orientation!r} is not three axis codes such as RAS, nor file."
         )
+    if (options.prior is None) != (options.prior_margin is None):
+        raise OptionError("--prior and --prior-margin belong together; give both, or neither.")
+    if options.prior_margin is not None and not 0 <= options.prior_margin <= MAX_MARGIN:
+        raise OptionError(
+            f"--prior-margin {options.prior_margin:g} is not a length from 0 to {MAX_MARGIN} mm."
+        )
 
 
 def _load_folder(
@@ -138,6 +151,8 @@ def _load_folder(
     manifest["name"] = bundle_name(options, str(plans.get("dataset_name") or folder_name))
     if crop is not None:
         manifest["cord_crop"] = read_crop(crop)
+    if options.prior is not None:
+        _look_around(manifest, options.prior, options.prior_margin)
     training_spacing = read_training_spacing(folder, plans)
     if training_spacing is not None:
         manifest["inputs"]["training_spacing"] = training_spacing
@@ -175,6 +190,15 @@ def _load_folder(
         direct = direct_network(architecture, channels, heads, one.weights, where)
         networks[fold] = replace(direct, original=build) if options.check_torch else direct
     return Checkpoint(manifest, networks, (channels, *patch), (heads, *patch))
+
+
+def _look_around(manifest: dict[str, Any], bundle: str, margin: float | None) -> None:
+    """Let a model look around what another one finds; along axes without extent, everywhere."""
+    patch = manifest["sliding_window"]["patch_size"]
+    margins = [None if length == 1 else margin for length in patch]
+    manifest["preprocessing"].insert(0, {"step": "crop_around_prior", "margin_mm": margins})
+    first_channel = manifest["inputs"]["channel_names"][0]
+    manifest["prior"] = {"bundle": bundle, "channels": [first_channel]}
 
 
 def _describe(

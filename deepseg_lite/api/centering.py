@@ -110,10 +110,10 @@ def check_center_model(bundle: Bundle, user: Bundle) -> None:
         Saying what is needed.
     """
     names = bundle.inputs.channel_names
-    if bundle.workflow is not None or bundle.prior is not None or len(names) != 1:
+    if bundle.workflow is not None or len(names) != 1:
         raise OptionError(
-            f"{bundle.name} is a model of several images or steps; one that finds the cord in one "
-            "image is needed as `center_task`."
+            f"{bundle.name} is a workflow or a model of several images; one that finds the cord in "
+            "one image is needed as `center_task`."
         )
     if len(user.inputs.channel_names) != 1:
         raise OptionError(

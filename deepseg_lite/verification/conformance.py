@@ -32,6 +32,7 @@ from deepseg_lite.steps.pad import pad_to_patch
 from deepseg_lite.steps.resample import Resampled
 from deepseg_lite.steps.table import MAP_STEPS, Record, apply_step
 from deepseg_lite.volume import AnyArray, Volume
+from deepseg_lite.watch import Watch
 
 KIT_NAME = "kit.json"
 Array = tuple[str, str, AnyArray]
@@ -48,7 +49,6 @@ def check_conformance(bundle: Bundle) -> None:
     """
     parts = {
         "a crop around the cord": bundle.cord_crop,
-        "a model that runs first": bundle.prior,
         "a workflow": bundle.workflow,
         "folds that are not averaged": bundle.ensemble != "mean_logits" or None,
     }
@@ -103,11 +103,15 @@ def make_kit(
 def _arrays(model: Segmenter, volume: Volume, warn: Warn) -> Iterator[Array]:
     bundle, settings = model.bundle, make_settings()
     yield "image", "as read, float32: channel, x, y, z", volume.data
+    prior = None
+    if bundle.prior is not None:
+        prior = model.find_prior(volume, settings, Watch(notify=warn))
+        yield "prior", f"what {bundle.prior.bundle} found, on the grid of the image", prior
     for count in range(len(bundle.preprocessing) + 1):
         first = replace(bundle, preprocessing=bundle.preprocessing[:count])
         # The last of them warns of everything.
         told = warn if count == len(bundle.preprocessing) else lambda _: None
-        prepared, trail = prepare(volume, first, None, told)
+        prepared, trail = prepare(volume, first, prior, told)
         name = "oriented" if count == 0 else str(bundle.preprocessing[count - 1]["step"])
         meaning = "oriented, axes in the network's order" if count == 0 else f"after {name}"
         yield name, meaning, prepared.data

@@ -186,6 +186,20 @@ def test_a_model_that_finds_nothing_leaves_the_middle(tmp_path, bundle, image):
     assert "no-center" in notices
 
 
+def test_a_model_that_looks_around_another_one_can_find_the_center(tmp_path, bundle, image):
+    write_bundle(tmp_path / "tiny.first", name="tiny.first")
+    finder = write_bundle(
+        tmp_path / "finder",
+        prior={"bundle": "tiny.first", "channels": ["t2"]},
+        preprocessing=[{"step": "crop_around_prior", "margin_mm": [1, 1, 1]}],
+    )
+    segment = deepseg_lite.load(bundle, device="cpu")
+    found, expected = (
+        segment(image, center_task=str(task)) for task in (finder, tmp_path / "tiny.first")
+    )
+    np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(expected.dataobj))
+
+
 def test_what_cannot_be_a_center_is_refused(tmp_path, bundle, image, mask, command, tiny_bundle):
     segment = deepseg_lite.load(bundle, device="cpu")
     empty = write_image(tmp_path / "empty.nii.gz", np.ones((2, 2, 2), np.uint8), AFFINE * 40)
@@ -194,7 +208,7 @@ def test_what_cannot_be_a_center_is_refused(tmp_path, bundle, image, mask, comma
     with pytest.raises(OptionError, match="one of them is needed"):
         segment(image, center=str(mask), center_task=str(tiny_bundle))
     pair = write_bundle(tmp_path / "pair", "channels")
-    with pytest.raises(OptionError, match="several images or steps"):
+    with pytest.raises(OptionError, match="a model of several images"):
         segment(image, center_task=str(pair))
     plain = deepseg_lite.load(tiny_bundle, device="cpu")
     for options in ({"center": str(mask)}, {"center_task": str(bundle)}, {"reorient": True}):

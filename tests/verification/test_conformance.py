@@ -57,6 +57,25 @@ def test_every_step_is_there_and_leads_to_the_result(command, tiny_bundle, image
     assert list(arrays)[-1] == "result"
 
 
+def test_what_the_first_model_found_is_there(command, image, tmp_path):
+    write_bundle(tmp_path / "tiny.first", name="tiny.first")
+    bundle = write_bundle(
+        tmp_path / "tiny",
+        prior={"bundle": "tiny.first", "channels": ["t2"]},
+        preprocessing=[{"step": "crop_around_prior", "margin_mm": [0, 0, None]}],
+    )
+    done = command("conformance", bundle, "-o", tmp_path / "kit", "-i", image)
+    assert done.code == 0, done.err
+    _, arrays = read_kit(tmp_path / "kit")
+    found = make_data() > 0.5
+    np.testing.assert_array_equal(arrays["prior"] > 0, found)
+    oriented = found[:, ::-1].transpose(2, 1, 0)
+    inside = np.argwhere(oriented)
+    z, y = (slice(a, b + 1) for a, b in zip(inside.min(0)[:2], inside.max(0)[:2], strict=True))
+    np.testing.assert_array_equal(arrays["crop_around_prior"][0], arrays["oriented"][0][z, y])
+    np.testing.assert_array_equal(arrays["result"] > 0, found)
+
+
 def test_tiles_and_weights_give_the_logits(command, image, tmp_path):
     bundle = write_bundle(tmp_path / "made", "regions")
     command("conformance", bundle, "-o", tmp_path / "kit", "-i", image, "--device", "cpu")

@@ -137,3 +137,15 @@ def test_quantized_copies_keep_them(tiny_bundle, image, labels):
     assert json.loads(json.dumps(bundle.manifest["references"])) == listed
     for file in bundle.reference_files:
         assert (tiny_bundle / file.path).stat().st_size == file.size
+
+
+@pytest.mark.parametrize(
+    ("part", "message"), [("prior", "what another model finds"), ("cord_crop", "the crop")]
+)
+def test_what_nnunet_does_not_do_is_not_asked_of_it(part, message, tmp_path):
+    from deepseg_export.errors import UnsupportedError
+    from deepseg_export.families.nnunet import Options
+    from deepseg_export.families.nnunet.original import segment
+
+    with pytest.raises(UnsupportedError, match=message):
+        list(segment(tmp_path, Options(), {part: {}}, []))

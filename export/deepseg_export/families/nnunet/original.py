@@ -48,6 +48,11 @@ def segment(
     UnsupportedError
         For models of cropped images, whose crop nnU-Net does not make.
     """
+    if "prior" in manifest:
+        raise UnsupportedError(
+            "nnU-Net does not look around what another model finds; let it label the box around "
+            "that, put back into the image, and give that with --reference-labels."
+        )
     if "cord_crop" in manifest:
         raise UnsupportedError(
             "nnU-Net does not make the crop around the cord that this model needs; give labels of "

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from deepseg_lite.steps import crop, extents, frame, intensity, maps, pad, resample
+from deepseg_lite.steps import crop, extents, frame, intensity, maps, pad, prior, resample
 from deepseg_lite.steps.crop import drop_constant_slices
 from deepseg_lite.steps.intensity import SCHEMES
 from deepseg_lite.steps.interpolation import Interpolation
@@ -118,13 +118,13 @@ PREPROCESSING: dict[str, Step] = {
     "zoom": Step(zoom, "resampling"),
     "center_crop": Step(crop.center_crop),
     "crop_to_prior": Step(
-        crop.crop_to_prior,
+        prior.crop_to_prior,
         needs=("prior", "patch_size", "stride"),
         at_most=extents.prior,
         unknown="what the first model finds",
     ),
     "crop_around_prior": Step(
-        crop.crop_around_prior,
+        prior.crop_around_prior,
         needs=("prior",),
         at_most=extents.whole,
         unknown="what the first model finds",

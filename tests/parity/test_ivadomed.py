@@ -31,8 +31,9 @@ from helpers.through_pipeline import apply_map_steps, bundle_of, patches, segmen
 
 from deepseg_lite.inference import pipeline
 from deepseg_lite.nifti.reading import read_volume
-from deepseg_lite.steps.crop import center_crop, prior_box
+from deepseg_lite.steps.crop import center_crop
 from deepseg_lite.steps.intensity import normalize_instance
+from deepseg_lite.steps.prior import prior_box
 from deepseg_lite.steps.resample import zoom
 from deepseg_lite.volume import Volume
 

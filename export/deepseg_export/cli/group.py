@@ -17,6 +17,7 @@ from deepseg_export.cli.options import (
     added_reference_options,
     model_options,
     output_options,
+    prior_option,
     reference_options,
     run_options,
 )
@@ -42,17 +43,12 @@ def cli() -> None:
 @click.argument("model", type=PATH)
 @output_options
 @model_options
-@click.option(
-    "--prior",
-    metavar="NAME",
-    help="Bundle of a model that runs first, on the first channel; the image is cropped around "
-    "what it finds. It is looked for beside this one and in the local cache.",
-)
+@prior_option
 @click.option(
     "--prior-margin",
     type=float,
     metavar="MM",
-    help="How far around; a 2-D network keeps all slices.",
+    help="Crop the image to what it finds and so much on each side; 2-D networks keep all slices.",
 )
 @reference_options
 @run_options
@@ -68,12 +64,7 @@ def nnunet(model: Path, output: Path, force: bool, verbose: bool, **choices: Any
 @cli.command(cls=Command, context_settings=CONTEXT)
 @click.argument("model", type=PATH)
 @output_options
-@click.option(
-    "--prior",
-    metavar="NAME",
-    help="Bundle of the model that runs first, on the first channel, for a model that looks where "
-    "another one found something. It is looked for beside this one and in the local cache.",
-)
+@prior_option
 @reference_options
 @run_options
 def ivadomed(model: Path, output: Path, force: bool, verbose: bool, **choices: Any) -> None:

@@ -147,6 +147,12 @@ _MODEL_OPTIONS = (
         "Cord Toolbox]",
     ),
 )
+prior_option = click.option(
+    "--prior",
+    metavar="NAME",
+    help="Bundle of a model that runs first, on the first channel, for a model that looks where "
+    "that one found something. It is looked for beside this one and in the local cache.",
+)
 _PATH_OPTIONS = (
     click.option(
         "--check",

@@ -57,6 +57,12 @@ def bundle_name(options: Options, otherwise: str) -> str:
     return options.name
 
 
+def set_prior(manifest: dict[str, Any], bundle: str) -> None:
+    """Name the bundle of the model that runs first, on the first channel."""
+    first_channel = manifest["inputs"]["channel_names"][0]
+    manifest["prior"] = {"bundle": bundle, "channels": [first_channel]}
+
+
 def source_record(
     family: str,
     options: Options,

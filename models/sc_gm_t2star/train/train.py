@@ -1,12 +1,13 @@
 """Train the shipped model: cord and gray matter on axial T2*-weighted MRI.
 
+    python train.py find --data DATA --work WORK        the small network that finds the cord
     python train.py pretrain --data DATA --work WORK    images of none of the persons
-    python train.py finetune --data DATA --work WORK    theirs and everything else, much distorted
+    python train.py finetune --data DATA --work WORK    crops of theirs and everything else
     python train.py refine --data DATA --work WORK      mostly theirs, half of them as scanned
 
-With ``--left-out PERSON`` the last two are without a person, for the evaluation. Each phase starts
-from the one before and writes a trained-model folder of nnU-Net v2 for ``deepseg-export nnunet``.
-A run that was cut short goes on where it was when it is started again.
+With ``--left-out PERSON`` all but ``pretrain`` are without a person, for the evaluation. The last
+two start from the one before. Each phase writes a trained-model folder of nnU-Net v2 for
+``deepseg-export nnunet``. A run that was cut short goes on where it was when it is started again.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from deepseg_export.families.ivadomed.preprocessing import (
     read_window,
 )
 from deepseg_export.families.ivadomed.rebuilding import rebuild
-from deepseg_export.families.options import bundle_name, source_record
+from deepseg_export.families.options import bundle_name, set_prior, source_record
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
 from deepseg_lite.errors import OptionError
@@ -122,8 +122,7 @@ def _load_files(files: ModelFiles, options: Options) -> Checkpoint:
             rule = "does not look where another model found something; leave --prior out"
         raise OptionError(f"{files.name} {rule}.")
     if options.prior is not None:
-        first_channel = manifest["inputs"]["channel_names"][0]
-        manifest["prior"] = {"bundle": options.prior, "channels": [first_channel]}
+        set_prior(manifest, options.prior)
     patch: list[int | None] = manifest["sliding_window"]["patch_size"]
     shape: tuple[Any, ...] = tuple(patch if is_3d(settings) else patch[1:])
     channels, classes = len(manifest["inputs"]["channel_names"]), len(manifest["outputs"]["labels"])

@@ -39,7 +39,7 @@ from deepseg_export.families.nnunet.plans import (
 )
 from deepseg_export.families.nnunet.preprocessing import read_normalization, read_resampling
 from deepseg_export.families.nnunet.trained import Trained, disagreements, read_trained
-from deepseg_export.families.options import bundle_name, source_record
+from deepseg_export.families.options import bundle_name, set_prior, source_record
 from deepseg_export.families.problems import Problems, collected
 from deepseg_export.reading.archive import opened_model
 from deepseg_export.reading.checkpoint import file_sha256
@@ -197,8 +197,7 @@ def _look_around(manifest: dict[str, Any], bundle: str, margin: float | None) ->
     patch = manifest["sliding_window"]["patch_size"]
     margins = [None if length == 1 else margin for length in patch]
     manifest["preprocessing"].insert(0, {"step": "crop_around_prior", "margin_mm": margins})
-    first_channel = manifest["inputs"]["channel_names"][0]
-    manifest["prior"] = {"bundle": bundle, "channels": [first_channel]}
+    set_prior(manifest, bundle)
 
 
 def _describe(
